@@ -1,0 +1,17 @@
+"""``hat-deploy doctor``: what this machine can run."""
+
+from __future__ import annotations
+
+import typer
+
+
+def command() -> None:
+    """Say which engines this machine can run and, for each that it cannot, why."""
+    from hat_deploy import cache, doctor
+
+    findings = doctor.examine()
+    width = max(len(finding.engine) for finding in findings)
+    for finding in findings:
+        mark = "yes" if finding.usable else "no "
+        typer.echo(f"{mark} {finding.engine:{width}}  {finding.detail}")
+    typer.echo(f"cache: {cache.cache_folder()}")

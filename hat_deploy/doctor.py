@@ -1,0 +1,72 @@
+"""What this machine can run, and for each engine that it cannot: why, and the way to it."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One engine on one device."""
+
+    engine: str
+    usable: bool
+    detail: str
+    """Versions and device where usable, else the reason and what to do."""
+
+
+def examine() -> list[Finding]:
+    """Look at every engine this package has. Imports their libraries."""
+    return [
+        _examine("torch, cpu", "torch", "export", _torch_cpu),
+        _examine("torch, cuda", "torch", "export", _torch_cuda),
+        _examine("onnxruntime, cpu", "onnxruntime", "cpu", _ort("CPUExecutionProvider")),
+        _examine("onnxruntime, cuda", "onnxruntime", "gpu", _ort("CUDAExecutionProvider")),
+    ]
+
+
+class _NotHere(Exception):
+    pass
+
+
+def _examine(
+    engine: str, module: str, extra: str, check: Callable[[ModuleType], str]
+) -> Finding:
+    try:
+        return Finding(engine, True, check(importlib.import_module(module)))
+    except _NotHere as reason:
+        return Finding(engine, False, str(reason))
+    except ImportError as error:
+        if error.name == module:
+            return Finding(
+                engine, False, f"{module} is not installed: pip install 'hat-deploy[{extra}]'"
+            )
+        return Finding(engine, False, f"{module} is installed but does not load: {error}")
+
+
+def _torch_cpu(torch: ModuleType) -> str:
+    return f"torch {torch.__version__}, {torch.get_num_threads()} threads"
+
+
+def _torch_cuda(torch: ModuleType) -> str:
+    if torch.version.cuda is None:
+        raise _NotHere(f"torch {torch.__version__} is built without CUDA: install a CUDA build")
+    if not torch.cuda.is_available():
+        raise _NotHere(f"torch {torch.__version__} sees no CUDA device: check the NVIDIA driver")
+    return f"torch {torch.__version__}, {torch.cuda.get_device_name()}"
+
+
+def _ort(provider: str) -> Callable[[ModuleType], str]:
+    def check(ort: ModuleType) -> str:
+        if provider not in ort.get_available_providers():
+            raise _NotHere(
+                f"onnxruntime {ort.__version__} is built without {provider}: "
+                "pip uninstall onnxruntime, then pip install 'hat-deploy[gpu]' "
+                "(the two cannot live together)"
+            )
+        return f"onnxruntime {ort.__version__}, {provider}"
+
+    return check

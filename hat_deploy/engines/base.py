@@ -1,0 +1,105 @@
+"""The seam between pictures and whatever computes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from typing import Self
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One input or output as the engine itself reports it."""
+
+    name: str
+    shape: tuple[int, int, int, int]
+    dtype: str
+    """A numpy name: ``float32``, ``float16`` or ``uint8``."""
+    layout: str
+    """``NCHW``, RGB in [0, 1]; or ``NHWC``, RGB bytes."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.shape[2:] if self.layout == "NCHW" else self.shape[1:3]
+
+    @property
+    def channels(self) -> int:
+        """Channels."""
+        return self.shape[1] if self.layout == "NCHW" else self.shape[3]
+
+    @property
+    def batch(self) -> int:
+        """Tiles in one call."""
+        return self.shape[0]
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """Runs one batch of tiles at a time. A context manager with one verb.
+
+    ``run`` takes an array of exactly ``input``'s shape and dtype, C-contiguous, and returns
+    one of ``output``'s shape and dtype. Float outputs are not clamped. The returned array
+    belongs to the caller. An engine is used by one thread at a time.
+    """
+
+    @property
+    def name(self) -> str:
+        """What runs, where and how, for people: ``onnxruntime 1.31.1, CPU, fp32``."""
+
+    @property
+    def input(self) -> TensorSpec:
+        """What ``run`` takes."""
+
+    @property
+    def output(self) -> TensorSpec:
+        """What ``run`` returns."""
+
+    @property
+    def window(self) -> int:
+        """Tiles must start at multiples of it."""
+
+    def run(self, batch: Array) -> Array:
+        """Upscale one batch.
+
+        Raises:
+            ValueError: the array is not what ``input`` declares.
+            ArtifactError: the engine failed.
+        """
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+
+def scale_of(engine: Engine) -> int:
+    """The upscaling factor, from the engine's own shapes."""
+    return engine.output.size[0] // engine.input.size[0]
+
+
+def check_batch(spec: TensorSpec, batch: Array) -> None:
+    """Refuse an array that is not what an engine declared.
+
+    Raises:
+        ValueError: wrong shape, dtype or memory order.
+    """
+    if batch.shape != spec.shape or batch.dtype != np.dtype(spec.dtype):
+        raise ValueError(
+            f"engine input '{spec.name}' is {spec.dtype} {spec.shape}, "
+            f"but got {batch.dtype} {batch.shape}"
+        )
+    if not batch.flags.c_contiguous:
+        raise ValueError(f"engine input '{spec.name}' must be C-contiguous")

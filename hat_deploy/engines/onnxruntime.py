@@ -1,0 +1,127 @@
+"""Run an ``.onnx`` artifact with ONNX Runtime, on the CPU or a CUDA device."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from hat_deploy import artifact
+from hat_deploy.engines.base import Array, TensorSpec, check_batch
+from hat_deploy.errors import ArtifactError, MissingExtraError, UsageError
+
+if TYPE_CHECKING:
+    from typing import Self
+
+try:
+    import onnxruntime as ort
+except ImportError as error:
+    raise MissingExtraError("onnxruntime", "cpu", "Running an .onnx artifact") from error
+
+_DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(uint8)": "uint8",
+}
+_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+
+
+class OnnxRuntimeEngine:
+    """An :class:`~hat_deploy.engines.base.Engine` on ONNX Runtime.
+
+    Args:
+        path: an artifact made by ``hat-deploy export``.
+        device: ``cpu`` or ``cuda``.
+        threads: threads of one call; all cores by default.
+
+    Raises:
+        ArtifactError: the file is damaged, foreign, or the library refuses it.
+        UsageError: this build of ONNX Runtime has no such device.
+    """
+
+    def __init__(self, path: Path, *, device: str = "cpu", threads: int | None = None) -> None:
+        self.description = artifact.describe(path)
+        provider = _PROVIDERS[device]
+        if provider not in ort.get_available_providers():
+            raise UsageError(
+                f"this onnxruntime has no {provider}: pip uninstall onnxruntime, "
+                "then pip install 'hat-deploy[gpu]'"
+            )
+        try:
+            self._session = ort.InferenceSession(
+                str(path), _session_options(threads), providers=[provider]
+            )
+        except Exception as error:  # the library raises bare Exceptions of its own
+            raise ArtifactError(f"ONNX Runtime cannot load {path}: {error}") from error
+        if self._session.get_providers()[0] != provider:
+            raise ArtifactError(
+                f"ONNX Runtime could not start {provider} on this machine; "
+                "'hat-deploy doctor' says what it can run"
+            )
+        self._device = device
+        layout = "NHWC" if self.description.io == "uint8" else "NCHW"
+        self._input = _spec(self._session.get_inputs()[0], layout)
+        self._output = _spec(self._session.get_outputs()[0], layout)
+
+    @property
+    def name(self) -> str:
+        """Library, version, device and precision."""
+        return f"onnxruntime {ort.__version__}, {self._device}, {self.description.precision}"
+
+    @property
+    def input(self) -> TensorSpec:
+        """What ``run`` takes, as the session reports it."""
+        return self._input
+
+    @property
+    def output(self) -> TensorSpec:
+        """What ``run`` returns, as the session reports it."""
+        return self._output
+
+    @property
+    def window(self) -> int:
+        """The network's attention window."""
+        return self.description.window
+
+    def run(self, batch: Array) -> Array:
+        """Upscale one batch; see :class:`~hat_deploy.engines.base.Engine`."""
+        check_batch(self._input, batch)
+        try:
+            (result,) = self._session.run([self._output.name], {self._input.name: batch})
+        except Exception as error:  # as above
+            raise ArtifactError(f"ONNX Runtime failed: {error}") from error
+        return result  # type: ignore[no-any-return]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        del self._session
+
+
+def _session_options(threads: int | None) -> ort.SessionOptions:
+    options = ort.SessionOptions()
+    # With buffers planned for reuse, each is kept until its last user of the same size is
+    # done: a HAT at 256x256 then peaks at 7.3 GB. Freed as soon as unused: 3.3 GB, no slower.
+    options.enable_mem_reuse = False
+    options.enable_mem_pattern = False
+    options.log_severity_level = 3
+    if threads:
+        options.intra_op_num_threads = threads
+    return options
+
+
+def _spec(value: ort.NodeArg, layout: str) -> TensorSpec:
+    shape = tuple(value.shape)
+    dtype = _DTYPES.get(value.type)
+    if dtype is None or len(shape) != 4 or not all(isinstance(n, int) for n in shape):
+        raise ArtifactError(
+            f"'{value.name}' is {value.type} {list(value.shape)}; "
+            "four fixed dimensions of float32, float16 or uint8 were expected"
+        )
+    return TensorSpec(value.name, shape, dtype, layout)  # type: ignore[arg-type]

@@ -1,0 +1,101 @@
+"""Run the network itself with PyTorch: the reference every artifact is checked against."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hat_deploy.engines.base import Array, TensorSpec, check_batch
+from hat_deploy.errors import MissingExtraError, UsageError
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from hat_deploy.hat.network import HAT
+
+try:
+    import torch
+except ImportError as error:
+    raise MissingExtraError("torch", "export", "The PyTorch reference") from error
+
+PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+class TorchEngine:
+    """An :class:`~hat_deploy.engines.base.Engine` around a :class:`~hat_deploy.hat.network.HAT`.
+
+    The batch and the result are float32 whatever the precision inside. The network is moved
+    and converted in place.
+
+    Args:
+        network: with weights loaded.
+        tile: height and width, multiples of the window.
+        batch: tiles in one call.
+        precision: ``fp32`` (the reference), ``fp16`` or ``bf16``: every weight and activation.
+        device: ``cpu`` or ``cuda``.
+
+    Raises:
+        UsageError: the device is absent.
+    """
+
+    def __init__(
+        self,
+        network: HAT,
+        *,
+        tile: tuple[int, int],
+        batch: int = 1,
+        precision: str = "fp32",
+        device: str = "cpu",
+    ) -> None:
+        if device == "cuda" and not torch.cuda.is_available():
+            raise UsageError("this PyTorch sees no CUDA device")
+        config = network.config
+        height, width = tile
+        self._network = network.freeze().to(device, PRECISIONS[precision])
+        self._precision = precision
+        self._device = device
+        shape = (batch, config.in_channels, height, width)
+        scaled = (batch, config.in_channels, height * config.scale, width * config.scale)
+        self._input = TensorSpec("input", shape, "float32", "NCHW")
+        self._output = TensorSpec("output", scaled, "float32", "NCHW")
+
+    @property
+    def name(self) -> str:
+        """Library, version, device and precision."""
+        return f"torch {torch.__version__}, {self._device}, {self._precision}"
+
+    @property
+    def input(self) -> TensorSpec:
+        """What ``run`` takes."""
+        return self._input
+
+    @property
+    def output(self) -> TensorSpec:
+        """What ``run`` returns."""
+        return self._output
+
+    @property
+    def window(self) -> int:
+        """The network's attention window."""
+        return self._network.config.window_size
+
+    def run(self, batch: Array) -> Array:
+        """Upscale one batch; see :class:`~hat_deploy.engines.base.Engine`."""
+        check_batch(self._input, batch)
+        with torch.inference_mode():
+            x = torch.from_numpy(batch).to(self._device, PRECISIONS[self._precision])
+            y = self._network(x).float().cpu().numpy()
+        return np.ascontiguousarray(y)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        del self._network

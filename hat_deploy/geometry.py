@@ -1,0 +1,133 @@
+"""Sizes, paddings and tile grids. Integers only: no arrays, no pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hat_deploy.errors import UsageError
+
+
+def round_up(length: int, multiple: int) -> int:
+    """The smallest multiple of ``multiple`` that is at least ``length``."""
+    return -(-length // multiple) * multiple
+
+
+def reflect_indices(length: int, positions: range) -> list[int]:
+    """Source positions of an axis that goes on past its end by reflection.
+
+    Reflection as in ``numpy.pad(mode="reflect")``: the edge sample is not repeated, the
+    pattern bounces for as long as needed, and a single sample is repeated.
+
+    Args:
+        length: samples the axis has, at least 1.
+        positions: the positions wanted, from 0 up.
+
+    Returns:
+        For each position an index into ``range(length)``; inside the axis, itself.
+    """
+    if length < 1:
+        raise ValueError(f"an axis of {length} samples cannot be reflected")
+    period = max(1, 2 * (length - 1))
+    return [min(i % period, period - i % period) for i in positions]
+
+
+@dataclass(frozen=True)
+class Span:
+    """One axis of a tile: what is computed, and which part of it is kept."""
+
+    start: int
+    """First sample of the tile, a multiple of the window."""
+    keep: range
+    """Samples of the picture that this tile gives; spans of a line partition it."""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One rectangle an engine computes, halo included."""
+
+    rows: Span
+    columns: Span
+
+
+@dataclass(frozen=True)
+class Grid:
+    """How a picture is cut into tiles; make one with :func:`grid`."""
+
+    height: int
+    width: int
+    """Size of the reflect-padded picture: at least a tile, a multiple of the window."""
+    tiles: tuple[Tile, ...]
+    """Row by row. Their kept parts cover every pixel of the picture exactly once."""
+
+
+def grid(size: tuple[int, int], tile: tuple[int, int], halo: int, window: int) -> Grid:
+    """Lay tiles over a picture.
+
+    Every tile starts at a multiple of the window, so that attention windows fall where they
+    fall in the whole picture. The picture is padded at its right and bottom to a multiple of
+    the window (and up to a tile); tiles never reach beyond that: the last one of a row is
+    flush with the padded edge. ``halo`` samples are dropped on every side that has a
+    neighbour.
+
+    Args:
+        size: height and width of the picture, at least 1.
+        tile: height and width of a tile, halo included, multiples of ``window``.
+        halo: dropped border; ``tile - 2 * halo`` must be a positive multiple of ``window``.
+
+    Raises:
+        UsageError: tile, halo and window do not fit together.
+    """
+    check_tile(tile, halo, window)
+    height, width = (max(round_up(n, window), t) for n, t in zip(size, tile, strict=True))
+    rows = _spans(size[0], height, tile[0], halo)
+    columns = _spans(size[1], width, tile[1], halo)
+    return Grid(height, width, tuple(Tile(r, c) for r in rows for c in columns))
+
+
+def check_tile(tile: tuple[int, int], halo: int, window: int) -> None:
+    """Refuse a tile and halo that no aligned grid can be made of.
+
+    Raises:
+        UsageError: as :func:`grid`.
+    """
+    for length in tile:
+        if length < window or length % window:
+            raise UsageError(
+                f"tile side {length} is not a multiple of the network's window, {window}: "
+                f"use {max(window, round_up(length, window))}"
+            )
+        step = length - 2 * halo
+        if halo < 0 or step < window or step % window:
+            fitting = halos(length, window)
+            raise UsageError(
+                f"halo {halo} does not fit tile side {length}: what is left of a tile must be "
+                f"a positive multiple of {window}; fitting halos: "
+                f"{', '.join(map(str, fitting))}"
+            )
+
+
+def halos(length: int, window: int) -> list[int]:
+    """The halos that fit a tile side, ascending."""
+    return [halo for halo in range((length - window) // 2 + 1) if (length - 2 * halo) % window == 0]
+
+
+def default_halo(tile: tuple[int, int], window: int) -> int:
+    """The widest fitting halo up to one window, or a quarter of the shorter side if less."""
+    shared = set(halos(tile[0], window)) & set(halos(tile[1], window))
+    limit = min(window, min(tile) // 4)
+    return max((halo for halo in shared if halo <= limit), default=0)
+
+
+def _spans(length: int, padded: int, tile: int, halo: int) -> list[Span]:
+    step = tile - 2 * halo
+    spans = []
+    done = 0
+    start = 0
+    while done < length:
+        last = start + tile >= padded
+        start = min(start, padded - tile)
+        stop = length if last else min(start + tile - halo, length)
+        spans.append(Span(start, range(done, stop)))
+        done = stop
+        start += step
+    return spans

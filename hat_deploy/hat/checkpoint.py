@@ -1,0 +1,225 @@
+"""Checkpoint to network and back.
+
+``load_network`` is the way in: it reads the file (:mod:`hat_deploy.hat.weights`), reads the
+shape off the weights (:mod:`hat_deploy.hat.detection`) and fills a :class:`HAT` strictly.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import math
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hat_deploy.errors import CheckpointError, MissingExtraError, UsageError
+from hat_deploy.hat import windows
+from hat_deploy.hat.config import HATConfig
+from hat_deploy.hat.detection import detect_config, require_hat
+from hat_deploy.hat.network import HAT
+from hat_deploy.hat.weights import listing, load_state_dict
+
+__all__ = [
+    "checkpoint_sha256",
+    "detect_config",
+    "load_network",
+    "load_state_dict",
+    "save_checkpoint",
+]
+
+CONFIG_NAME = "config.json"
+"""Beside a weights file, it says what the weights cannot: ``conv_scale`` and ``img_range``."""
+
+_UNSTORED = ("conv_scale", "img_range")
+_DERIVED = re.compile(r"(^|\.)(relative_position_index(_SA|_OCA)?|attn_mask|n_averaged)$")
+"""Buffers that follow from the config, or count training steps."""
+
+_TORCH_SUFFIXES = (".pth", ".pt", ".ckpt")
+
+
+def load_network(
+    path: str | Path,
+    *,
+    conv_scale: float | None = None,
+    img_range: float | None = None,
+    config: HATConfig | None = None,
+) -> HAT:
+    """A HAT with the weights of ``path``, in float32 on the CPU, frozen for inference.
+
+    Args:
+        path: ``.pth``, ``.safetensors`` or the like; judged by its content.
+        conv_scale, img_range: what a checkpoint does not store. Where left out: those of
+            ``config``, else of a ``config.json`` beside the file, else the published 0.01
+            and 1.
+        config: the network's shape, where it should not be read off the weights.
+
+    Raises:
+        CheckpointError: the file cannot be read, is no HAT, or does not fit ``config``.
+    """
+    path = Path(path)
+    state_dict = load_state_dict(path)
+    options = {"conv_scale": conv_scale, "img_range": img_range}
+    given: dict[str, Any] = {name: x for name, x in options.items() if x is not None}
+    try:
+        if config is None:
+            config = detect_config(state_dict)
+            if len(given) < len(_UNSTORED):
+                given = _stored_beside(path, config) | given
+        network = HAT(_replaced(config, given))
+        _fill(network, state_dict)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    return network.freeze()
+
+
+def save_checkpoint(network: HAT, path: str | Path) -> None:
+    """Write a network as the authors do, for any tool that reads their files.
+
+    ``.safetensors`` holds the bare weights; ``.pth``, ``.pt`` and ``.ckpt`` hold them under
+    ``params_ema``. Both carry the index buffers that other implementations look for. The same
+    weights give the same bytes; the file appears whole or not at all.
+
+    Raises:
+        UsageError: another suffix.
+        MissingExtraError: safetensors is needed and not installed.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix == ".safetensors":
+        content = _safetensors_bytes(_authors_layout(network))
+    elif suffix in _TORCH_SUFFIXES:
+        buffer = io.BytesIO()
+        torch.save({"params_ema": _authors_layout(network)}, buffer)
+        content = buffer.getvalue()
+    else:
+        known = ", ".join((*_TORCH_SUFFIXES, ".safetensors"))
+        raise UsageError(f"a checkpoint's name ends in one of {known}, not in {path.name!r}")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        partial.write_bytes(content)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def checkpoint_sha256(path: str | Path) -> str:
+    """The SHA-256 of a file's bytes, 64 lower-case hexadecimal digits.
+
+    Raises:
+        CheckpointError: the file cannot be read.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _replaced(config: HATConfig, given: dict[str, Any]) -> HATConfig:
+    try:
+        return replace(config, **given)
+    except ValueError as error:
+        raise CheckpointError(str(error)) from error
+
+
+def _stored_beside(path: Path, config: HATConfig) -> dict[str, float]:
+    """What a ``config.json`` in the same folder adds; it must be about these weights."""
+    beside = path.parent / CONFIG_NAME
+    values = _read_json(beside)
+    stored = {name: values[name] for name in _UNSTORED if name in values}
+    if not stored:
+        return {}
+    detected = config.to_dict()
+    differing = [
+        f"{name} {values[name]} (the weights have {detected[name]})"
+        for name in sorted(detected.keys() & values.keys() - set(_UNSTORED))
+        if values[name] != detected[name]
+    ]
+    if differing:
+        raise CheckpointError(
+            f"{beside} is about other weights: it says {listing(differing, 3)}; keep the two "
+            "in folders of their own, or give conv_scale and img_range"
+        )
+    for name, value in stored.items():
+        if type(value) not in (int, float) or not math.isfinite(value):
+            raise CheckpointError(f"{beside} has {name} {value!r}; expected a number")
+    return stored
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} beside it cannot be read as JSON: {error}") from error
+    return values if isinstance(values, dict) else {}
+
+
+def _fill(network: HAT, state_dict: Mapping[str, Tensor]) -> None:
+    """Load strictly: every tensor of the network, and none besides."""
+    require_hat(state_dict)
+    expected = network.state_dict()
+    found = {name: x for name, x in state_dict.items() if not _is_derived(name, x, network)}
+    if missing := [name for name in expected if name not in found]:
+        raise CheckpointError(
+            f"the weights lack {len(missing)} of the {len(expected)} tensors of this HAT: "
+            f"{listing(missing)}"
+        )
+    if unexpected := [name for name in found if name not in expected]:
+        raise CheckpointError(
+            f"the weights have {len(unexpected)} tensors that this HAT has no place for: "
+            f"{listing(unexpected)}"
+        )
+    for name, tensor in expected.items():
+        _check_fits(name, found[name], tensor)
+    network.load_state_dict(found)
+
+
+def _is_derived(name: str, tensor: Tensor, network: HAT) -> bool:
+    """Whether a tensor is one that the config implies; a mean must then be the known one."""
+    if name == "mean":
+        mean = network.mean.flatten()
+        return tensor.numel() == mean.numel() and torch.allclose(tensor.flatten(), mean)
+    return _DERIVED.search(name) is not None
+
+
+def _check_fits(name: str, found: Tensor, expected: Tensor) -> None:
+    if found.shape != expected.shape:
+        raise CheckpointError(
+            f"{name} has shape {tuple(found.shape)}; this HAT has {tuple(expected.shape)} there"
+        )
+    if not found.is_floating_point():
+        raise CheckpointError(f"{name} is {found.dtype}; expected floating point weights")
+
+
+def _authors_layout(network: HAT) -> dict[str, Tensor]:
+    """The weights on the CPU, with the index buffers of the authors' implementation."""
+    config = network.config
+    state_dict = {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in network.state_dict().items()
+    }
+    state_dict["relative_position_index_SA"] = windows.relative_position_index(config.window_size)
+    if config.overlap_size:
+        state_dict["relative_position_index_OCA"] = windows.overlapping_position_offset(
+            config.window_size, config.overlap_size
+        )
+    return state_dict
+
+
+def _safetensors_bytes(state_dict: dict[str, Tensor]) -> bytes:
+    try:
+        import safetensors.torch
+    except ImportError as error:
+        raise MissingExtraError("safetensors", "export", "writing .safetensors") from error
+    content: bytes = safetensors.torch.save(state_dict, metadata={"format": "pt"})
+    return content

@@ -1,0 +1,180 @@
+"""The shape of a HAT: every number its weights imply, and two that they do not."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Self
+
+
+@dataclass(frozen=True, kw_only=True)
+class HATConfig:
+    """What it takes to build a HAT that fits a given set of weights.
+
+    Sizes are stored as the weights have them (channels), not as the ratios they were
+    once computed from: ``180 // compress_ratio`` cannot be inverted without guessing.
+    Use :meth:`published` to start from ratios.
+    """
+
+    scale: int
+    """Upscaling factor: 1, 2, 3, 4 or 8."""
+    in_channels: int = 3
+    """Channels of the picture in and out: 3 for RGB, 1 for gray."""
+    embed_dim: int = 180
+    """Channels of the residual stream."""
+    depths: tuple[int, ...] = (6,) * 6
+    """HABs in each RHAG."""
+    num_heads: tuple[int, ...] = (6,) * 6
+    """Attention heads in each RHAG; each divides ``embed_dim``."""
+    window_size: int = 16
+    """Side of an attention window, M. Height and width must be multiples of it."""
+    overlap_size: int = 24
+    """Side of the window OCAB takes keys and values from, (1 + gamma) M; 0: no OCAB."""
+    cab_channels: int = 60
+    """Channels inside CAB, embed_dim // compress_ratio; 0: no CAB."""
+    squeeze_channels: int = 6
+    """Channels inside channel attention, embed_dim // squeeze_factor; 0: none."""
+    mlp_channels: int = 360
+    """Hidden channels of every MLP, embed_dim * mlp_ratio."""
+    upsampler_channels: int = 64
+    """Channels of the upsampler."""
+    qkv_bias: bool = True
+    """Whether the q, k, v projections have a bias."""
+    patch_norm: bool = True
+    """Whether a LayerNorm follows the first convolution."""
+    body_conv: bool = True
+    """Whether a convolution closes each RHAG and the body (the authors' ``1conv``)."""
+    conv_scale: float = 0.01
+    """Weight of CAB beside window attention, alpha. Not stored in checkpoints."""
+    img_range: float = 1.0
+    """Factor on the mean-free input. Not stored in checkpoints."""
+
+    def __post_init__(self) -> None:
+        if self.scale not in (1, 2, 3, 4, 8):
+            raise ValueError(f"scale is {self.scale}; a HAT has 1, 2, 3, 4 or 8")
+        self._require_counts()
+        if not self.depths or len(self.depths) != len(self.num_heads):
+            raise ValueError(
+                f"depths {self.depths} and num_heads {self.num_heads} must name the same RHAGs"
+            )
+        if any(self.embed_dim % heads for heads in self.num_heads):
+            raise ValueError(f"embed_dim {self.embed_dim} is not divisible by {self.num_heads}")
+        if self.overlap_size and (
+            self.overlap_size < self.window_size or (self.overlap_size - self.window_size) % 2
+        ):
+            raise ValueError(
+                f"overlap_size {self.overlap_size} must exceed window_size "
+                f"{self.window_size} by an even number"
+            )
+        if self.squeeze_channels and not self.cab_channels:
+            raise ValueError(
+                "channel attention is part of CAB: squeeze_channels needs cab_channels"
+            )
+        if not math.isfinite(self.conv_scale):
+            raise ValueError(f"conv_scale is {self.conv_scale}; it must be finite")
+        if not 0 < self.img_range < math.inf:
+            raise ValueError(f"img_range is {self.img_range}; it must be positive and finite")
+
+    def _require_counts(self) -> None:
+        """Sizes are whole numbers from 1 up; those of optional parts may be 0."""
+        optional = ("overlap_size", "cab_channels", "squeeze_channels")
+        required = (
+            "in_channels",
+            "embed_dim",
+            "window_size",
+            "mlp_channels",
+            "upsampler_channels",
+        )
+        sizes = [(name, getattr(self, name), int(name in required)) for name in required + optional]
+        sizes += [("depths", depth, 1) for depth in self.depths]
+        sizes += [("num_heads", heads, 1) for heads in self.num_heads]
+        for name, value, least in sizes:
+            if not isinstance(value, int) or value < least:
+                raise ValueError(f"{name} is {value!r}; expected a whole number from {least} up")
+
+    @classmethod
+    def published(
+        cls,
+        scale: int,
+        *,
+        embed_dim: int = 180,
+        depths: tuple[int, ...] = (6,) * 6,
+        num_heads: int = 6,
+        window_size: int = 16,
+        overlap_ratio: float = 0.5,
+        compress_ratio: int = 3,
+        squeeze_factor: int = 30,
+        mlp_ratio: float = 2.0,
+        in_channels: int = 3,
+        ocab: bool = True,
+        cab: bool = True,
+        channel_attention: bool = True,
+        conv_scale: float = 0.01,
+        img_range: float = 1.0,
+    ) -> Self:
+        """A config from the ratios that the paper and the authors' option files use.
+
+        ``ocab``, ``cab`` and ``channel_attention`` are the switches of the paper's ablation.
+        """
+        return cls(
+            scale=scale,
+            in_channels=in_channels,
+            embed_dim=embed_dim,
+            depths=depths,
+            num_heads=(num_heads,) * len(depths),
+            window_size=window_size,
+            overlap_size=window_size + int(window_size * overlap_ratio) if ocab else 0,
+            cab_channels=embed_dim // compress_ratio if cab else 0,
+            squeeze_channels=embed_dim // squeeze_factor if cab and channel_attention else 0,
+            mlp_channels=int(embed_dim * mlp_ratio),
+            conv_scale=conv_scale,
+            img_range=img_range,
+        )
+
+    @property
+    def variant(self) -> str:
+        """``HAT-S``, ``HAT`` or ``HAT-L`` where the shape is a published one, else ``custom``."""
+        for name, reference in VARIANTS.items():
+            free = {
+                field: getattr(self, field)
+                for field in ("scale", "in_channels", "conv_scale", "img_range")
+            }
+            if replace(reference, **free) == self:
+                return name
+        return "custom"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The config as JSON types."""
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in asdict(self).items()
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The inverse of :meth:`to_dict`.
+
+        Raises:
+            ValueError: a field is unknown, missing or out of range.
+        """
+        known = {field.name for field in fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise ValueError(f"unknown HAT config fields: {', '.join(unknown)}")
+        arguments: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in values.items()
+        }
+        try:
+            return cls(**arguments)
+        except TypeError as error:
+            raise ValueError(f"incomplete HAT config: {error}") from error
+
+
+VARIANTS: dict[str, HATConfig] = {
+    "HAT-S": HATConfig.published(4, embed_dim=144, compress_ratio=24, squeeze_factor=24),
+    "HAT": HATConfig.published(4),
+    "HAT-L": HATConfig.published(4, depths=(6,) * 12),
+}
+"""The published shapes, at x4; scale, input channels, alpha and range are free."""

@@ -1,0 +1,145 @@
+"""Windows of a feature map: partition, shift, overlap, masks and position indices.
+
+Feature maps are NHWC, (batch, height, width, channels), height and width multiples of the
+window. Windows are (batch * windows, tokens, channels), tokens row by row.
+
+Everything is slices, concatenations and transposes of static shape: ``roll``, ``unfold`` and
+masks of the whole picture are what exporters and engines stumble over.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+MASKED = -100.0
+"""What the authors add to the attention between two regions that a shift brought together."""
+
+
+def partition(x: Tensor, window: int) -> Tensor:
+    """(B, H, W, C) to (B * windows, window * window, C)."""
+    b, h, w, c = x.shape
+    x = x.reshape(b, h // window, window, w // window, window, c)
+    return x.transpose(2, 3).reshape(-1, window * window, c)
+
+
+def merge(windows: Tensor, window: int, height: int, width: int) -> Tensor:
+    """The inverse of :func:`partition`, to (B, height, width, C)."""
+    c = windows.shape[-1]
+    x = windows.reshape(-1, height // window, width // window, window, window, c)
+    return x.transpose(2, 3).reshape(-1, height, width, c)
+
+
+def overlapping(x: Tensor, window: int, overlap: int) -> Tensor:
+    """Windows of side ``overlap`` at a stride of ``window``, zeros outside the map.
+
+    Returns:
+        (B * windows, overlap * overlap, C), windows in the order of :func:`partition`.
+    """
+    _, h, w, c = x.shape
+    border = (overlap - window) // 2
+    chunks = -(-overlap // window)
+    after = (chunks - 1) * window - border
+    x = torch.nn.functional.pad(x, (0, 0, border, after, border, after))
+
+    def stack(x: Tensor, axis: int, length: int) -> Tensor:
+        """Split ``axis`` into (windows, overlap): each window is a run of whole chunks."""
+        count = length // window
+        pieces = []
+        for chunk in range(chunks):
+            piece = x.narrow(axis, chunk * window, length).unflatten(axis, (count, window))
+            size = min(window, overlap - chunk * window)
+            pieces.append(piece if size == window else piece.narrow(axis + 1, 0, size))
+        return torch.cat(pieces, axis + 1)
+
+    x = stack(x, 1, h)
+    x = stack(x, 3, w)
+    return x.transpose(2, 3).reshape(-1, overlap * overlap, c)
+
+
+@dataclass(frozen=True)
+class Region:
+    """The windows of a shifted map that share one mask: interior, right, bottom or corner."""
+
+    x: Tensor
+    """(B, height, width, C), a whole number of windows."""
+    bottom: bool
+    right: bool
+
+
+def shifted_regions(x: Tensor, window: int, shift: int) -> list[Region]:
+    """A cyclically shifted map, cut into its (at most four) kinds of window.
+
+    Only windows of the last row and the last column hold pixels of opposite borders, so a
+    mask for each window of the picture is never needed: four patterns are all there are.
+    Empty regions are left out.
+    """
+    regions = []
+    for bottom, rows in enumerate(_split(x, 1, window, shift)):
+        for right, part in enumerate(_split(rows, 2, window, shift)):
+            if part.shape[1] and part.shape[2]:
+                regions.append(Region(part, bool(bottom), bool(right)))
+    return regions
+
+
+def unshift(regions: list[Region], window: int, shift: int) -> Tensor:
+    """The inverse of :func:`shifted_regions`."""
+    rows: dict[bool, Tensor] = {}
+    for bottom in (False, True):
+        parts = {region.right: region.x for region in regions if region.bottom == bottom}
+        if parts:
+            rows[bottom] = _join(parts, 2, window, shift)
+    return _join(rows, 1, window, shift)
+
+
+def _split(x: Tensor, axis: int, window: int, shift: int) -> tuple[Tensor, Tensor]:
+    """Interior and wrapped window of one axis of the shifted map."""
+    length = x.shape[axis]
+    wrapped = length - window + shift
+    interior = x.narrow(axis, shift, length - window)
+    edge = torch.cat([x.narrow(axis, wrapped, window - shift), x.narrow(axis, 0, shift)], axis)
+    return interior, edge
+
+
+def _join(parts: dict[bool, Tensor], axis: int, window: int, shift: int) -> Tensor:
+    edge = parts[True]
+    pieces = [edge.narrow(axis, window - shift, shift), edge.narrow(axis, 0, window - shift)]
+    if False in parts:
+        pieces.insert(1, parts[False])
+    return torch.cat(pieces, axis)
+
+
+def edge_mask(window: int, shift: int, *, bottom: bool, right: bool) -> Tensor:
+    """The mask of an edge window of the shifted map, (window**2, window**2), 0 or ``MASKED``."""
+    line = torch.arange(window) >= window - shift
+    nothing = torch.zeros(window, dtype=torch.bool)
+    rows = (line if bottom else nothing)[:, None].expand(window, window)
+    columns = (line if right else nothing)[None, :].expand(window, window)
+    region = (2 * rows.long() + columns.long()).flatten()
+    return torch.where(region[:, None] == region[None, :], 0.0, MASKED)
+
+
+def relative_position_index(window: int) -> Tensor:
+    """Rows of W-MSA's bias table for each (query, key), (window**2, window**2)."""
+    position = torch.cartesian_prod(torch.arange(window), torch.arange(window))
+    offset = position[:, None] - position[None, :] + window - 1
+    return offset[..., 0] * (2 * window - 1) + offset[..., 1]
+
+
+def overlapping_position_index(window: int, overlap: int) -> Tensor:
+    """Rows of OCAB's bias table for each (query, key), (window**2, overlap**2).
+
+    The authors' offset runs below zero and indexes the table from its end; the modulo keeps
+    exactly that meaning.
+    """
+    return overlapping_position_offset(window, overlap) % (window + overlap - 1) ** 2
+
+
+def overlapping_position_offset(window: int, overlap: int) -> Tensor:
+    """The same as the authors' files store it, (window**2, overlap**2), negative in part."""
+    query = torch.cartesian_prod(torch.arange(window), torch.arange(window))
+    key = torch.cartesian_prod(torch.arange(overlap), torch.arange(overlap))
+    offset = key[None, :] - query[:, None] + window - overlap + 1
+    return offset[..., 0] * (window + overlap - 1) + offset[..., 1]

@@ -1,0 +1,125 @@
+"""Files to pictures, refused with a sentence and before decoding wherever the header tells."""
+
+from __future__ import annotations
+
+import stat
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ..errors import PictureError
+from .exif import oriented, upright_exif
+from .headers import Header, printable
+from .kinds import inspect
+from .metadata import XMP_MARK
+from .opencv import one_line, swap_red_and_blue
+from .picture import Metadata, Picture, Pixels
+
+MAX_PIXELS = 2**28
+"""Pictures with more pixels than this are refused unless the caller says otherwise."""
+
+MAX_SIDE = 2**20
+"""The longest side that OpenCV decodes."""
+
+
+def decode(path: Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
+    """Read a PNG, JPEG, WebP, TIFF or BMP file, told by its content and not by its name.
+
+    Depth, gray and alpha are kept and the orientation is applied. Palettes, CMYK, L*a*b*,
+    gray with alpha and fewer than 8 bits are converted, and a note says so.
+
+    Raises:
+        PictureError: the file cannot be read, is no regular file, is none of the formats,
+            is truncated or damaged, holds several frames, has samples that are neither 8-bit
+            nor 16-bit integers, or more than ``max_pixels`` pixels (told from its header).
+    """
+    return decode_bytes(_read(path, 8 * max_pixels + 2**26), max_pixels=max_pixels)
+
+
+def decode_bytes(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Picture:
+    """:func:`decode` for the content of a file."""
+    header = inspect(data)
+    _refuse_size(header, max_pixels)
+    pixels, metadata = _decode(header.patched or data)
+    if header.fix is not None:
+        pixels = header.fix(pixels)
+    pixels = swap_red_and_blue(pixels)
+    metadata = replace(metadata, icc=header.icc or metadata.icc, xmp=header.xmp or metadata.xmp)
+    exif, orientation = upright_exif(metadata.exif)
+    pixels = oriented(pixels, orientation)
+    icc, notes = _fitting_profile(metadata.icc, pixels)
+    return Picture(
+        pixels=np.ascontiguousarray(pixels),
+        metadata=replace(metadata, icc=icc, exif=exif),
+        notes=header.notes + notes,
+    )
+
+
+def _read(path: Path, largest: int) -> bytes:
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise PictureError(f"it is {_kind_of_node(status.st_mode)}, not a file")
+        if status.st_size > largest:
+            raise PictureError(
+                f"the file has {status.st_size / 2**20:,.0f} MiB, more than a picture of the "
+                f"permitted size can need"
+            )
+        return path.read_bytes()
+    except OSError as error:
+        raise PictureError(f"it cannot be read: {error.strerror or error}") from error
+
+
+def _kind_of_node(mode: int) -> str:
+    kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
+    return kinds.get(stat.S_IFMT(mode), "a device")
+
+
+def _refuse_size(header: Header, max_pixels: int) -> None:
+    size = f"{header.width}x{header.height}"
+    if header.frames != 1:
+        raise PictureError(f"it has {header.frames} frames; animations are not supported")
+    if header.width < 1 or header.height < 1:
+        raise PictureError(f"its header gives a size of {size}: the file is damaged")
+    if header.width * header.height > max_pixels:
+        raise PictureError(
+            f"it has {size} pixels, and at most {max_pixels:,} are permitted: raise the limit "
+            f"if the file is to be trusted"
+        )
+    if max(header.width, header.height) > MAX_SIDE:
+        raise PictureError(f"it has {size} pixels, and no side may be over {MAX_SIDE:,}")
+
+
+def _decode(data: bytes) -> tuple[Pixels, Metadata]:
+    """Pixels as OpenCV gives them: gray, BGR or BGRA, turned only if they come from a TIFF."""
+    buffer = np.frombuffer(data, np.uint8)
+    try:
+        pixels, kinds, blocks = cv2.imdecodeWithMetadata(buffer, cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:
+        raise PictureError(f"it cannot be decoded: {one_line(error)}") from error
+    if pixels is None or pixels.size == 0:
+        raise PictureError("it cannot be decoded: the file is truncated or damaged")
+    if pixels.dtype not in (np.uint8, np.uint16):
+        raise PictureError(f"it has {pixels.dtype} samples; expected 8 or 16-bit integers")
+    found = dict(zip(kinds, (bytes(block.ravel()) for block in blocks), strict=True))
+    xmp = found.get(cv2.IMAGE_METADATA_XMP, b"").removeprefix(XMP_MARK).rstrip(b"\0")
+    return pixels, Metadata(
+        icc=found.get(cv2.IMAGE_METADATA_ICCP),
+        exif=found.get(cv2.IMAGE_METADATA_EXIF, b"").removeprefix(b"Exif\0\0") or None,
+        xmp=xmp or None,
+    )
+
+
+def _fitting_profile(icc: bytes | None, pixels: Pixels) -> tuple[bytes | None, tuple[str, ...]]:
+    """The profile if it describes such pixels; else none, and a note."""
+    if icc is None:
+        return None, ()
+    if len(icc) < 132 or icc[36:40] != b"acsp" or int.from_bytes(icc[:4], "big") != len(icc):
+        return None, ("damaged colour profile dropped",)
+    space = printable(icc[16:20].strip())
+    needed = "GRAY" if pixels.ndim == 2 else "RGB"
+    if space != needed:
+        return None, (f"{space} colour profile dropped: the pixels are {needed}",)
+    return icc, ()

@@ -1,0 +1,44 @@
+"""A picture in memory: pixels, and what a file said about them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Pixels = npt.NDArray[Any]
+"""uint8 or uint16: (H, W) gray, (H, W, 3) RGB, (H, W, 4) RGBA with straight alpha."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metadata:
+    """What a file says about its pixels, each as the bare block that the standard defines."""
+
+    icc: bytes | None = None
+    """Colour profile; always one for the kind of pixels it comes with (gray or RGB)."""
+    exif: bytes | None = None
+    """EXIF from its byte-order mark on; its orientation is 1, for it has been applied."""
+    xmp: bytes | None = None
+    """XMP packet, UTF-8."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Picture:
+    """An upright picture in memory."""
+
+    pixels: Pixels
+    """uint8 or uint16: (H, W) gray, (H, W, 3) RGB, (H, W, 4) RGBA with straight alpha."""
+    metadata: Metadata = field(default_factory=Metadata)
+    notes: tuple[str, ...] = ()
+    """What decoding changed, for the user to read: ``palette expanded`` and the like."""
+
+    def __post_init__(self) -> None:
+        shape, dtype = self.pixels.shape, self.pixels.dtype
+        layout = len(shape) == 2 or (len(shape) == 3 and shape[2] in (3, 4))
+        if not layout or 0 in shape or dtype not in (np.uint8, np.uint16):
+            raise ValueError(
+                f"a picture is uint8 or uint16 of (H, W), (H, W, 3) or (H, W, 4), "
+                f"not {dtype} of {shape}"
+            )

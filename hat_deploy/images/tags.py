@@ -1,0 +1,95 @@
+"""Directories of numbered tags: the structure that TIFF, BigTIFF and EXIF share."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ..errors import PictureError
+
+ORIENTATION = 274
+EXTRA_SAMPLES = 338
+XMP = 700
+ICC = 34675
+
+NUMBERS = {1: "B", 3: "H", 4: "I", 16: "Q"}
+"""How ``struct`` writes the types that are unsigned whole numbers."""
+
+_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
+_SIZES |= {16: 8, 17: 8, 18: 8}
+_MOST_DIRECTORIES = 256
+_MOST_ENTRIES = 4096
+
+
+@dataclass(frozen=True)
+class Tag:
+    """One entry of a directory."""
+
+    kind: int
+    """The type of its values, by TIFF's numbers."""
+    count: int
+    """How many values it has."""
+    entry: int
+    """Where its directory entry lies in the file."""
+    at: int
+    """Where its value lies in the file."""
+
+
+Directory = dict[int, Tag]
+"""Tags by number."""
+
+
+class TagFile:
+    """The directories of a TIFF, a BigTIFF or an EXIF block."""
+
+    def __init__(self, data: bytes) -> None:
+        if data[:2] not in (b"II", b"MM"):
+            raise PictureError("it has no TIFF byte-order mark")
+        self.data = data
+        self.order = "<" if data[:2] == b"II" else ">"
+        self.big = struct.unpack_from(self.order + "H", data, 2)[0] == 43
+        self.first: int = self._unpack("Q", 8) if self.big else self._unpack("I", 4)
+
+    def _unpack(self, code: str, at: int) -> int:
+        if at >= len(self.data):
+            raise PictureError("the file is truncated or damaged: an offset passes its end")
+        return int(struct.unpack_from(self.order + code, self.data, at)[0])
+
+    def directory(self, at: int) -> tuple[Directory, int]:
+        """The tags of the directory at an offset, and the next one's offset (0: none)."""
+        count, width, value = ("Q", 20, 8) if self.big else ("H", 12, 4)
+        start = at + struct.calcsize(self.order + count)
+        entries = self._unpack(count, at)
+        end = start + width * entries
+        if entries > _MOST_ENTRIES or end > len(self.data):
+            raise PictureError("the file is truncated or damaged: a directory passes its end")
+        tags: Directory = {}
+        for entry in range(start, end, width):
+            code = self.order + ("HHQ" if self.big else "HHI")
+            number, kind, amount = struct.unpack_from(code, self.data, entry)
+            place = entry + width - value
+            if _SIZES.get(kind, 1) * amount > value:
+                place = self._unpack("Q" if self.big else "I", place)
+            tags[number] = Tag(kind, amount, entry, place)
+        return tags, self._unpack("Q" if self.big else "I", end)
+
+    def directories(self) -> Iterator[Directory]:
+        """All directories of the chain, up to a bound that also ends a circular chain."""
+        at = self.first
+        for _ in range(_MOST_DIRECTORIES):
+            if not at:
+                return
+            tags, at = self.directory(at)
+            yield tags
+        raise PictureError(f"it has over {_MOST_DIRECTORIES} frames; animations are not supported")
+
+    def number(self, tag: Tag) -> int:
+        """The first value of a tag."""
+        if tag.kind not in NUMBERS or tag.count < 1:
+            raise PictureError("the file is damaged: a tag that should be a number is none")
+        return self._unpack(NUMBERS[tag.kind], tag.at)
+
+    def block(self, tag: Tag | None) -> bytes | None:
+        """The bytes of a tag, if it is there."""
+        return None if tag is None else self.data[tag.at : tag.at + tag.count] or None

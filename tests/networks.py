@@ -1,0 +1,86 @@
+"""Tiny networks, and ways to fill and save them, for all tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import torch
+from torch import Tensor, nn
+
+from hat_deploy.hat.config import HATConfig
+from hat_deploy.hat.network import HAT
+
+TINY: dict[str, Any] = {
+    "embed_dim": 12,
+    "depths": (2, 2),
+    "num_heads": 2,
+    "window_size": 4,
+    "squeeze_factor": 4,
+}
+
+
+def tiny_config(scale: int = 2, **changes: Any) -> HATConfig:
+    """A HAT of 2 x 2 blocks, 12 channels and windows of 4; ``changes`` as for ``published``."""
+    return HATConfig.published(scale, **(TINY | changes))
+
+
+def randomise(network: nn.Module, seed: int = 0) -> None:
+    """Give every bias, LayerNorm and bias table values that a mistake could not hide behind."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            noise = torch.randn(parameter.shape, generator=generator)
+            if name.endswith("relative_position_bias_table"):
+                parameter.copy_(noise)
+            elif "norm" in name and name.endswith("weight"):
+                parameter.copy_(1 + 0.2 * noise)
+            elif parameter.ndim == 1:
+                parameter.copy_(0.1 * noise)
+            else:
+                # Linear weights start so small that attention would be nearly uniform.
+                spread = 1.0 if "attention" in name else 0.7
+                parameter.copy_(spread * noise / parameter[0].numel() ** 0.5)
+
+
+@contextmanager
+def skip_initialisation() -> Iterator[None]:
+    """Build big networks in a fraction of the time: drawing initial values is most of it.
+
+    Every parameter must be given a value afterwards.
+    """
+    with ExitStack() as stack:
+        for name in ("trunc_normal_", "kaiming_uniform_", "uniform_"):
+            stack.enter_context(mock.patch.object(nn.init, name, lambda tensor, *a, **k: tensor))
+        yield
+
+
+def random_network(config: HATConfig, seed: int = 0) -> HAT:
+    """A HAT with random weights, frozen."""
+    with skip_initialisation():
+        network = HAT(config)
+    randomise(network, seed)
+    return network.freeze()
+
+
+def picture(height: int, width: int, *, channels: int = 3, batch: int = 1, seed: int = 0) -> Tensor:
+    """(batch, channels, height, width) in [0, 1)."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(batch, channels, height, width, generator=generator)
+
+
+def save_tensors(
+    tensors: dict[str, Tensor],
+    path: Path,
+    *,
+    wrapper: str | None = "params_ema",
+    prefix: str = "",
+    **extra: Any,
+) -> Path:
+    """Save weights as training tools do: under a wrapper, with a prefix, beside other things."""
+    renamed = {prefix + name: tensor for name, tensor in tensors.items()}
+    torch.save({wrapper: renamed, **extra} if wrapper else renamed | extra, path)
+    return path
