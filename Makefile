@@ -2,6 +2,7 @@
 #   make demo    upscale the pictures in examples/ and print what was measured
 #   make test    run the tests
 #   make check   lint, format and types
+#   make bench   measure the CPU figures of the README again, into benchmarks/results/
 # PIP_ARGS is handed to every pip install (an index, a proxy, --find-links ...).
 
 PYTHON ?= python3
@@ -21,6 +22,9 @@ check: .venv/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+bench: .venv/dev.stamp
+	$(BIN)/python benchmarks/cpu.py
 
 format: .venv/dev.stamp
 	$(BIN)/ruff check --fix .

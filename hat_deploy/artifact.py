@@ -1,7 +1,8 @@
 """What an artifact says about itself, and reading it back without any library.
 
 The description is one JSON object. An ``.onnx`` carries it in ``metadata_props``; reading it
-takes a walk over the file's outermost protobuf fields, which skips graph and weights.
+takes a walk over the file's outermost protobuf fields, which skips graph and weights. A
+``.plan`` carries it in the network's name, which TensorRT keeps as plain bytes: it is searched.
 """
 
 from __future__ import annotations
@@ -9,7 +10,10 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import mmap
+import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,6 +22,10 @@ from hat_deploy.errors import ArtifactError
 
 SUFFIXES = (".onnx", ".plan")
 METADATA_KEY = "hat-deploy"
+PLAN_MARKER = "hat-deploy:"
+"""What a plan's network name starts with; the JSON follows."""
+FUSED_ATTENTION = b"struct _gemm_mha_v2_params_t"
+"""How a line of a plan's kernel sources starts that belongs to a fused attention."""
 FORMAT = 1
 """Raised when a description changes so that older releases would misread it."""
 
@@ -40,7 +48,7 @@ class Description:
     halo: int
     """Default halo; the one in force is chosen when the artifact is run."""
     precision: str
-    """``fp32``, ``fp16`` or ``bf16``."""
+    """``fp32``, ``fp16``, ``bf16`` or ``fp16-pure``."""
     io: str
     """``float``: NCHW float32 RGB in [0, 1]. ``uint8``: NHWC bytes."""
     checkpoint_sha256: str
@@ -97,6 +105,8 @@ def describe(path: Path) -> Description:
         raise ArtifactError(f"{path} is not a file; an artifact (.onnx or .plan) was expected")
     if path.suffix.lower() == ".onnx":
         return _describe_onnx(path)
+    if path.suffix.lower() == ".plan":
+        return _describe_plan(path)
     raise ArtifactError(
         f"{path} has the suffix {path.suffix or '(none)'}; an artifact ends in .onnx or .plan"
     )
@@ -124,6 +134,55 @@ def _describe_onnx(path: Path) -> Description:
     return Description.from_json(text, path)
 
 
+def fused_attentions(path: Path) -> int:
+    """Fused attention kernels in a plan, counted in the sources it carries.
+
+    Raises:
+        ArtifactError: the file is empty.
+    """
+    with _mapped(path) as content:
+        return len(re.findall(rb"(?<![ -~])" + FUSED_ATTENTION, content))
+
+
+def _describe_plan(path: Path) -> Description:
+    marker = (PLAN_MARKER + "{").encode()
+    with _mapped(path) as content:
+        _require_whole(path, content)
+        start = content.find(marker)
+        if start < 0:
+            raise ArtifactError(
+                f"{path} does not describe itself: it is damaged, truncated, or was not made by "
+                "'hat-deploy export'; export the checkpoint with it"
+            )
+        start += len(PLAN_MARKER)
+        text = content[start : start + _LONGEST_DESCRIPTION].decode("utf-8", "replace")
+    try:
+        _, length = json.JSONDecoder().raw_decode(text)
+    except ValueError:
+        length = len(text)  # from_json says what is wrong with it
+    return Description.from_json(text[:length], path)
+
+
+def _require_whole(path: Path, content: mmap.mmap) -> None:
+    """A plan of TensorRT for RTX states its length, in the eight bytes from 16 on."""
+    stated = int.from_bytes(content[16:24], "little")
+    if content[:4] == b"vtrt" and stated > len(content):
+        raise ArtifactError(
+            f"{path} holds {len(content)} of the {stated} bytes it states: it is truncated; "
+            "copy it again, or export it again"
+        )
+
+
+@contextmanager
+def _mapped(path: Path) -> Iterator[mmap.mmap]:
+    if path.stat().st_size == 0:
+        raise ArtifactError(f"{path} is empty: export it again")
+    with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as m:
+        yield m
+
+
+_LONGEST_DESCRIPTION = 4096  # TensorRT keeps no longer name
+
 # Protobuf's wire format: https://protobuf.dev/programming-guides/encoding/
 _METADATA_PROPS = 14  # ModelProto.metadata_props in onnx.proto
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
@@ -133,9 +192,7 @@ class _Malformed(Exception):
     pass
 
 
-def _outer_fields(
-    stream: BinaryIO, size: int, wanted: set[int]
-) -> Iterator[tuple[int, bytes]]:
+def _outer_fields(stream: BinaryIO, size: int, wanted: set[int]) -> Iterator[tuple[int, bytes]]:
     """The fields of a message; the payload is read for wanted ones and skipped for others."""
     seen = 0
     while stream.tell() < size:

@@ -26,9 +26,7 @@ def cache_folder() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "hat-deploy"
 
 
-def fetch(
-    made_from: Mapping[str, Any], suffix: str, make: Callable[[Path], object]
-) -> Path:
+def fetch(made_from: Mapping[str, Any], suffix: str, make: Callable[[Path], object]) -> Path:
     """The cached artifact, made if there is none or if it is damaged.
 
     Two processes may make the same entry at once; each publishes a whole file.
@@ -40,7 +38,7 @@ def fetch(
     """
     folder = cache_folder()
     _require_writable(folder)
-    key = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:24]
+    key = hashlib.sha256(json.dumps(dict(made_from), sort_keys=True).encode()).hexdigest()[:24]
     for entry in folder.glob(f"{key}-*{suffix}"):
         if entry.name == _entry_name(key, entry, suffix):
             return entry

@@ -32,9 +32,7 @@ class _NotHere(Exception):
     pass
 
 
-def _examine(
-    engine: str, module: str, extra: str, check: Callable[[ModuleType], str]
-) -> Finding:
+def _examine(engine: str, module: str, extra: str, check: Callable[[ModuleType], str]) -> Finding:
     try:
         return Finding(engine, True, check(importlib.import_module(module)))
     except _NotHere as reason:

@@ -29,8 +29,7 @@ class MissingExtraError(HatDeployError):
 
     def __init__(self, library: str, extra: str, purpose: str) -> None:
         super().__init__(
-            f"{purpose} needs {library}, which is not installed: "
-            f"pip install 'hat-deploy[{extra}]'"
+            f"{purpose} needs {library}, which is not installed: pip install 'hat-deploy[{extra}]'"
         )
         self.library = library
         self.extra = extra

@@ -5,15 +5,16 @@ from __future__ import annotations
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hat_deploy import __version__
+from hat_deploy import __version__, artifact
 from hat_deploy.artifact import METADATA_KEY, Description
 from hat_deploy.engines.base import Array, Engine
 from hat_deploy.errors import ArtifactError, CheckFailed, MissingExtraError, UsageError
@@ -32,12 +33,19 @@ try:
 except ImportError as error:
     raise MissingExtraError(error.name or "torch", "export", "Exporting") from error
 
+from hat_deploy.hat.precision import Deployed, convert
+
 TOLERANCE = 1e-4
 """Largest absolute difference from the reference that an fp32 artifact may show."""
+FLOORS = {"fp32": 90.0, "fp16": 60.0, "bf16": 50.0, "fp16-pure": 50.0}
+"""Least PSNR against the reference, in dB, by precision: these are the precisions there are."""
+IO = ("float", "uint8")
 CHEAP_MULTI_ADDS = 250e9
 """Up to this many multi-adds (two 64x64 tiles of HAT x4) the proof runs at full size."""
 PROOF_SIDE = 64
 OLDEST_OPSET, NEWEST_OPSET = 18, 22
+BF16_OPSET = 22
+"""The first whose convolution takes bfloat16."""
 
 OnStage = Callable[[str], None]
 """Told what is being done, for a progress display."""
@@ -56,16 +64,40 @@ class ExportOptions:
     """Tiles in one call."""
     halo: int | None = None
     """Default halo the artifact carries; None chooses one."""
-    opset: int = 20
-    """ONNX operator set; 20 is the first with Gelu."""
+    precision: str = "fp32"
+    """``fp32``, ``fp16``, ``bf16`` or ``fp16-pure``; see :mod:`hat_deploy.hat.precision`."""
+    io: str = "float"
+    """``float``: NCHW float32 in [0, 1]. ``uint8``: NHWC bytes."""
+    opset: int | None = None
+    """ONNX operator set; None takes 20, the first with Gelu, or for bf16 22."""
+    min_psnr: float | None = None
+    """Least PSNR against the reference; None takes the precision's own, :data:`FLOORS`."""
 
     def __post_init__(self) -> None:
         if self.batch < 1:
             raise UsageError(f"batch is {self.batch}; it must be at least 1")
-        if not OLDEST_OPSET <= self.opset <= NEWEST_OPSET:
+        if self.precision not in FLOORS:
+            raise UsageError(f"precision {self.precision}: use one of {', '.join(FLOORS)}")
+        if self.io not in IO:
+            raise UsageError(f"io {self.io}: use one of {', '.join(IO)}")
+        oldest = BF16_OPSET if self.precision == "bf16" else OLDEST_OPSET
+        if not oldest <= self.chosen_opset <= NEWEST_OPSET:
             raise UsageError(
-                f"opset {self.opset} is not supported: use {OLDEST_OPSET} to {NEWEST_OPSET}"
+                f"opset {self.opset} is not supported in {self.precision}: "
+                f"use {oldest} to {NEWEST_OPSET}"
             )
+
+    @property
+    def chosen_opset(self) -> int:
+        """The operator set in force."""
+        if self.opset is not None:
+            return self.opset
+        return BF16_OPSET if self.precision == "bf16" else 20
+
+    @property
+    def floor(self) -> float:
+        """The least PSNR in force."""
+        return FLOORS[self.precision] if self.min_psnr is None else self.min_psnr
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,9 +109,13 @@ class ExportReport:
     bytes: int
     seconds: float
     proof: Difference
-    """ONNX Runtime against the PyTorch reference."""
+    """The graph in ONNX Runtime against the PyTorch reference. ONNX Runtime's CPU kernels have
+    no bf16: such a graph is run with its bf16 tensors read as float32."""
     proof_tile: tuple[int, int]
     """Where the proof was made: the export's own tile, or a smaller one."""
+    arithmetic: Difference | None
+    """The same module in PyTorch, in half on the CPU, against the reference; None for fp32.
+    Other libraries compute wider inside on a CPU, and would hide an overflow."""
 
     @property
     def proved_at_full_size(self) -> bool:
@@ -101,42 +137,45 @@ def export_onnx(
 
     The file is run once in ONNX Runtime and must give finite values. Its difference from the
     network is measured on the file itself where that is cheap (or ``prove_full``), else on a
-    64x64 export by the same builder.
+    64x64 export by the same builder. A half-precision network is also run by PyTorch in that
+    very precision. A graph of bytes is proved by its float sibling, whose rounded values it
+    must give to the last bit.
 
     Args:
-        network: with weights loaded; it is frozen in place.
+        network: float32, with weights loaded; it is frozen in place.
         target: replaced in one step, only once every check has passed.
         model: name for the description.
         checkpoint_sha256: of the file the weights came from.
 
     Raises:
         UsageError: tile, batch, halo or opset do not fit the network.
-        CheckFailed: the values differ by more than ``TOLERANCE``; no file is left.
+        CheckFailed: the values differ by more than ``TOLERANCE`` in fp32, are below the PSNR
+            floor, or are not finite; no file is left.
         ArtifactError: the written file does not pass ``onnx.checker``, or cannot be run.
     """
     started = time.monotonic()
     network.freeze()
     described = describe(network, options, model=model, checkpoint_sha256=checkpoint_sha256)
     with replacing(target) as partial:
+        arithmetic = _prove_arithmetic(network, options, on_stage)
         on_stage(f"tracing at {options.tile[1]}x{options.tile[0]}")
-        write(network, partial, described, options.opset)
+        write(network, partial, described)
         on_stage("running it once in ONNX Runtime")
         cheap = _multi_adds(network, options) <= CHEAP_MULTI_ADDS
-        if cheap or prove_full:
-            proof, proof_tile = prove(network, partial), options.tile
-        else:
+        tile = options.tile if cheap or prove_full else _proof_tile(network)
+        if tile != options.tile:
             _run_once(partial)
-            proof_tile = _proof_tile(network)
-            on_stage(f"comparing with PyTorch at {proof_tile[1]}x{proof_tile[0]}")
-            proof = _prove_sibling(network, options, proof_tile)
-        _require(proof)
+            on_stage(f"comparing with PyTorch at {tile[1]}x{tile[0]}")
+        proof = _prove_graph(network, partial, described, tile)
+        _require(proof, options, "the exported graph")
     return ExportReport(
         path=target,
         description=described,
         bytes=target.stat().st_size,
         seconds=time.monotonic() - started,
         proof=proof,
-        proof_tile=proof_tile,
+        proof_tile=tile,
+        arithmetic=arithmetic,
     )
 
 
@@ -162,31 +201,34 @@ def describe(
         tile=options.tile,
         batch=options.batch,
         halo=halo,
-        precision="fp32",
-        io="float",
+        precision=options.precision,
+        io=options.io,
         checkpoint_sha256=checkpoint_sha256,
         versions={
             "hat-deploy": __version__,
             "torch": torch.__version__,
             "onnx": onnx.__version__,
             "onnxscript": version("onnxscript"),
-            "opset": str(options.opset),
+            "opset": str(options.chosen_opset),
         },
     )
 
 
-def write(network: HAT, path: Path, description: Description, opset: int) -> None:
-    """Trace the network at the description's shape and write the checked file.
+def write(network: HAT, path: Path, description: Description) -> None:
+    """Trace the network as the description says and write the checked file.
+
+    Args:
+        network: float32; it is converted to the description's precision on the way.
 
     Raises:
         ArtifactError: the file does not pass ``onnx.checker`` with full checks.
     """
-    model = _trace(network, description.tile, description.batch, opset)
+    import onnx_ir as ir
+
+    model = _trace(network, description)
     model.metadata_props[METADATA_KEY] = description.to_json()
     model.producer_name = "hat-deploy"
     model.producer_version = __version__
-    import onnx_ir as ir
-
     ir.save(model, path)
     try:
         onnx.checker.check_model(str(path), full_check=True)
@@ -195,11 +237,10 @@ def write(network: HAT, path: Path, description: Description, opset: int) -> Non
 
 
 def prove(network: HAT, path: Path) -> Difference:
-    """Compare an ONNX file with the network on one seeded batch at the file's own size."""
-    from hat_deploy.engines.onnxruntime import OnnxRuntimeEngine
+    """Compare a float ONNX file with the network on one seeded batch at the file's own size."""
     from hat_deploy.engines.torch import TorchEngine
 
-    with OnnxRuntimeEngine(path) as engine:
+    with _runtime(path) as engine:
         batch = _sample(engine)
         candidate = engine.run(batch)
         tile = engine.input.size
@@ -207,39 +248,124 @@ def prove(network: HAT, path: Path) -> Difference:
         return compare(reference.run(batch), candidate)
 
 
-def _prove_sibling(network: HAT, options: ExportOptions, tile: tuple[int, int]) -> Difference:
-    sibling = ExportOptions(tile=tile, opset=options.opset)
-    description = describe(network, sibling, model="proof", checkpoint_sha256="")
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "proof.onnx"
-        write(network, path, description, options.opset)
-        return prove(network, path)
+def _prove_graph(
+    network: HAT, path: Path, description: Description, tile: tuple[int, int]
+) -> Difference:
+    """Compare ``path`` with the network, or siblings by the same builder where it is too large
+    or takes bytes."""
+
+    @contextmanager
+    def sibling(io: str) -> Iterator[Path]:
+        if (tile, io) == (description.tile, description.io):
+            yield path
+            return
+        batch = description.batch if tile == description.tile else 1
+        with tempfile.TemporaryDirectory() as folder:
+            other = Path(folder) / f"{io}.onnx"
+            write(network, other, replace(description, tile=tile, batch=batch, io=io))
+            yield other
+
+    with sibling("float") as floats:
+        if description.io == "uint8":
+            with sibling("uint8") as rounded:
+                _require_same_bytes(floats, rounded)
+        return prove(network, floats)
+
+
+def _prove_arithmetic(network: HAT, options: ExportOptions, on_stage: OnStage) -> Difference | None:
+    """Run the converted network in PyTorch, whose kernels compute in the precision they say."""
+    if options.precision == "fp32":
+        return None
+    side = _proof_tile(network)
+    on_stage(f"running {options.precision} in PyTorch at {side[1]}x{side[0]}")
+    rng = np.random.default_rng(0)
+    x = torch.from_numpy(rng.random((1, network.config.in_channels, *side), dtype=np.float32))
+    with torch.inference_mode():
+        expected = network(x).numpy()
+        converted = Deployed(convert(network, options.precision), "float")
+        difference = compare(expected, converted(x).numpy())
+    _require(difference, options, f"the network in {options.precision}")
+    return difference
+
+
+def _require_same_bytes(floats: Path, rounded: Path) -> None:
+    with _runtime(rounded) as engine:
+        pixels = _sample(engine)
+        found = engine.run(pixels)
+    with _runtime(floats) as engine:
+        tensor = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2) / np.float32(255))
+        expected = np.rint(np.clip(engine.run(tensor), 0, 1) * 255).transpose(0, 2, 3, 1)
+    wrong = int(np.count_nonzero(found != expected))
+    if wrong:
+        raise CheckFailed(
+            f"{wrong} of {found.size} bytes of the exported graph differ from the rounded "
+            "values of the same graph with floats: no file written"
+        )
 
 
 def _run_once(path: Path) -> None:
-    from hat_deploy.engines.onnxruntime import OnnxRuntimeEngine
-
-    with OnnxRuntimeEngine(path) as engine:
+    with _runtime(path) as engine:
         bad = int(np.count_nonzero(~np.isfinite(engine.run(_sample(engine)))))
     if bad:
         raise CheckFailed(f"the exported graph returned {bad} values that are not finite")
 
 
-def _require(proof: Difference) -> None:
-    if proof.reference_non_finite:
+def _require(difference: Difference, options: ExportOptions, what: str) -> None:
+    if difference.reference_non_finite:
         raise CheckFailed(
-            f"the network itself returned {proof.reference_non_finite} values that are not "
+            f"the network itself returned {difference.reference_non_finite} values that are not "
             "finite: the checkpoint is damaged, or --img-range is not what it was trained with"
         )
-    if proof.non_finite or proof.max_abs > TOLERANCE:
+    if difference.non_finite:
+        wider = {"fp16-pure": "fp16 or bf16", "fp16": "bf16"}.get(options.precision, "fp32")
         raise CheckFailed(
-            f"the exported graph differs from PyTorch by up to {proof.max_abs:.2e} "
-            f"({proof.non_finite} values not finite), more than {TOLERANCE:.0e}: no file written"
+            f"{what} returned {difference.non_finite} values that are not finite: this "
+            f"checkpoint exceeds the range of {options.precision}; use {wider}; no file written"
         )
+    if not difference.meets(options.floor):
+        raise CheckFailed(
+            f"{what} differs from PyTorch fp32: PSNR {difference.psnr:.1f} dB, at least "
+            f"{options.floor:.0f} was expected: no file written"
+        )
+    if options.precision == "fp32" and difference.max_abs > TOLERANCE:
+        raise CheckFailed(
+            f"{what} differs from PyTorch by up to {difference.max_abs:.2e}, "
+            f"more than {TOLERANCE:.0e}: no file written"
+        )
+
+
+@contextmanager
+def _runtime(path: Path) -> Iterator[Engine]:
+    """The file in ONNX Runtime; bf16 read as float32, for it has no such kernels on a CPU."""
+    from hat_deploy.engines.onnxruntime import OnnxRuntimeEngine
+
+    with tempfile.TemporaryDirectory() as folder:
+        if artifact.describe(path).precision == "bf16":
+            path = _without_bf16(path, Path(folder) / "wide.onnx")
+        with OnnxRuntimeEngine(path) as engine:
+            yield engine
+
+
+def _without_bf16(source: Path, target: Path) -> Path:
+    """A copy of an ONNX file with every bf16 tensor, cast and constant in float32."""
+    model = onnx.load(source)
+    for tensor in model.graph.initializer:
+        if tensor.data_type == onnx.TensorProto.BFLOAT16:
+            values = onnx.numpy_helper.to_array(tensor).astype(np.float32)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+    for node in model.graph.node:
+        for attribute in node.attribute:
+            if node.op_type == "Cast" and attribute.i == onnx.TensorProto.BFLOAT16:
+                attribute.i = onnx.TensorProto.FLOAT
+    del model.graph.value_info[:]
+    onnx.save(model, target)
+    return target
 
 
 def _sample(engine: Engine) -> Array:
     rng = np.random.default_rng(0)
+    if engine.input.dtype == "uint8":
+        return rng.integers(0, 256, engine.input.shape, np.uint8)
     return rng.random(engine.input.shape, dtype=np.float32)
 
 
@@ -254,16 +380,21 @@ def _multi_adds(network: HAT, options: ExportOptions) -> float:
     return options.batch * cost(network.config, *options.tile).multi_adds
 
 
-def _trace(network: HAT, tile: tuple[int, int], batch: int, opset: int) -> ir.Model:
+def _trace(network: HAT, description: Description) -> ir.Model:
     """Trace on fake tensors: shapes are propagated, nothing is computed."""
-    sample = torch.empty(batch, network.config.in_channels, *tile)
+    batch, channels, tile = description.batch, description.channels, description.tile
+    if description.io == "uint8":
+        sample = torch.empty(batch, *tile, channels, dtype=torch.uint8)
+    else:
+        sample = torch.empty(batch, channels, *tile)
+    deployed = Deployed(convert(network, description.precision), description.io).eval()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
-            network,
+            deployed,
             (sample,),
             dynamo=True,
-            opset_version=opset,
+            opset_version=int(description.versions["opset"]),
             input_names=["input"],
             output_names=["output"],
             optimize=False,

@@ -12,6 +12,11 @@ def round_up(length: int, multiple: int) -> int:
     return -(-length // multiple) * multiple
 
 
+def format_size(size: tuple[int, int]) -> str:
+    """(height, width) as messages and the command line write it: ``HEIGHTxWIDTH``."""
+    return f"{size[0]}x{size[1]}"
+
+
 def reflect_indices(length: int, positions: range) -> list[int]:
     """Source positions of an axis that goes on past its end by reflection.
 

@@ -82,6 +82,4 @@ def _upscale(job: Job, upscaler: Upscaler, quality: int, on_tiles: OnTiles) -> D
 
     pixels = upscaler.upscale(picture.pixels, on_batch=count)
     images.write(replace(picture, pixels=pixels), job.target, quality=quality)
-    return Done(
-        job=job, seconds=time.monotonic() - started, tiles=done, notes=picture.notes
-    )
+    return Done(job=job, seconds=time.monotonic() - started, tiles=done, notes=picture.notes)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from .errors import UsageError
+from hat_deploy.errors import UsageError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 """What the names of pictures end in, in any case."""
@@ -45,6 +45,7 @@ def plan(
     output: Path | None,
     recursive: bool,
     format: str | None = None,  # noqa: A002 - the option's name
+    overwrite: bool = False,
 ) -> Plan:
     """Pair every picture that the paths name with its result. Nothing is written.
 
@@ -63,6 +64,8 @@ def plan(
         output: the folder for results, or None.
         recursive: whether folders inside folders are read.
         format: a suffix that replaces the sources' own, with or without its dot.
+        overwrite: whether results that exist will be redone. Then nothing that is named
+            counts as a mere result: an input is never written over.
 
     Raises:
         UsageError: a path does not exist, or ``format`` is not one of ``SUFFIXES``.
@@ -71,7 +74,7 @@ def plan(
     result = Plan()
     wanted: list[Job] = []
     outputs = _outputs(paths, scale, output)
-    results = _default_results(paths, scale, suffix)
+    results = set() if overwrite else _default_results(paths, scale, suffix)
     seen: set[Path] = set()
     for path in paths:
         base = _base(path, scale, output, alone=len(paths) == 1)

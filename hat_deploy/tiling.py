@@ -14,9 +14,7 @@ OnBatch = Callable[[int], None]
 """Called after each batch with the number of tiles it finished."""
 
 
-def upscale(
-    pixels: Array, engine: Engine, *, halo: int, on_batch: OnBatch | None = None
-) -> Array:
+def upscale(pixels: Array, engine: Engine, *, halo: int, on_batch: OnBatch | None = None) -> Array:
     """Upscale one picture tile by tile.
 
     The result is assembled in its final integer type, a tile at a time; no float picture
@@ -95,15 +93,11 @@ def scatter(result: Array, value: Array, tile: Tile, scale: int, spec: TensorSpe
     Raises:
         CheckFailed: a value is not finite.
     """
-    kept, place = [], []
-    for span in (tile.rows, tile.columns):
-        offset = (span.keep.start - span.start) * scale
-        kept.append(slice(offset, offset + len(span.keep) * scale))
-        place.append(slice(span.keep.start * scale, span.keep.stop * scale))
+    kept, place = placement(tile, scale)
     if spec.layout == "NHWC":
-        result[place[0], place[1]] = value[kept[0], kept[1]]
+        result[place] = value[kept]
         return
-    part = value[:, kept[0], kept[1]].astype(np.float32)
+    part = value[:, *kept].astype(np.float32)
     if not np.isfinite(part).all():
         raise CheckFailed(
             "the engine returned values that are not finite (NaN or infinity); a half-precision "
@@ -111,7 +105,17 @@ def scatter(result: Array, value: Array, tile: Tile, scale: int, spec: TensorSpe
         )
     top = np.iinfo(result.dtype).max
     rounded = np.rint(np.clip(part, 0, 1) * top)
-    result[place[0], place[1]] = rounded.transpose(1, 2, 0).astype(result.dtype)
+    result[place] = rounded.transpose(1, 2, 0).astype(result.dtype)
+
+
+def placement(tile: Tile, scale: int) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+    """(rows, columns) of a computed tile that are kept, and where they go in the result."""
+    kept, place = [], []
+    for span in (tile.rows, tile.columns):
+        offset = (span.keep.start - span.start) * scale
+        kept.append(slice(offset, offset + len(span.keep) * scale))
+        place.append(slice(span.keep.start * scale, span.keep.stop * scale))
+    return (kept[0], kept[1]), (place[0], place[1])
 
 
 def _padded(tiles: Sequence[Tile], count: int) -> Iterator[Tile]:

@@ -11,8 +11,8 @@ import numpy as np
 
 from hat_deploy import artifact, cache, engines, tiling, zoo
 from hat_deploy.engines.base import Array, Engine, scale_of
-from hat_deploy.errors import UsageError
-from hat_deploy.geometry import check_tile, default_halo
+from hat_deploy.errors import PictureError, UsageError
+from hat_deploy.geometry import check_tile, default_halo, format_size
 
 OnStage = Callable[[str], None]
 
@@ -88,10 +88,16 @@ class Upscaler:
 
         Raises:
             ValueError: another shape or dtype.
+            PictureError: the picture has 16 bits, the engine takes bytes.
             CheckFailed: the engine returned values that are not finite.
         """
         if pixels.dtype not in (np.uint8, np.uint16):
             raise ValueError(f"pixels are {pixels.dtype}; uint8 or uint16 was expected")
+        if pixels.dtype == np.uint16 and self.engine.input.dtype == "uint8":
+            raise PictureError(
+                "a picture of 16 bits needs an artifact with float input and output; "
+                "this one takes bytes: export it with --io float"
+            )
         if pixels.ndim == 2:
             return self._gray(pixels, on_batch)
         if pixels.ndim != 3 or pixels.shape[2] not in (3, 4):
@@ -135,16 +141,14 @@ class Upscaler:
         self.engine.__exit__(kind, error, trace)
 
 
-def _artifact_for(
-    model: str | Path, tile: tuple[int, int] | None, on_stage: OnStage
-) -> Path:
+def _artifact_for(model: str | Path, tile: tuple[int, int] | None, on_stage: OnStage) -> Path:
     """The artifact of an artifact, a shipped name or a checkpoint."""
     path = Path(model)
     if path.suffix.lower() in artifact.SUFFIXES:
         own = artifact.describe(path).tile
         if tile is not None and tile != own:
             raise UsageError(
-                f"{path} was built for tiles of {own[1]}x{own[0]}, not {tile[1]}x{tile[0]}: "
+                f"{path} was built for tiles of {format_size(own)}, not {format_size(tile)}: "
                 "export it again with --tile, or leave --tile out"
             )
         return path
@@ -159,9 +163,7 @@ def _artifact_for(
     return _exported(shipped.checkpoint, shipped.name, tile, on_stage)
 
 
-def _exported(
-    checkpoint: Path, name: str, tile: tuple[int, int] | None, on_stage: OnStage
-) -> Path:
+def _exported(checkpoint: Path, name: str, tile: tuple[int, int] | None, on_stage: OnStage) -> Path:
     from hat_deploy import export
     from hat_deploy.hat.checkpoint import load_network
 

@@ -8,10 +8,12 @@ import onnx
 import pytest
 import torch
 from networks import picture, random_network, tiny_config
+from test_precision import amplified
 
-from hat_deploy import export
+from hat_deploy import Upscaler, export
+from hat_deploy.artifact import Description
 from hat_deploy.engines.onnxruntime import OnnxRuntimeEngine
-from hat_deploy.errors import CheckFailed, UsageError
+from hat_deploy.errors import CheckFailed, PictureError, UsageError
 from hat_deploy.export import ExportOptions, ExportReport, export_onnx
 from hat_deploy.hat.network import HAT
 
@@ -79,8 +81,8 @@ def test_a_wrong_graph_leaves_no_file(
 ) -> None:
     written = export.write
 
-    def damaged(network: HAT, path: Path, *rest: object) -> None:
-        written(network, path, *rest)
+    def damaged(network: HAT, path: Path, description: Description) -> None:
+        written(network, path, description)
         model = onnx.load(path)
         weight = next(w for w in model.graph.initializer if list(w.dims) == [3, 64, 3, 3])
         values = onnx.numpy_helper.to_array(weight).copy()
@@ -121,6 +123,9 @@ def test_an_expensive_export_is_proved_by_a_sibling(
         ({"tile": (10, 8)}, "use 12"),
         ({"batch": 0}, "batch is 0"),
         ({"opset": 9}, "opset 9"),
+        ({"opset": 20, "precision": "bf16"}, "use 22 to 22"),
+        ({"precision": "int8"}, "use one of fp32"),
+        ({"io": "half"}, "use one of float"),
         ({"tile": (16, 16), "halo": 3}, "fitting halos"),
     ],
 )
@@ -129,3 +134,82 @@ def test_what_does_not_fit_is_a_usage_error(
 ) -> None:
     with pytest.raises(UsageError, match=says):
         export_tiny(tiny_network, tmp_path / "x.onnx", **options)
+
+
+@pytest.mark.parametrize(("precision", "least"), [("fp16", 75), ("bf16", 60), ("fp16-pure", 60)])
+def test_half_precision_is_proved_twice(
+    tmp_path: Path, tiny_network: HAT, precision: str, least: float
+) -> None:
+    report = export_tiny(tiny_network, tmp_path / "x.onnx", precision=precision)
+    assert report.arithmetic is not None
+    assert report.arithmetic.meets(least) and report.proof.meets(least)
+    assert report.description.precision == precision
+
+
+def test_half_precision_is_in_the_graph(tmp_path: Path, tiny_network: HAT) -> None:
+    export_tiny(tiny_network, tmp_path / "x.onnx", precision="fp16")
+    model = onnx.shape_inference.infer_shapes(onnx.load(tmp_path / "x.onnx"))
+    graph = model.graph
+    kinds = {v.name: v.type.tensor_type.elem_type for v in (*graph.value_info, *graph.input)}
+    kinds |= {w.name: w.data_type for w in graph.initializer}
+    single, half = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16
+    inputs = {(node.op_type, kinds[node.input[0]]) for node in graph.node}
+    assert {("MatMul", half), ("Softmax", half), ("Gelu", half)} <= inputs
+    assert {("LayerNormalization", single), ("Conv", single), ("Conv", half)} <= inputs
+    assert not {("MatMul", single), ("Softmax", single), ("LayerNormalization", half)} & inputs
+
+
+def test_a_network_beyond_half_precision_is_refused_in_pure_half(tmp_path: Path) -> None:
+    network = amplified(tiny_config(), 2.0**18)
+    with pytest.raises(CheckFailed, match="use fp16 or bf16"):
+        export_tiny(network, tmp_path / "x.onnx", precision="fp16-pure")
+    assert list(tmp_path.iterdir()) == []
+    assert export_tiny(network, tmp_path / "x.onnx", precision="fp16").proof.meets(60)
+
+
+@pytest.fixture(scope="module")
+def byte_report(tiny_network: HAT, tmp_path_factory: pytest.TempPathFactory) -> ExportReport:
+    path = tmp_path_factory.mktemp("bytes") / "uint8.onnx"
+    return export_tiny(tiny_network, path, precision="fp16", io="uint8", batch=2)
+
+
+def test_a_graph_of_bytes_equals_the_rounded_graph_of_floats(
+    tmp_path: Path, tiny_network: HAT, byte_report: ExportReport
+) -> None:
+    pixels = np.random.default_rng(1).integers(0, 256, (29, 21, 3), np.uint8)
+    export_tiny(tiny_network, tmp_path / "float.onnx", precision="fp16", batch=2)
+    assert byte_report.proof.meets(60)
+    results = []
+    for path in (tmp_path / "float.onnx", byte_report.path):
+        with Upscaler(path) as upscaler:
+            results.append(upscaler.upscale(pixels))
+    assert np.array_equal(*results)
+
+
+def test_a_graph_of_bytes_takes_bytes(byte_report: ExportReport) -> None:
+    with OnnxRuntimeEngine(byte_report.path) as engine:
+        assert (engine.input.shape, engine.input.layout) == ((2, 8, 8, 3), "NHWC")
+        assert engine.input.dtype == engine.output.dtype == "uint8"
+    ops = [node.op_type for node in onnx.load(byte_report.path).graph.node]
+    assert ops[0] == ops[-1] == "Cast"  # TensorRT can do nothing else with a byte
+
+
+def test_a_graph_of_bytes_refuses_sixteen_bits(byte_report: ExportReport) -> None:
+    with (
+        Upscaler(byte_report.path) as upscaler,
+        pytest.raises(PictureError, match="--io float"),
+    ):
+        upscaler.upscale(np.zeros((8, 8, 3), np.uint16))
+
+
+def test_a_large_graph_of_bytes_is_proved_by_siblings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_network: HAT
+) -> None:
+    monkeypatch.setattr(export, "CHEAP_MULTI_ADDS", 0)
+    report = export_tiny(tiny_network, tmp_path / "x.onnx", io="uint8")
+    assert (report.proof_tile, report.description.io) == ((64, 64), "uint8")
+
+
+def test_a_floor_that_is_asked_for_is_kept(tmp_path: Path, tiny_network: HAT) -> None:
+    with pytest.raises(CheckFailed, match="at least 200 was expected"):
+        export_tiny(tiny_network, tmp_path / "x.onnx", precision="bf16", min_psnr=200)

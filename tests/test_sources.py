@@ -344,3 +344,12 @@ def test_display_name_is_one_printable_line() -> None:
         shown = display_name(name)
         assert shown.isprintable()
         assert shown.encode()
+
+
+def test_with_overwrite_a_named_input_is_never_a_result(tmp_path: Path) -> None:
+    for name in ("cat.png", "cat-x2.png"):
+        (tmp_path / name).write_bytes(b"x")
+    named = [tmp_path / "cat.png", tmp_path / "cat-x2.png"]
+    careful = plan(named, scale=2, output=None, recursive=False, overwrite=True)
+    assert [job.source.name for job in careful.jobs] == ["cat-x2.png"]
+    assert [rejected.source.name for rejected in careful.rejected] == ["cat.png"]

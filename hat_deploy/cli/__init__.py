@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from hat_deploy.cli import doctor, export, models, upscale
+from hat_deploy.cli import bench, doctor, evaluate, export, info, models, upscale, verify
 from hat_deploy.errors import HatDeployError
 
 INTERRUPTED = 130
@@ -22,6 +22,10 @@ app = typer.Typer(
 )
 app.command("export")(export.command)
 app.command("upscale")(upscale.command)
+app.command("verify")(verify.command)
+app.command("bench")(bench.command)
+app.command("evaluate")(evaluate.command)
+app.command("info")(info.command)
 app.command("models")(models.command)
 app.command("doctor")(doctor.command)
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,14 +14,21 @@ from hat_deploy.cli.options import format_size, parse_tile
 from hat_deploy.errors import UsageError
 
 if TYPE_CHECKING:
-    from hat_deploy.export import ExportReport
+    from hat_deploy.build import BuildOptions, BuildReport
+    from hat_deploy.export import ExportOptions, ExportReport
 
 
 def command(
     checkpoint: Annotated[
-        str, typer.Argument(help="A .pth or .safetensors file, or a model that ships.")
+        str,
+        typer.Argument(
+            help="A .pth or .safetensors file, or a model that ships; for a .plan also an "
+            ".onnx that export made."
+        ),
     ],
-    output: Annotated[Path, typer.Option("-o", "--output", help="The .onnx file to write.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="The .onnx or .plan file to write.")
+    ],
     tile: Annotated[
         str, typer.Option(help="Input size, halo included: 256 or HEIGHTxWIDTH.")
     ] = "256",
@@ -26,7 +36,26 @@ def command(
     halo: Annotated[
         int | None, typer.Option(min=0, help="Default halo the artifact carries.")
     ] = None,
-    opset: Annotated[int, typer.Option(help="ONNX operator set.")] = 20,
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            help="fp32, fp16, bf16, or fp16-pure, which puts everything in half. "
+            "Default: fp32 for .onnx, fp16 for .plan."
+        ),
+    ] = None,
+    io: Annotated[
+        str, typer.Option(help="float: NCHW in [0, 1]; uint8: HWC bytes, in and out.")
+    ] = "float",
+    gpu: Annotated[
+        str | None,
+        typer.Option(help="For a .plan: GPUs to build for, as sm89 or sm89,sm120."),
+    ] = None,
+    flavour: Annotated[
+        str | None, typer.Option(help="For a .plan: tensorrt or rtx (TensorRT for RTX).")
+    ] = None,
+    opset: Annotated[
+        int | None, typer.Option(help="ONNX operator set. Default: 20, for bf16 22.")
+    ] = None,
     prove: Annotated[
         str,
         typer.Option(
@@ -34,6 +63,10 @@ def command(
             "'auto' does so where it is cheap and at 64x64 otherwise."
         ),
     ] = "auto",
+    min_psnr: Annotated[
+        float | None,
+        typer.Option(help="Least PSNR of the proof in dB. Default: fp32 90, fp16 60, bf16 50."),
+    ] = None,
     conv_scale: Annotated[
         float | None, typer.Option(help="CAB's weight, if not the published 0.01.")
     ] = None,
@@ -41,44 +74,105 @@ def command(
         float | None, typer.Option(help="The network's input range, if not the published 1.")
     ] = None,
 ) -> None:
-    """Export a HAT checkpoint to ONNX and prove that it computes the same."""
-    if output.suffix.lower() != ".onnx":
-        raise UsageError(f"{output}: the suffix decides what is made; use .onnx")
+    """Export a HAT checkpoint to ONNX or TensorRT and prove that it computes the same."""
+    suffix = output.suffix.lower()
+    if suffix not in (".onnx", ".plan"):
+        raise UsageError(f"{output}: the suffix decides what is made; use .onnx or .plan")
     if prove not in ("auto", "full"):
         raise UsageError(f"--prove {prove}: use auto or full")
-    from rich.console import Console
-
-    from hat_deploy import zoo
-    from hat_deploy.artifact import sha256
-    from hat_deploy.export import ExportOptions, export_onnx
-    from hat_deploy.hat.checkpoint import load_network
+    if suffix == ".onnx" and (gpu or flavour):
+        raise UsageError("--gpu and --flavour are for a .plan; an .onnx runs on any")
+    target = _build_options(gpu, flavour) if suffix == ".plan" else None
+    if target and Path(checkpoint).suffix.lower() == ".onnx":
+        _build(Path(checkpoint), output, target)
+        return
+    from hat_deploy.export import ExportOptions
 
     size = parse_tile(tile)
     assert size is not None
-    options = ExportOptions(tile=size, batch=batch, halo=halo, opset=opset)
+    options = ExportOptions(
+        tile=size,
+        batch=batch,
+        halo=halo,
+        precision=precision or ("fp16" if target else "fp32"),
+        io=io,
+        opset=opset,
+        min_psnr=min_psnr,
+    )
+    with TemporaryDirectory() as folder:
+        onnx = Path(folder) / "hat.onnx" if target else output
+        _export(checkpoint, onnx, options, (conv_scale, img_range), full=prove == "full")
+        if target:
+            _build(onnx, output, target)
+
+
+def _build_options(gpu: str | None, flavour: str | None) -> BuildOptions:
+    """What to build for, refused before anything is exported if it cannot be built here."""
+    from hat_deploy.build import BuildOptions, choose
+
+    gpus = tuple(part.strip().lower() for part in gpu.split(",")) if gpu else ()
+    options = BuildOptions(gpus=gpus, flavour=flavour)
+    choose(options)
+    return options
+
+
+def _export(
+    checkpoint: str,
+    target: Path,
+    options: ExportOptions,
+    untold: tuple[float | None, float | None],
+    *,
+    full: bool,
+) -> None:
+    from hat_deploy import zoo
+    from hat_deploy.artifact import sha256
+    from hat_deploy.export import export_onnx
+    from hat_deploy.hat.checkpoint import load_network
+
     path, name = Path(checkpoint), Path(checkpoint).stem
     if not path.exists() and not path.suffix and len(path.parts) == 1:
         shipped = zoo.find(checkpoint)
         path, name = shipped.checkpoint, shipped.name
-    network = load_network(path, conv_scale=conv_scale, img_range=img_range)
-    with Console(stderr=True).status("") as status:
+    network = load_network(path, conv_scale=untold[0], img_range=untold[1])
+    with _progress() as on_stage:
         report = export_onnx(
             network,
-            output,
+            target,
             options,
             model=name,
             checkpoint_sha256=sha256(path),
-            prove_full=prove == "full",
-            on_stage=lambda stage: status.update(f"{stage} ..."),
+            prove_full=full,
+            on_stage=on_stage,
         )
     _print(report, network.config.variant)
+
+
+def _build(source: Path, target: Path, options: BuildOptions) -> None:
+    from hat_deploy.build import build
+
+    with _progress() as on_stage:
+        report = build(source, target, options, on_stage=on_stage)
+    _print_plan(report)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str], None]]:
+    """A line on stderr: what is being done, and for how long."""
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("starting", total=None)
+        yield lambda stage: progress.update(task, description=stage)
 
 
 def _print(report: ExportReport, variant: str) -> None:
     description, proof = report.description, report.proof
     where = "this file" if report.proved_at_full_size else "the same builder's file"
     typer.echo(
-        f"{report.path}: {description.model} ({variant} x{description.scale}), "
+        f"{report.path.name}: {description.model} ({variant} x{description.scale}), "
+        f"{description.precision}, {description.io}, "
         f"tile {format_size(description.tile)}, batch {description.batch}, "
         f"{report.bytes / 1e6:.1f} MB, {report.seconds:.0f} s"
     )
@@ -87,3 +181,21 @@ def _print(report: ExportReport, variant: str) -> None:
         f"{format_size(report.proof_tile)}: max difference {proof.max_abs:.1e}, "
         f"PSNR {proof.psnr:.1f} dB, 8-bit values equal {proof.share_equal:.4%}"
     )
+    if report.arithmetic is not None:
+        typer.echo(
+            f"proof: PyTorch {description.precision} against fp32: all finite, "
+            f"PSNR {report.arithmetic.psnr:.1f} dB"
+        )
+    if description.precision == "bf16":
+        typer.echo("(ONNX Runtime has no bf16 on a CPU: the graph was run with float32 instead)")
+
+
+def _print_plan(report: BuildReport) -> None:
+    description = report.description
+    typer.echo(
+        f"{report.path}: {description.model} x{description.scale}, {description.precision}, "
+        f"{description.io}, tile {format_size(description.tile)}, batch {description.batch}, "
+        f"for {', '.join(description.targets)}, {report.bytes / 1e6:.1f} MB, "
+        f"{report.fused_attentions} fused attentions, {report.seconds:.0f} s"
+    )
+    typer.echo("built, not run: the ONNX file it was built from is what was proved")

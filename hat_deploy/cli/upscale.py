@@ -27,11 +27,11 @@ def command(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files or folders.")],
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="Folder for results; default: photos-x2/ beside photos/."),
+        typer.Option(
+            "-o", "--output", help="Folder for results; by default photos-x2/ beside photos/."
+        ),
     ] = None,
-    model: Annotated[
-        str | None, typer.Option(help="A model that ships, or a checkpoint.")
-    ] = None,
+    model: Annotated[str | None, typer.Option(help="A model that ships, or a checkpoint.")] = None,
     engine: Annotated[
         Path | None, typer.Option(help="An artifact made by 'hat-deploy export'.")
     ] = None,
@@ -44,7 +44,8 @@ def command(
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Enter subfolders.")] = False,
     overwrite: Annotated[bool, typer.Option(help="Redo results that exist.")] = False,
     format_: Annotated[
-        str | None, typer.Option("--format", help="png, jpg, webp, tiff or bmp; default: the source's.")
+        str | None,
+        typer.Option("--format", help="png, jpg, webp, tiff or bmp; by default the source's."),
     ] = None,
     quality: Annotated[
         int, typer.Option(min=1, max=100, help="Of JPEG and WebP; 100 is lossless WebP.")
@@ -70,7 +71,12 @@ def command(
             on_stage=lambda stage: status.update(f"exporting {chosen} once: {stage} ..."),
         )
     plan = sources.plan(
-        paths, scale=upscaler.scale, output=output, recursive=recursive, format=format_
+        paths,
+        scale=upscaler.scale,
+        output=output,
+        recursive=recursive,
+        format=format_,
+        overwrite=overwrite,
     )
     if not plan.jobs and not plan.rejected:
         raise UsageError("no pictures found: " + ", ".join(map(sources.display_name, paths)))

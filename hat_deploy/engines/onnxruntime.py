@@ -24,6 +24,7 @@ _DTYPES = {
     "tensor(uint8)": "uint8",
 }
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_PROVIDER_OPTIONS = {"cpu": {}, "cuda": {"use_tf32": "0"}}  # TF32 would break fp32 fidelity
 
 
 class OnnxRuntimeEngine:
@@ -49,7 +50,9 @@ class OnnxRuntimeEngine:
             )
         try:
             self._session = ort.InferenceSession(
-                str(path), _session_options(threads), providers=[provider]
+                str(path),
+                _session_options(threads),
+                providers=[(provider, _PROVIDER_OPTIONS[device])],
             )
         except Exception as error:  # the library raises bare Exceptions of its own
             raise ArtifactError(f"ONNX Runtime cannot load {path}: {error}") from error

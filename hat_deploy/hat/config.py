@@ -59,7 +59,9 @@ class HATConfig:
                 f"depths {self.depths} and num_heads {self.num_heads} must name the same RHAGs"
             )
         if any(self.embed_dim % heads for heads in self.num_heads):
-            raise ValueError(f"embed_dim {self.embed_dim} is not divisible by {self.num_heads}")
+            raise ValueError(
+                f"embed_dim {self.embed_dim} is not divisible by num_heads {self.num_heads}"
+            )
         if self.overlap_size and (
             self.overlap_size < self.window_size or (self.overlap_size - self.window_size) % 2
         ):

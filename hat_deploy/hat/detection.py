@@ -124,12 +124,20 @@ def require_hat(state_dict: StateDict) -> None:
 def _foreign(state_dict: StateDict) -> str:
     looked_for = _ESSENTIAL + _OWN
     missing = [name for name in looked_for if name not in state_dict]
-    names = [name for name, pattern in _FOREIGN if any(re.search(pattern, k) for k in state_dict)]
-    guess = f"they look like those of {names[0]}" if names else "the network is not a known one"
+    guess = _guess(state_dict)
     return (
         f"the weights are not a HAT's: {len(missing)} of {len(looked_for)} keys looked for are "
         f"missing ({listing(missing)}), and there are {listing(state_dict, 3)}; {guess}"
     )
+
+
+def _guess(state_dict: StateDict) -> str:
+    if any(name in state_dict for name in _OWN):
+        return "they look like those of an incomplete or modified HAT"
+    for network, pattern in _FOREIGN:
+        if any(re.search(pattern, name) for name in state_dict):
+            return f"they look like those of {network}"
+    return "the network is not a known one"
 
 
 def _groups(state_dict: StateDict) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -28,6 +28,9 @@ _SIGNATURES: tuple[tuple[bytes, str], ...] = (
     (b"ptrt", "a TensorRT plan: pass it as an engine"),
 )  # fmt: skip
 
+_ONNX_FIELDS = b"\x12\x1a\x22\x28\x32\x3a\x42\x72"
+"""Tags that may follow the first field of an ONNX model."""
+
 _SUFFIXES = {
     ".onnx": "an ONNX model: pass it as an engine",
     ".plan": "a TensorRT plan: pass it as an engine",
@@ -115,8 +118,8 @@ def _describe(head: bytes, suffix: str) -> str:
         return "an HTML page, not a checkpoint: the download went wrong"
     if text.startswith(b"<?xml"):
         return "an XML document, not a checkpoint: the download went wrong"
-    # An ONNX model is a protobuf: ir_version, a small number, is its field 1.
-    if len(head) > 2 and head[0] == 0x08 and head[1] < 0x20 and suffix in ("", ".onnx", ".pth"):
+    # An ONNX model is a protobuf: field 1 is ir_version, a small number; other fields follow.
+    if head[0] == 0x08 and len(head) > 2 and head[1] < 0x20 and head[2] in _ONNX_FIELDS:
         return _SUFFIXES[".onnx"]
     if suffix in _SUFFIXES:
         return _SUFFIXES[suffix]

@@ -22,6 +22,17 @@ RGB_MEAN = (0.4488, 0.4371, 0.4040)
 """Mean of DIV2K, subtracted from RGB input (arXiv 2205.04437, as in EDSR and SwinIR)."""
 
 
+def entering(x: Tensor, layer: nn.Module) -> Tensor:
+    """``x`` in the dtype of the layer that takes it.
+
+    Layers may differ in precision (:mod:`hat_deploy.hat.precision`): their weights decide what
+    they compute in. In a network of one dtype this is the identity. A sum of two dtypes needs
+    no cast of its own: it comes out in the wider one.
+    """
+    weight = getattr(layer, "weight", None)
+    return x if weight is None or x.dtype == weight.dtype else x.to(weight.dtype)
+
+
 def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
     """softmax(q k^T / sqrt(d) + bias) v.
 
@@ -87,7 +98,7 @@ class WindowAttention(PositionBias):
 
     def forward(self, x: Tensor, edge_masks: Tensor) -> Tensor:
         """(B, H, W, C) to the same; ``edge_masks`` as made by :func:`edge_masks`."""
-        qkv = self.qkv(x)
+        qkv = self.qkv(entering(x, self.qkv))
         bias = self.bias()
         if not self.shift:
             return self.proj(self._attend(qkv, bias))
@@ -96,9 +107,7 @@ class WindowAttention(PositionBias):
         for region in regions:
             pattern = 2 * region.bottom + region.right
             masked = bias + edge_masks[pattern - 1] if pattern else bias
-            done.append(
-                windows.Region(self._attend(region.x, masked), region.bottom, region.right)
-            )
+            done.append(windows.Region(self._attend(region.x, masked), region.bottom, region.right))
         return self.proj(windows.unshift(done, self.window, self.shift))
 
     def _attend(self, qkv: Tensor, bias: Tensor) -> Tensor:
@@ -124,7 +133,7 @@ class ChannelAttention(nn.Module):
 
     def gate(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to (B, C, 1, 1), in (0, 1)."""
-        return self.attention(x)
+        return self.attention(entering(x, self.attention[1]))
 
 
 class CAB(nn.Module):
@@ -144,7 +153,7 @@ class CAB(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) to the same, alpha included (on the gate, where it costs nothing)."""
-        y = self.cab[:3](x.permute(0, 3, 1, 2))
+        y = self.cab[:3](entering(x, self.cab[0]).permute(0, 3, 1, 2))
         last = self.cab[-1]
         gate = last.gate(y) * self.conv_scale if isinstance(last, ChannelAttention) else None
         return (y * (self.conv_scale if gate is None else gate)).permute(0, 2, 3, 1)
@@ -159,7 +168,7 @@ class MLP(nn.Module):
         self.fc2 = nn.Linear(config.mlp_channels, config.embed_dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(x)))
+        return self.fc2(F.gelu(self.fc1(entering(x, self.fc1))))
 
 
 class HAB(nn.Module):
@@ -203,7 +212,7 @@ class OCAB(PositionBias):
 
     def _attend(self, x: Tensor) -> Tensor:
         _, height, width, channels = x.shape
-        q, kv = self.qkv(x).split([channels, 2 * channels], -1)
+        q, kv = self.qkv(entering(x, self.qkv)).split([channels, 2 * channels], -1)
         q = split_heads(windows.partition(q, self.window), self.heads)
         k, v = (
             split_heads(part, self.heads)
@@ -219,9 +228,7 @@ class ResidualGroup(nn.Module):
     def __init__(self, config: HATConfig, depth: int, heads: int) -> None:
         super().__init__()
         shift = config.window_size // 2
-        self.blocks = nn.ModuleList(
-            HAB(config, heads, shift if i % 2 else 0) for i in range(depth)
-        )
+        self.blocks = nn.ModuleList(HAB(config, heads, shift if i % 2 else 0) for i in range(depth))
         self.overlap_attn = OCAB(config, heads) if config.overlap_size else None
 
     def forward(self, x: Tensor, edge_masks: Tensor) -> Tensor:
@@ -296,7 +303,7 @@ class HAT(nn.Module):
         x = _reflect_pad(x, round_up(height, window), round_up(width, window))
         x = (x - self.mean) * self.config.img_range
         shallow = self.conv_first(x)
-        deep = self.conv_after_body(self._body(shallow))
+        deep = self.conv_after_body(entering(self._body(shallow), self.conv_after_body))
         y = self.conv_before_upsample(deep + shallow)
         y = self.conv_last(self.upsample(y))
         y = y / self.config.img_range + self.mean

@@ -108,7 +108,10 @@ def _refusal(path: Path, error: BaseException) -> str:
             "was not opened; expected tensors only, as torch.save(network.state_dict(), path) "
             "writes"
         )
-    return f"{path} is a damaged or truncated PyTorch file; fetch it again, or save it again"
+    return (
+        f"{path} is a damaged or truncated PyTorch file, or a pickle that torch.save did not "
+        "write; fetch it again, or save it as torch.save(network.state_dict(), path) does"
+    )
 
 
 def _read_safetensors(path: Path) -> object:

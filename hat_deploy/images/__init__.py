@@ -11,9 +11,9 @@ JPEG that is damaged in its middle but has an end decodes to whatever libjpeg ma
 Messages do not name the file: whoever lists failures does.
 """
 
-from .decode import MAX_PIXELS, MAX_SIDE, decode, decode_bytes
-from .encode import FORMATS, encode, write
-from .picture import Metadata, Picture, Pixels
+from hat_deploy.images.decode import MAX_PIXELS, MAX_SIDE, decode, decode_bytes
+from hat_deploy.images.encode import FORMATS, encode, write
+from hat_deploy.images.picture import Metadata, Picture, Pixels
 
 __all__ = [
     "FORMATS",

@@ -9,13 +9,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..errors import PictureError
-from .exif import oriented, upright_exif
-from .headers import Header, printable
-from .kinds import inspect
-from .metadata import XMP_MARK
-from .opencv import one_line, swap_red_and_blue
-from .picture import Metadata, Picture, Pixels
+from hat_deploy.errors import PictureError
+from hat_deploy.images.exif import oriented, upright_exif
+from hat_deploy.images.headers import Header, printable
+from hat_deploy.images.kinds import inspect
+from hat_deploy.images.metadata import XMP_MARK
+from hat_deploy.images.opencv import one_line, swap_red_and_blue
+from hat_deploy.images.picture import Metadata, Picture, Pixels
 
 MAX_PIXELS = 2**28
 """Pictures with more pixels than this are refused unless the caller says otherwise."""

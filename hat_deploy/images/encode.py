@@ -8,11 +8,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..errors import PictureError
-from ..files import replacing
-from .metadata import with_jpeg_xmp, with_png_xmp, with_tiff_tags
-from .opencv import one_line, swap_red_and_blue
-from .picture import Metadata, Picture, Pixels
+from hat_deploy.errors import PictureError
+from hat_deploy.files import replacing
+from hat_deploy.images.metadata import with_jpeg_xmp, with_png_xmp, with_tiff_tags
+from hat_deploy.images.opencv import one_line, swap_red_and_blue
+from hat_deploy.images.picture import Metadata, Picture, Pixels
 
 FORMATS = {
     ".png": "png",

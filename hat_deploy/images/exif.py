@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import struct
 
-from ..errors import PictureError
-from .picture import Pixels
-from .tags import NUMBERS, ORIENTATION, TagFile
+from hat_deploy.errors import PictureError
+from hat_deploy.images.picture import Pixels
+from hat_deploy.images.tags import NUMBERS, ORIENTATION, TagFile
 
 
 def upright_exif(exif: bytes | None) -> tuple[bytes | None, int]:

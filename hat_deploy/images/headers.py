@@ -14,8 +14,8 @@ from functools import partial
 
 import numpy as np
 
-from ..errors import PictureError
-from .picture import Pixels
+from hat_deploy.errors import PictureError
+from hat_deploy.images.picture import Pixels
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 
-from ..errors import PictureError
-from .headers import Header, inspect_bmp, inspect_jpeg, inspect_png, inspect_webp
-from .tiff import inspect_tiff
+from hat_deploy.errors import PictureError
+from hat_deploy.images.headers import Header, inspect_bmp, inspect_jpeg, inspect_png, inspect_webp
+from hat_deploy.images.tiff import inspect_tiff
 
 _INSPECTORS: dict[Callable[[bytes], Header], tuple[bytes, ...]] = {
     inspect_png: (b"\x89PNG\r\n\x1a\n",),

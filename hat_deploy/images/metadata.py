@@ -5,8 +5,8 @@ from __future__ import annotations
 import struct
 import zlib
 
-from .picture import Metadata
-from .tags import EXTRA_SAMPLES, ICC, XMP, TagFile
+from hat_deploy.images.picture import Metadata
+from hat_deploy.images.tags import EXTRA_SAMPLES, ICC, XMP, TagFile
 
 XMP_MARK = b"http://ns.adobe.com/xap/1.0/\0"
 """What an XMP segment of a JPEG starts with."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import cv2
 
-from .picture import Pixels
+from hat_deploy.images.picture import Pixels
 
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 

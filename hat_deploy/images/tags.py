@@ -6,7 +6,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ..errors import PictureError
+from hat_deploy.errors import PictureError
 
 ORIENTATION = 274
 EXTRA_SAMPLES = 338

@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..errors import PictureError
-from .headers import Header
-from .picture import Pixels
-from .tags import EXTRA_SAMPLES, ICC, NUMBERS, XMP, Directory, TagFile
+from hat_deploy.errors import PictureError
+from hat_deploy.images.headers import Header
+from hat_deploy.images.picture import Pixels
+from hat_deploy.images.tags import EXTRA_SAMPLES, ICC, NUMBERS, XMP, Directory, TagFile
 
 _PHOTOMETRIC = {
     0: "inverted gray",

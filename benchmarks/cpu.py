@@ -1,0 +1,144 @@
+"""The CPU figures of the README: ``make bench``.
+
+Each network at a 64x64 tile, three ways, in turns: an independent implementation of HAT in
+PyTorch (spandrel's), this project's network in PyTorch, and its ONNX artifact in ONNX Runtime.
+The shipped model has its own weights, HAT-S and HAT (x4) have seeded random ones, which take as
+long. Figures go to ``results/cpu.json``, the tables for the README to ``results/cpu.md``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from pathlib import Path
+
+import torch
+from independent import IndependentContender
+
+from hat_deploy import artifact, zoo
+from hat_deploy.bench import table
+from hat_deploy.bench.contenders import Contender, of_artifact, of_network
+from hat_deploy.bench.lineup import Lineup
+from hat_deploy.bench.measure import measure
+from hat_deploy.bench.report import Report
+from hat_deploy.bench.timing import Settings
+from hat_deploy.export import ExportOptions, export_onnx
+from hat_deploy.files import replacing
+from hat_deploy.hat.checkpoint import load_network, save_checkpoint
+from hat_deploy.hat.config import VARIANTS, HATConfig
+from hat_deploy.hat.network import HAT
+
+TILE = (64, 64)
+RESULTS = Path(__file__).parent / "results"
+NETWORKS: dict[str, HATConfig | None] = {
+    zoo.DEFAULT: None,
+    "HAT-S": VARIANTS["HAT-S"],
+    "HAT": VARIANTS["HAT"],
+}
+"""By name; None where the weights ship."""
+
+
+def seeded_checkpoint(config: HATConfig, folder: Path) -> Path:
+    path = folder / "seeded.pth"
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        save_checkpoint(HAT(config), path)
+    return path
+
+
+def contenders(name: str, config: HATConfig | None, folder: Path) -> Lineup:
+    """Export a network and set the three ways to run it side by side."""
+    checkpoint = zoo.find(name).checkpoint if config is None else seeded_checkpoint(config, folder)
+    network = load_network(checkpoint)
+    authors = folder / "authors.pth"
+    save_checkpoint(network, authors)  # with the buffers that spandrel reads its shape from
+    onnx = folder / f"{name}.onnx"
+    export_onnx(
+        network,
+        onnx,
+        ExportOptions(tile=TILE),
+        model=name,
+        checkpoint_sha256=artifact.sha256(checkpoint),
+    )
+    exported = of_artifact(onnx, label="onnxruntime")
+    reference = of_network(exported, label="torch", checkpoint=checkpoint)
+    shared = {field.name: getattr(reference, field.name) for field in fields(Contender)}
+    independent = IndependentContender(**shared | {"label": "spandrel", "file": authors})
+    return Lineup(
+        contenders=(reference, exported, independent), baseline="torch", subject="onnxruntime"
+    )
+
+
+def title(name: str, report: Report, scope: str, count: int) -> str:
+    config = report.participants[0].contender.config
+    return f"{name} x{config.scale}, tile {TILE[0]}x{TILE[1]}, {scope}, {count} iterations"
+
+
+def markdown(reports: dict[str, Report]) -> str:
+    """A table for each network and scope, with what it was measured on."""
+    blocks = []
+    for name, report in reports.items():
+        for scope in report.scopes:
+            count = len(scope.results[0].seconds.values)
+            blocks.append(f"**{title(name, report, scope.scope.value, count)}**")
+            blocks.append(table.markdown(report, scope))
+        blocks += [f"flag: {flag}" for flag in report.flags]
+    last = next(reversed(reports.values()))
+    versions = ", ".join(f"{library} {number}" for library, number in last.versions.items())
+    blocks.append(
+        f"{last.hardware.cpu}, {last.threads} threads; {versions}. Times in milliseconds; ratio: "
+        "time over that of torch, pair by pair; peak memory: of a process that does one engine "
+        "call; ceiling: a matrix product in fp32, measured in the same run."
+    )
+    return "\n\n".join(blocks) + "\n"
+
+
+def to_json(reports: dict[str, Report]) -> str:
+    """Every figure; files by name alone, for their folders are gone by now."""
+    content = {name: report.to_dict() for name, report in reports.items()}
+    for report in content.values():
+        for contender in report["contenders"]:
+            contender["file"] = Path(contender["file"]).name
+    return json.dumps(content, indent=1) + "\n"
+
+
+def progress(name: str) -> Callable[[str], None]:
+    return lambda stage: print(f"{name}: {stage}", flush=True)
+
+
+def write(path: Path, text: str) -> None:
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", nargs="+", choices=NETWORKS, default=list(NETWORKS))
+    parser.add_argument("--iterations", type=int, default=10)
+    parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    options = parser.parse_args(arguments)
+    settings = Settings(iterations=options.iterations, seconds=options.seconds)
+    reports = {}
+    for name in options.only:
+        with tempfile.TemporaryDirectory() as folder:
+            progress(name)("exporting")
+            lineup = contenders(name, NETWORKS[name], Path(folder))
+            reports[name] = measure(
+                lineup,
+                settings,
+                threads=options.threads,
+                on_stage=progress(name),
+            )
+    write(options.results / "cpu.json", to_json(reports))
+    text = markdown(reports)
+    write(options.results / "cpu.md", text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""Another implementation of HAT, spandrel's, as one more contender to time."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import torch
+
+from hat_deploy.bench.contenders import Contender
+from hat_deploy.engines.base import Array, TensorSpec, check_batch
+from hat_deploy.hat.weights import load_state_dict
+
+_LIBRARIES: list[torch.library.Library] = []
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndependentContender(Contender):
+    """The checkpoint ``file`` in spandrel's network, in fp32 on the CPU."""
+
+    def open(self, threads: int) -> IndependentEngine:
+        torch.set_num_threads(threads)
+        return IndependentEngine(self)
+
+
+class IndependentEngine:
+    """Spandrel's network, called as its users call it: eagerly, without gradients."""
+
+    def __init__(self, contender: IndependentContender) -> None:
+        make_torchvision_importable()
+        from spandrel.architectures.HAT import HATArch  # type: ignore[import-untyped]
+
+        assert contender.file is not None
+        self._network = HATArch().load(load_state_dict(contender.file)).model.eval()
+        self.window = contender.config.window_size
+        height, width = contender.tile
+        scale, channels = contender.config.scale, contender.config.in_channels
+        self.input = _spec("input", contender.batch, channels, height, width)
+        self.output = _spec("output", contender.batch, channels, height * scale, width * scale)
+
+    @property
+    def name(self) -> str:
+        return f"spandrel, torch {torch.__version__}, cpu, fp32"
+
+    def run(self, batch: Array) -> Array:
+        check_batch(self.input, batch)
+        with torch.inference_mode():
+            return np.ascontiguousarray(self._network(torch.from_numpy(batch)).numpy())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        del self._network
+
+
+def make_torchvision_importable() -> None:
+    """Spandrel imports torchvision, whose compiled half may not fit the installed torch.
+
+    Its Python half then fails on two operators that are not registered. Nothing here calls
+    them: declaring them is enough.
+    """
+    try:
+        importlib.import_module("torchvision")
+    except RuntimeError:
+        library = torch.library.Library("torchvision", "FRAGMENT")
+        for name in ("nms", "qnms"):
+            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        _LIBRARIES.append(library)
+        importlib.import_module("torchvision")
+
+
+def _spec(name: str, batch: int, channels: int, height: int, width: int) -> TensorSpec:
+    return TensorSpec(name, (batch, channels, height, width), "float32", "NCHW")

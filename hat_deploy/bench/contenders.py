@@ -1,0 +1,129 @@
+"""What is compared: engines described well enough to open them, here or in a child process."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+
+from hat_deploy import artifact, engines
+from hat_deploy.engines.base import Engine
+from hat_deploy.errors import ArtifactError
+from hat_deploy.hat.config import HATConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contender(ABC):
+    """One engine to be. It can be pickled, so that a child process can open it too."""
+
+    label: str
+    """Short, and different from the others'."""
+    config: HATConfig
+    tile: tuple[int, int]
+    """Height and width of the input, halo included."""
+    batch: int
+    halo: int
+    precision: str
+    """``fp32``, ``fp16``, ``bf16`` or ``fp16-pure``."""
+    device: str
+    """``cpu`` or ``cuda``."""
+    file: Path | None
+    """Artifact or checkpoint; None for seeded weights."""
+
+    @property
+    def arithmetic(self) -> str:
+        """What matrix products are computed in: ``fp32``, ``fp16`` or ``bf16``."""
+        return self.precision.removesuffix("-pure")
+
+    @abstractmethod
+    def open(self, threads: int) -> Engine:
+        """Load the engine, with that many threads on a CPU.
+
+        Raises:
+            HatDeployError: it cannot be loaded on this machine.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArtifactContender(Contender):
+    """An ``.onnx`` or ``.plan``; make one with :func:`of_artifact`."""
+
+    def open(self, threads: int) -> Engine:
+        """Load the artifact."""
+        assert self.file is not None
+        return engines.open_artifact(self.file, device=self.device, threads=threads)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TorchContender(Contender):
+    """The network itself in PyTorch, with a checkpoint's weights or seeded ones."""
+
+    def open(self, threads: int) -> Engine:
+        """Build the network and fill it.
+
+        Raises:
+            MissingExtraError: PyTorch is not installed.
+            CheckpointError: the weights do not fit ``config``.
+        """
+        from hat_deploy.engines.torch import TorchEngine
+
+        import torch  # isort: skip  (after the import that names the extra to install)
+
+        from hat_deploy.hat.checkpoint import load_network
+        from hat_deploy.hat.network import HAT
+
+        torch.set_num_threads(threads)
+        if self.file is not None:
+            network = load_network(self.file, config=self.config)
+        else:
+            with torch.random.fork_rng():
+                torch.manual_seed(0)
+                network = HAT(self.config)
+        return TorchEngine(
+            network,
+            tile=self.tile,
+            batch=self.batch,
+            precision=self.precision,
+            device=self.device,
+        )
+
+
+def of_artifact(
+    path: Path, *, label: str, device: str = "cpu", halo: int | None = None
+) -> ArtifactContender:
+    """A contender from an artifact's own description; a plan runs on CUDA whatever is asked.
+
+    Raises:
+        ArtifactError: the file is no artifact.
+    """
+    described = artifact.describe(path)
+    try:
+        config = HATConfig.from_dict(described.config)
+    except ValueError as error:
+        raise ArtifactError(f"{path} describes no HAT ({error}): export it again") from error
+    return ArtifactContender(
+        label=label,
+        config=config,
+        tile=described.tile,
+        batch=described.batch,
+        halo=described.halo if halo is None else halo,
+        precision=described.precision,
+        device="cuda" if path.suffix.lower() == ".plan" else device,
+        file=path,
+    )
+
+
+def of_network(
+    like: Contender, *, label: str, checkpoint: Path | None, precision: str = "fp32"
+) -> TorchContender:
+    """The network in PyTorch, of the same shape, tile, batch, halo and device as ``like``."""
+    return TorchContender(
+        label=label,
+        config=like.config,
+        tile=like.tile,
+        batch=like.batch,
+        halo=like.halo,
+        precision=precision,
+        device=like.device,
+        file=checkpoint,
+    )

@@ -1,0 +1,120 @@
+"""What a figure was measured on: processor, GPU, memory, versions, and how busy it was."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from hat_deploy import __version__
+
+LIBRARIES = (
+    "numpy",
+    "opencv-python-headless",
+    "torch",
+    "onnx",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "openvino",
+    "tensorrt",
+    "tensorrt-rtx-cu13-bindings",
+    "tensorrt-rtx-cu13-libs",
+    "spandrel",
+)
+"""Distributions whose versions a report names where they are installed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GPU:
+    """One NVIDIA GPU, as the driver names it."""
+
+    name: str
+    driver: str
+    memory_mib: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hardware:
+    """The machine."""
+
+    cpu: str
+    cores: int
+    """That this process may use."""
+    memory_bytes: int | None
+    gpus: tuple[GPU, ...]
+    system: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON types."""
+        return asdict(self) | {"gpus": [asdict(gpu) for gpu in self.gpus]}
+
+
+def examine() -> Hardware:
+    """Look at this machine; imports no library."""
+    return Hardware(
+        cpu=_cpu_name(),
+        cores=usable_cores(),
+        memory_bytes=_memory(),
+        gpus=_gpus(),
+        system=f"{platform.system()} {platform.release()}",
+    )
+
+
+def usable_cores() -> int:
+    """Logical cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def load() -> float | None:
+    """Processes that ran or wanted to, averaged over the last minute; None on Windows."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+
+
+def versions() -> dict[str, str]:
+    """Python's, this tool's and those of the libraries that are installed."""
+    found = {"python": platform.python_version(), "hat-deploy": __version__}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def query_gpus(fields: str) -> list[list[str]]:
+    """A line of values for each GPU, from ``nvidia-smi``; empty where there is none."""
+    command = ["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader,nounits"]
+    try:
+        output = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return [[value.strip() for value in line.split(",")] for line in output.stdout.splitlines()]
+
+
+def _gpus() -> tuple[GPU, ...]:
+    return tuple(
+        GPU(name=name, driver=driver, memory_mib=int(memory))
+        for name, driver, memory in query_gpus("name,driver_version,memory.total")
+    )
+
+
+def _cpu_name() -> str:
+    listing = Path("/proc/cpuinfo")
+    if listing.is_file():
+        for line in listing.read_text(encoding="utf-8", errors="replace").splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() == "model name":
+                return value.strip()
+    return platform.processor() or platform.machine()
+
+
+def _memory() -> int | None:
+    if not hasattr(os, "sysconf") or "SC_PHYS_PAGES" not in os.sysconf_names:
+        return None
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -1,0 +1,139 @@
+"""``hat-deploy bench``: latency beside the reference, in one run."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hat_deploy.cli.options import Device
+from hat_deploy.errors import UsageError
+
+if TYPE_CHECKING:
+    from hat_deploy.bench.lineup import Lineup
+
+
+class ScopeName(StrEnum):
+    """Values of ``--scope``."""
+
+    CALL = "call"
+    TILES = "tiles"
+    FILE = "file"
+
+
+class Precision(StrEnum):
+    """Values of ``--reference-precision``."""
+
+    FP32 = "fp32"
+    FP16 = "fp16"
+    BF16 = "bf16"
+
+
+def command(
+    engine: Annotated[
+        Path | None,
+        typer.Option(help="Artifact to time; without it, every engine here on a shipped model."),
+    ] = None,
+    reference: Annotated[
+        str | None,
+        typer.Option(help="Checkpoint it was made from; default: its shape, seeded weights."),
+    ] = None,
+    against: Annotated[
+        list[Path] | None, typer.Option(help="Another artifact; may be repeated.")
+    ] = None,
+    no_reference: Annotated[
+        bool, typer.Option("--no-reference", help="Leave the PyTorch reference out.")
+    ] = False,
+    reference_precision: Annotated[
+        Precision, typer.Option(help="What the reference computes in.")
+    ] = Precision.FP32,
+    model: Annotated[
+        str | None, typer.Option(help="Without --engine: the shipped model to use.")
+    ] = None,
+    device: Annotated[
+        Device, typer.Option(help="Where --engine runs, and its reference.")
+    ] = Device.CPU,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Of every engine on a CPU; default: one a core.")
+    ] = None,
+    halo: Annotated[
+        int | None, typer.Option(min=0, help="Halo of the tile loop; default: the artifact's.")
+    ] = None,
+    picture: Annotated[
+        Path | None, typer.Option(help="An RGB picture; default: one that fills a row of tiles.")
+    ] = None,
+    scope: Annotated[
+        list[ScopeName] | None,
+        typer.Option(help="call, tiles or file; may be repeated. Default: all three."),
+    ] = None,
+    iterations: Annotated[int, typer.Option(min=1, help="Timed calls at the least.")] = 10,
+    seconds: Annotated[float, typer.Option(min=0, help="Timed seconds at the least.")] = 3.0,
+    warmup: Annotated[int, typer.Option(min=1, help="Untimed rounds at the most.")] = 2,
+    limit: Annotated[
+        float, typer.Option(min=1, help="No round begins later in a scope than this, in seconds.")
+    ] = 600.0,
+    memory: Annotated[
+        bool, typer.Option(help="Peak memory, each engine in a process of its own.")
+    ] = True,
+    max_ratio: Annotated[
+        float | None,
+        typer.Option(help="Fail if the engine takes more than this times the reference's time."),
+    ] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    plot: Annotated[Path | None, typer.Option(help="Draw the distributions to this .png.")] = None,
+) -> None:
+    """Time an engine beside the PyTorch reference, in turns, and beside the machine's ceiling."""
+    if plot is not None and plot.suffix.lower() != ".png":
+        raise UsageError(f"--plot {plot}: a plot is a .png")
+    if max_ratio is not None and engine is None:
+        raise UsageError("--max-ratio is about --engine: give both")
+    import json
+
+    from rich.console import Console
+
+    from hat_deploy.bench import lineup, measure, report, scopes, timing
+
+    settings = timing.Settings(iterations=iterations, seconds=seconds, warmup=warmup, limit=limit)
+    chosen: Lineup
+    if engine is None:
+        if reference or against or no_reference:
+            raise UsageError("--reference, --no-reference and --against go with --engine")
+        chosen = lineup.for_machine(model, halo=halo)
+    elif model is not None:
+        raise UsageError("--model and --engine exclude each other: give one")
+    else:
+        chosen = lineup.for_engine(
+            engine,
+            reference=reference,
+            against=against or (),
+            with_reference=not no_reference,
+            reference_precision=reference_precision.value,
+            device=device.value,
+            halo=halo,
+        )
+    if max_ratio is not None and chosen.baseline is None:
+        raise UsageError("--max-ratio needs a reference, or --against, to compare with")
+    with Console(stderr=True).status("") as status:
+        found = measure.measure(
+            chosen,
+            settings,
+            scopes=[scopes.Scope[name.name] for name in scope or ScopeName],
+            threads=threads,
+            picture=picture,
+            memory=memory,
+            on_stage=lambda stage: status.update(f"{stage} ..."),
+        )
+    if json_:
+        typer.echo(json.dumps(found.to_dict(), indent=2))
+    else:
+        from hat_deploy.bench.table import show
+
+        show(found)
+    if plot is not None:
+        from hat_deploy.bench.plot import save
+
+        save(found, plot)
+    if max_ratio is not None:
+        report.require_ratio(found, max_ratio)

@@ -1,0 +1,109 @@
+"""``hat-deploy evaluate``: PSNR and SSIM on a folder of originals."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hat_deploy.cli.options import Device, parse_tile
+from hat_deploy.errors import UsageError
+
+if TYPE_CHECKING:
+    from hat_deploy.evaluate import Evaluation, Score
+
+INCOMPLETE = 3
+"""Exit code of a run that finished, but could not score some pictures."""
+
+
+def command(
+    hr: Annotated[Path, typer.Option(help="Folder of originals.")],
+    lr: Annotated[
+        Path | None,
+        typer.Option(help="Folder of low-resolution pictures; default: made by bicubic."),
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="A model that ships, or a checkpoint.")] = None,
+    engine: Annotated[
+        Path | None, typer.Option(help="An artifact made by 'hat-deploy export'.")
+    ] = None,
+    tile: Annotated[
+        str | None, typer.Option(help="Tile, halo included: 256 or HEIGHTxWIDTH.")
+    ] = None,
+    halo: Annotated[
+        int | None, typer.Option(min=0, help="Border of a tile that is dropped.")
+    ] = None,
+    device: Annotated[Device, typer.Option(help="Where to run.")] = Device.CPU,
+    csv: Annotated[Path | None, typer.Option(help="Also write the scores to this file.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,
+) -> None:
+    """Score a model as papers do: PSNR and SSIM on Y, beside bicubic's own."""
+    if model is not None and engine is not None:
+        raise UsageError("--model and --engine exclude each other: give one")
+    from rich.console import Console
+
+    from hat_deploy import zoo
+    from hat_deploy.evaluate import evaluate, write_csv
+    from hat_deploy.sources import display_name
+    from hat_deploy.upscaler import Upscaler
+
+    chosen = engine or model or zoo.DEFAULT
+    with Console(stderr=True).status("") as status:
+        upscaler = Upscaler(
+            chosen,
+            tile=parse_tile(tile),
+            halo=halo,
+            device=device.value,
+            on_stage=lambda stage: status.update(f"exporting {chosen} once: {stage} ..."),
+        )
+        with upscaler:
+            evaluation = evaluate(
+                upscaler,
+                hr,
+                lr,
+                on_picture=lambda name: status.update(f"scoring {display_name(name)} ..."),
+            )
+    if csv is not None:
+        write_csv(evaluation, csv)
+    if as_json:
+        typer.echo(json.dumps(evaluation.to_dict(), indent=2, allow_nan=False))
+    else:
+        _print(evaluation)
+    for missed in evaluation.not_scored:
+        typer.echo(f"not scored: {display_name(missed.path)}: {missed.reason}", err=True)
+    if evaluation.not_scored:
+        raise typer.Exit(INCOMPLETE)
+
+
+def _print(evaluation: Evaluation) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from hat_deploy.sources import display_name
+
+    typer.echo(
+        f"{evaluation.engine}, x{evaluation.scale}; LR pictures: {evaluation.lr}; "
+        f"Y channel, border of {evaluation.border} left out"
+    )
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("picture")
+    for title in ("PSNR dB", "SSIM", "bicubic PSNR", "bicubic SSIM"):
+        table.add_column(title, justify="right")
+    for score in evaluation.scores:
+        table.add_row(escape(display_name(score.name)), *_figures(score))
+    if evaluation.mean is not None:
+        table.add_section()
+        table.add_row(f"mean of {len(evaluation.scores)}", *_figures(evaluation.mean))
+    Console().print(table)
+
+
+def _figures(score: Score) -> list[str]:
+    return [
+        f"{score.psnr:.2f}",
+        f"{score.ssim:.4f}",
+        f"{score.bicubic_psnr:.2f}",
+        f"{score.bicubic_ssim:.4f}",
+    ]

@@ -1,0 +1,26 @@
+"""``hat-deploy info``: what a file is, and what it costs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def command(
+    file: Annotated[
+        str, typer.Argument(help="A checkpoint, an .onnx, a .plan, or a model that ships.")
+    ],
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
+) -> None:
+    """Say what a checkpoint or an artifact is, and what it costs to run."""
+    import json
+
+    from hat_deploy import info
+
+    found = info.examine(file)
+    if json_:
+        typer.echo(json.dumps(found.to_dict(), indent=2))
+        return
+    for line in info.lines(found):
+        typer.echo(line)

@@ -1,0 +1,254 @@
+"""PSNR and SSIM of upscaled pictures against their originals, as papers report them.
+
+On the Y channel of BT.601, results rounded to 8 bits, ``scale`` pixels left out along each
+edge, low-resolution pictures by antialiased bicubic; see :mod:`hat_deploy.metrics` and
+:mod:`hat_deploy.resize`. A gray picture is its own Y.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, astuple, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hat_deploy import images
+from hat_deploy.engines.base import Array
+from hat_deploy.errors import CheckFailed, PictureError, UsageError
+from hat_deploy.files import replacing
+from hat_deploy.metrics import SSIM_WINDOW, psnr_y, ssim_y
+from hat_deploy.resize import bicubic, round_to_uint8
+from hat_deploy.sources import SUFFIXES
+from hat_deploy.upscaler import Upscaler
+
+OnPicture = Callable[[str], None]
+"""Called with the name of each picture before it is scored."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """One picture's figures, or a mean of them."""
+
+    name: str
+    psnr: float
+    """In dB; ``inf`` for equal pictures."""
+    ssim: float
+    bicubic_psnr: float
+    """Of bicubic interpolation from the same low-resolution picture."""
+    bicubic_ssim: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotScored:
+    """A picture that could not be scored."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What a set of pictures says about a model."""
+
+    engine: str
+    scale: int
+    border: int
+    """Pixels left out along each edge."""
+    lr: str
+    """Where the low-resolution pictures are from."""
+    scores: tuple[Score, ...]
+    not_scored: tuple[NotScored, ...]
+
+    @property
+    def mean(self) -> Score | None:
+        """The plain mean over pictures, as papers give it; None if none was scored."""
+        if not self.scores:
+            return None
+        names = [field.name for field in fields(Score) if field.name != "name"]
+        means = {
+            name: math.fsum(getattr(score, name) for score in self.scores) / len(self.scores)
+            for name in names
+        }
+        return Score(name="mean", **means)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As strict JSON types; an infinite PSNR is null."""
+        return {
+            "engine": self.engine,
+            "scale": self.scale,
+            "border": self.border,
+            "lr": self.lr,
+            "mean": _finite(self.mean) if self.mean else None,
+            "scores": [_finite(score) for score in self.scores],
+            "not_scored": [
+                {"path": str(missed.path), "reason": missed.reason} for missed in self.not_scored
+            ],
+        }
+
+
+def evaluate(
+    upscaler: Upscaler,
+    hr: Path,
+    lr: Path | None = None,
+    *,
+    on_picture: OnPicture = lambda name: None,
+) -> Evaluation:
+    """Score a model on the pictures of a folder.
+
+    Args:
+        upscaler: the model.
+        hr: folder of originals; each is cropped at its right and bottom to a multiple of the
+            scale. Subfolders are not entered.
+        lr: folder of low-resolution pictures, named as the originals or with ``x4``, ``-x4``
+            or ``_x4`` (for a scale of 4) after the name; suffixes may differ. None: they are
+            made by antialiased bicubic.
+
+    Returns:
+        Scores by name, and what could not be scored: not decodable, 16 bits, alpha, too small,
+        without a low-resolution picture of the right size and kind.
+
+    Raises:
+        UsageError: a folder is none, or holds no pictures.
+    """
+    originals = _pictures(hr)
+    small = None if lr is None else _by_stem(_pictures(lr))
+    scores, not_scored = [], []
+    for path in originals:
+        on_picture(path.name)
+        try:
+            scores.append(_score(upscaler, path, small))
+        except (PictureError, CheckFailed) as error:
+            not_scored.append(NotScored(path=path, reason=str(error)))
+        except MemoryError:
+            reason = "not enough memory for a picture of this size"
+            not_scored.append(NotScored(path=path, reason=reason))
+    return Evaluation(
+        engine=upscaler.engine.name,
+        scale=upscaler.scale,
+        border=upscaler.scale,
+        lr="antialiased bicubic" if lr is None else str(lr),
+        scores=tuple(scores),
+        not_scored=tuple(not_scored),
+    )
+
+
+def write_csv(evaluation: Evaluation, target: Path) -> None:
+    """One line a picture and the mean last; what could not be scored is left out.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
+    rows = [*evaluation.scores, *([evaluation.mean] if evaluation.mean else [])]
+    try:
+        with replacing(target) as partial, partial.open("w", newline="", encoding="utf-8") as text:
+            writer = csv.writer(text)
+            writer.writerow([field.name for field in fields(Score)])
+            writer.writerows(astuple(score) for score in rows)
+    except OSError as error:
+        raise UsageError(f"{target} cannot be written: {error.strerror or error}") from error
+
+
+def _score(upscaler: Upscaler, path: Path, small: Mapping[str, Sequence[Path]] | None) -> Score:
+    scale = upscaler.scale
+    original = _decode(path)
+    if small is None:
+        height, width = (length // scale for length in original.shape[:2])
+        _require_size(original, height, width, scale)
+        original = original[: height * scale, : width * scale]
+        low = round_to_uint8(bicubic(original, height, width))
+    else:
+        low = _decode_low(_match(path, small, scale))
+        original = _cropped_like(original, low, scale)
+    result = upscaler.upscale(low)
+    plain = round_to_uint8(bicubic(low, *original.shape[:2]))
+    return Score(
+        name=path.name,
+        psnr=psnr_y(original, result, border=scale),
+        ssim=ssim_y(original, result, border=scale),
+        bicubic_psnr=psnr_y(original, plain, border=scale),
+        bicubic_ssim=ssim_y(original, plain, border=scale),
+    )
+
+
+def _decode(path: Path) -> Array:
+    """(H, W) or (H, W, 3) uint8."""
+    pixels = images.decode(path).pixels
+    if pixels.dtype != np.uint8:
+        raise PictureError("it has 16 bits a channel, and the scores are defined for 8")
+    if pixels.ndim == 3 and pixels.shape[2] == 4:
+        raise PictureError("it has an alpha channel, for which the scores are not defined")
+    return pixels
+
+
+def _decode_low(path: Path) -> Array:
+    try:
+        return _decode(path)
+    except PictureError as error:
+        raise PictureError(f"its low-resolution picture {path.name}: {error}") from error
+
+
+def _cropped_like(original: Array, low: Array, scale: int) -> Array:
+    """The original without the rows and columns that its low-resolution picture lacks."""
+    height, width = low.shape[:2]
+    if (height, width) != tuple(length // scale for length in original.shape[:2]):
+        raise PictureError(
+            f"it is {original.shape[1]}x{original.shape[0]}, and its low-resolution picture "
+            f"{width}x{height}: not {scale} times smaller"
+        )
+    if low.ndim != original.ndim:
+        raise PictureError("one of it and its low-resolution picture is gray, the other not")
+    _require_size(original, height, width, scale)
+    return original[: height * scale, : width * scale]
+
+
+def _require_size(original: Array, height: int, width: int, scale: int) -> None:
+    """Refuse what leaves no room for a window of SSIM."""
+    if (min(height, width) - 2) * scale < SSIM_WINDOW:
+        raise PictureError(
+            f"it is {original.shape[1]}x{original.shape[0]}, too small: without a border of "
+            f"{scale} at least {SSIM_WINDOW}x{SSIM_WINDOW} pixels must be left"
+        )
+
+
+def _match(path: Path, small: Mapping[str, Sequence[Path]], scale: int) -> Path:
+    names = [path.stem + ending for ending in ("", f"x{scale}", f"-x{scale}", f"_x{scale}")]
+    found = [match for name in names for match in small.get(name, ())]
+    if not found:
+        raise PictureError(f"no low-resolution picture has its name, {names[0]} or {names[1]}")
+    if len(found) > 1:
+        both = f"{found[0].name} and {found[1].name}"
+        raise PictureError(f"several low-resolution pictures have its name: {both}")
+    return found[0]
+
+
+def _pictures(folder: Path) -> list[Path]:
+    """What is named like a picture in a folder, sorted."""
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is not a folder; one of pictures was expected")
+    found = sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+    )
+    if not found:
+        raise UsageError(f"no pictures found in {folder} (subfolders are not entered)")
+    return found
+
+
+def _by_stem(paths: Sequence[Path]) -> dict[str, list[Path]]:
+    stems: dict[str, list[Path]] = {}
+    for path in paths:
+        stems.setdefault(path.stem, []).append(path)
+    return stems
+
+
+def _finite(score: Score) -> dict[str, Any]:
+    """The figures as strict JSON has them."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in asdict(score).items()
+    }

@@ -1,0 +1,359 @@
+"""What a checkpoint or an artifact is, and what it costs to run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hat_deploy import artifact, zoo
+from hat_deploy.artifact import Description
+from hat_deploy.errors import ArtifactError, CheckpointError, MissingExtraError, UsageError
+from hat_deploy.geometry import round_up
+from hat_deploy.hat.config import HATConfig
+from hat_deploy.hat.cost import Memory, cost, memory
+
+if TYPE_CHECKING:
+    import onnx
+
+PAPER_SIDE = 64
+"""Side of the LR input that the paper counts multi-adds at."""
+TILE_SIDES = (64, 128, 256)
+"""Tiles whose memory is estimated for a checkpoint."""
+LARGEST_LISTED = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkCost:
+    """What a network costs, from its config alone."""
+
+    parameters: int
+    multi_adds: int
+    """Of one pass over ``side`` x ``side`` LR pixels."""
+    side: int
+    """64, or the next multiple of the window."""
+    multi_adds_per_megapixel: int
+    """Per million LR pixels, without halos."""
+    memory: Mapping[tuple[int, int], Memory]
+    """Estimated bytes of one fp32 pass, batch 1, by (height, width) of the tile."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON types."""
+        return {
+            "parameters": self.parameters,
+            "multi_adds": self.multi_adds,
+            "multi_adds_input": [self.side, self.side],
+            "multi_adds_per_megapixel": self.multi_adds_per_megapixel,
+            "memory": [
+                {"tile": list(tile), "total": estimate.total, **asdict(estimate)}
+                for tile, estimate in self.memory.items()
+            ],
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointInfo:
+    """A checkpoint: weights and the shape read off them."""
+
+    path: Path
+    bytes: int
+    sha256: str
+    config: HATConfig
+    cost: NetworkCost
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON types."""
+        return {
+            "kind": "checkpoint",
+            **_file(self.path, self.bytes, self.sha256),
+            **_network(self.config, self.cost),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Constant:
+    """One constant of a graph."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Graph:
+    """What an ONNX graph is made of."""
+
+    opset: Mapping[str, int]
+    """By domain; the standard's is ``ai.onnx``."""
+    inputs: Mapping[str, str]
+    """By name: ``float32 [1, 3, 64, 64]``."""
+    outputs: Mapping[str, str]
+    ops: Mapping[str, int]
+    """Nodes by operator, the commonest first; subgraphs are not entered."""
+    constants: tuple[Constant, ...]
+    """Initializers, the largest first."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON types."""
+        return asdict(self) | {"constant_bytes": sum(c.bytes for c in self.constants)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArtifactInfo:
+    """An artifact: its own description, its size, and for ONNX its graph."""
+
+    path: Path
+    bytes: int
+    sha256: str
+    description: Description
+    config: HATConfig
+    cost: NetworkCost
+    multi_adds_per_kept_megapixel: int
+    """Per million LR pixels of a large picture, at the artifact's tile and default halo."""
+    fused_attentions: int | None
+    """Fused attention kernels that a plan's sources show; None for ONNX."""
+    graph: Graph | None
+    missing: str | None
+    """Why there is no graph to show; None where there is one, and for plans."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON types."""
+        return {
+            "kind": self.path.suffix.lower().removeprefix("."),
+            **_file(self.path, self.bytes, self.sha256),
+            "description": asdict(self.description),
+            **_network(self.config, self.cost),
+            "multi_adds_per_kept_megapixel": self.multi_adds_per_kept_megapixel,
+            "fused_attentions": self.fused_attentions,
+            "graph": None if self.graph is None else self.graph.to_dict(),
+            "missing": self.missing,
+        }
+
+
+Info = CheckpointInfo | ArtifactInfo
+
+
+def examine(name: str) -> Info:
+    """Look at a file or a shipped model; the suffix says artifact, anything else a checkpoint.
+
+    A shipped model is shown as its checkpoint; that needs no PyTorch.
+
+    Raises:
+        UsageError: there is no such file, and no model of that name.
+        ArtifactError, CheckpointError: the file is not what it should be.
+        MissingExtraError: a checkpoint, and PyTorch is not installed.
+    """
+    path = Path(name)
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder; a checkpoint, .onnx or .plan was expected")
+    if path.suffix.lower() in artifact.SUFFIXES:
+        return _artifact(path)
+    if path.exists():
+        return _checkpoint(path, _config_of_weights(path))
+    if path.suffix or len(path.parts) > 1:
+        raise UsageError(f"there is no file {path}")
+    shipped = zoo.find(name)
+    return _checkpoint(shipped.checkpoint, _config(shipped.config, shipped.folder / "config.json"))
+
+
+def network_cost(config: HATConfig, tiles: tuple[tuple[int, int], ...]) -> NetworkCost:
+    """Costs of a network, with memory estimates for these tiles (height, width)."""
+    side = round_up(PAPER_SIDE, config.window_size)
+    counted = cost(config, side, side)
+    return NetworkCost(
+        parameters=counted.parameters,
+        multi_adds=counted.multi_adds,
+        side=side,
+        multi_adds_per_megapixel=counted.per_megapixel,
+        memory={tile: memory(config, *tile) for tile in tiles},
+    )
+
+
+def lines(info: Info) -> Iterator[str]:
+    """The information as text, a fact a line."""
+    yield f"file        {info.path}, {info.bytes / 1e6:,.1f} MB"
+    yield f"sha256      {info.sha256}"
+    if isinstance(info, ArtifactInfo):
+        yield from _description_lines(info.description)
+    yield f"variant     {info.config.variant} x{info.config.scale}"
+    yield f"config      {', '.join(f'{k} {v}' for k, v in info.config.to_dict().items())}"
+    yield from _cost_lines(info.cost)
+    if isinstance(info, ArtifactInfo):
+        yield (
+            f"            {info.multi_adds_per_kept_megapixel / 1e12:,.2f} T per LR megapixel "
+            "of a large picture at this tile and halo"
+        )
+        if info.fused_attentions is not None:
+            yield f"kernels     {info.fused_attentions} fused attentions"
+        if info.graph is not None:
+            yield from _graph_lines(info.graph)
+        if info.missing is not None:
+            yield f"graph       {info.missing}"
+
+
+def _artifact(path: Path) -> ArtifactInfo:
+    described = artifact.describe(path)
+    config = _config(described.config, path)
+    height, width = described.tile
+    kept = (height - 2 * described.halo) * (width - 2 * described.halo)
+    graph, missing = None, None
+    is_onnx = path.suffix.lower() == ".onnx"
+    if is_onnx:
+        try:
+            graph = read_graph(path)
+        except MissingExtraError as error:
+            missing = str(error)
+    return ArtifactInfo(
+        path=path,
+        bytes=path.stat().st_size,
+        sha256=artifact.sha256(path),
+        description=described,
+        config=config,
+        cost=network_cost(config, (described.tile,)),
+        multi_adds_per_kept_megapixel=round(cost(config, height, width).multi_adds * 1e6 / kept),
+        fused_attentions=None if is_onnx else artifact.fused_attentions(path),
+        graph=graph,
+        missing=missing,
+    )
+
+
+def _checkpoint(path: Path, config: HATConfig) -> CheckpointInfo:
+    sides = dict.fromkeys(round_up(side, config.window_size) for side in TILE_SIDES)
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
+    return CheckpointInfo(
+        path=path,
+        bytes=size,
+        sha256=artifact.sha256(path),
+        config=config,
+        cost=network_cost(config, tuple((side, side) for side in sides)),
+    )
+
+
+def _config_of_weights(path: Path) -> HATConfig:
+    """Load it whole: a name and a shape prove nothing about the rest of the file."""
+    try:
+        import torch  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError("torch", "export", "Reading a checkpoint") from error
+    from hat_deploy.hat.checkpoint import load_network
+
+    return load_network(path).config
+
+
+def _config(values: Mapping[str, Any], origin: Path) -> HATConfig:
+    try:
+        return HATConfig.from_dict(values)
+    except ValueError as error:
+        raise ArtifactError(f"{origin} describes no HAT: {error}") from error
+
+
+def read_graph(path: Path) -> Graph:
+    """Count an ONNX file's operators and constants.
+
+    Raises:
+        MissingExtraError: the ``onnx`` package is not installed.
+        ArtifactError: the file is not ONNX.
+    """
+    try:
+        import onnx
+    except ImportError as error:
+        purpose = "Listing the operators and constants of an .onnx"
+        raise MissingExtraError("onnx", "export", purpose) from error
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except Exception as error:  # protobuf's DecodeError, of a package without types
+        raise ArtifactError(
+            f"{path} is not a whole ONNX file ({error}): export it again"
+        ) from error
+    constants = [_constant(tensor) for tensor in model.graph.initializer]
+    return Graph(
+        opset={entry.domain or "ai.onnx": entry.version for entry in model.opset_import},
+        inputs={value.name: _value_type(value) for value in model.graph.input},
+        outputs={value.name: _value_type(value) for value in model.graph.output},
+        ops=dict(Counter(node.op_type for node in model.graph.node).most_common()),
+        constants=tuple(sorted(constants, key=lambda constant: -constant.bytes)),
+    )
+
+
+def _constant(tensor: onnx.TensorProto) -> Constant:
+    from onnx import helper
+
+    dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type)
+    count = 1
+    for length in tensor.dims:
+        count *= length
+    return Constant(
+        name=tensor.name,
+        dtype=str(dtype),
+        shape=tuple(tensor.dims),
+        bytes=count * dtype.itemsize,
+    )
+
+
+def _value_type(value: onnx.ValueInfoProto) -> str:
+    from onnx import helper
+
+    kind = value.type.tensor_type
+    dtype = helper.tensor_dtype_to_np_dtype(kind.elem_type)
+    return f"{dtype} {[d.dim_value or d.dim_param for d in kind.shape.dim]}"
+
+
+def _file(path: Path, size: int, digest: str) -> dict[str, Any]:
+    return {"path": str(path), "bytes": size, "sha256": digest}
+
+
+def _network(config: HATConfig, counted: NetworkCost) -> dict[str, Any]:
+    return {
+        "variant": config.variant,
+        "scale": config.scale,
+        "config": config.to_dict(),
+        "cost": counted.to_dict(),
+    }
+
+
+def _description_lines(described: Description) -> Iterator[str]:
+    height, width = described.tile
+    yield f"model       {described.model}, checkpoint sha256 {described.checkpoint_sha256}"
+    yield (
+        f"runs        tile {height}x{width}, batch {described.batch}, default halo "
+        f"{described.halo}, {described.precision}, {described.io} input and output"
+    )
+    if described.targets:
+        yield f"built for   {', '.join(described.targets)}"
+    yield f"made by     {', '.join(f'{k} {v}' for k, v in described.versions.items())}"
+
+
+def _cost_lines(counted: NetworkCost) -> Iterator[str]:
+    yield f"parameters  {counted.parameters:,} ({counted.parameters / 1e6:.1f} M)"
+    yield (
+        f"multi-adds  {counted.multi_adds / 1e9:.1f} G at {counted.side}x{counted.side}, "
+        f"{counted.multi_adds_per_megapixel / 1e12:,.2f} T per LR megapixel"
+    )
+    for (height, width), estimate in counted.memory.items():
+        yield (
+            f"memory      about {estimate.total / 1e6:,.0f} MB for a tile of {height}x{width} in "
+            f"fp32: weights {estimate.weights / 1e6:,.0f}, position biases "
+            f"{estimate.position_biases / 1e6:,.0f}, activations "
+            f"{estimate.activations / 1e6:,.0f} (in {estimate.moment})"
+        )
+
+
+def _graph_lines(graph: Graph) -> Iterator[str]:
+    for title, values in (("input", graph.inputs), ("output", graph.outputs)):
+        for name, kind in values.items():
+            yield f"{title:12}{name}, {kind}"
+    yield f"opset       {', '.join(f'{k} {v}' for k, v in graph.opset.items())}"
+    yield f"operators   {', '.join(f'{op} {count}' for op, count in graph.ops.items())}"
+    total = sum(constant.bytes for constant in graph.constants)
+    yield f"constants   {len(graph.constants)}, {total / 1e6:,.1f} MB; the largest:"
+    for constant in graph.constants[:LARGEST_LISTED]:
+        yield (
+            f"            {constant.bytes / 1e6:8.3f} MB  {constant.dtype} "
+            f"{list(constant.shape)}  {constant.name}"
+        )
