@@ -6,6 +6,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -19,7 +20,7 @@ from hat_deploy.artifact import METADATA_KEY, Description
 from hat_deploy.engines.base import Array, Engine
 from hat_deploy.errors import ArtifactError, CheckFailed, MissingExtraError, UsageError
 from hat_deploy.files import replacing
-from hat_deploy.geometry import check_tile, default_halo, round_up
+from hat_deploy.geometry import check_tile, default_halo, format_size, round_up
 from hat_deploy.metrics import Difference, compare
 
 if TYPE_CHECKING:
@@ -158,15 +159,20 @@ def export_onnx(
     described = describe(network, options, model=model, checkpoint_sha256=checkpoint_sha256)
     with replacing(target) as partial:
         arithmetic = _prove_arithmetic(network, options, on_stage)
-        on_stage(f"tracing at {options.tile[1]}x{options.tile[0]}")
+        on_stage(f"tracing at {format_size(options.tile)}")
         write(network, partial, described)
-        on_stage("running it once in ONNX Runtime")
+        on_stage("running it in ONNX Runtime")
         cheap = _multi_adds(network, options) <= CHEAP_MULTI_ADDS
         tile = options.tile if cheap or prove_full else _proof_tile(network)
-        if tile != options.tile:
-            _run_once(partial)
-            on_stage(f"comparing with PyTorch at {tile[1]}x{tile[0]}")
-        proof = _prove_graph(network, partial, described, tile)
+        if tile == options.tile:
+            proof = _prove_graph(network, partial, described, tile)
+        else:
+            # ONNX Runtime computes outside Python, so the proof can be traced meanwhile.
+            with ThreadPoolExecutor(1) as pool:
+                finite = pool.submit(_run_once, partial)
+                on_stage(f"running it once, and comparing with PyTorch at {format_size(tile)}")
+                proof = _prove_graph(network, partial, described, tile)
+                finite.result()
         _require(proof, options, "the exported graph")
     return ExportReport(
         path=target,
@@ -277,7 +283,7 @@ def _prove_arithmetic(network: HAT, options: ExportOptions, on_stage: OnStage) -
     if options.precision == "fp32":
         return None
     side = _proof_tile(network)
-    on_stage(f"running {options.precision} in PyTorch at {side[1]}x{side[0]}")
+    on_stage(f"running {options.precision} in PyTorch at {format_size(side)}")
     rng = np.random.default_rng(0)
     x = torch.from_numpy(rng.random((1, network.config.in_channels, *side), dtype=np.float32))
     with torch.inference_mode():
@@ -419,8 +425,6 @@ def _simplify(model: ir.Model) -> None:
         model,
         input_size_limit=unlimited,
         output_size_limit=unlimited,
-        # A position bias plus a mask, folded, is stored once per mask: half the file again.
-        should_fold=lambda node: False if node.op_type == "Add" else None,
     )
     PassManager(
         [

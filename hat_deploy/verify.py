@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hat_deploy import artifact, engines, samples, tiling, zoo
-from hat_deploy.bench import hardware
+from hat_deploy import artifact, engines, hardware, samples, tiling, zoo
 from hat_deploy.engines.base import Array, Engine, TensorSpec, scale_of
 from hat_deploy.engines.torch import TorchEngine
 from hat_deploy.errors import UsageError
@@ -91,11 +90,17 @@ def verify(
         PictureError: a picture cannot be decoded.
     """
     described = artifact.describe(engine)
-    checkpoint = _checkpoint(reference)
+    checkpoint = find_checkpoint(reference)
     network = load_network(checkpoint, conv_scale=options.conv_scale, img_range=options.img_range)
     _require_alike(described, network)
     limits = _limits(described, options)
-    chosen = _samples(described, pictures, options.random)
+    chosen = choose_samples(
+        pictures,
+        options.random,
+        tile=described.tile,
+        window=described.window,
+        channels=described.channels,
+    )
     constants = _foreign_constants(engine, described, network)
     halo = described.halo if options.halo is None else options.halo
     with engines.open_artifact(engine, device=options.device) as opened:
@@ -105,8 +110,8 @@ def verify(
         figures = tuple(_run_all(comparison, chosen, on_stage))
         engine_name = opened.name
     return Report(
-        artifact=_facts(engine) | {"description": asdict(described)},
-        reference=_facts(checkpoint),
+        artifact=facts(engine) | {"description": asdict(described)},
+        reference=facts(checkpoint),
         engine=engine_name,
         settings=asdict(options) | {"halo": halo},
         hardware=hardware.examine().to_dict(),
@@ -266,8 +271,12 @@ def _full_precision() -> Iterator[None]:
         yield
 
 
-def _checkpoint(reference: str | Path) -> Path:
-    """The file of a path or of a shipped model's name."""
+def find_checkpoint(reference: str | Path) -> Path:
+    """The file of a path or of a shipped model's name.
+
+    Raises:
+        UsageError: there is neither.
+    """
     path = Path(reference)
     if path.exists():
         return path
@@ -276,7 +285,8 @@ def _checkpoint(reference: str | Path) -> Path:
     return zoo.find(str(reference)).checkpoint
 
 
-def _facts(path: Path) -> dict[str, Any]:
+def facts(path: Path) -> dict[str, Any]:
+    """Which file it was, for a report: ``path``, ``sha256`` and ``bytes``."""
     return {"path": str(path), "sha256": artifact.sha256(path), "bytes": path.stat().st_size}
 
 
@@ -308,13 +318,26 @@ def _require_alike(described: Description, network: HAT) -> None:
             )
 
 
-def _samples(described: Description, pictures: Sequence[Path], random: int) -> list[Sample]:
-    channels = described.channels
+def choose_samples(
+    pictures: Sequence[Path], random: int, *, tile: tuple[int, int], window: int, channels: int
+) -> list[Sample]:
+    """The pictures named, or those that ship where none is, and ``random`` ones of noise.
+
+    Args:
+        pictures: files.
+        random: how many pictures of noise, each of a tile's size.
+        tile: height and width of a tile.
+        window: the network's.
+        channels: 1 or 3.
+
+    Raises:
+        PictureError: a picture cannot be decoded.
+    """
     if pictures:
         chosen = [samples.read(path, channels) for path in pictures]
     else:
-        chosen = samples.shipped(described.tile, described.window, channels)
-    return chosen + samples.noise(random, described.tile, channels)
+        chosen = samples.shipped(tile, window, channels)
+    return chosen + samples.noise(random, tile, channels)
 
 
 def _foreign_constants(path: Path, described: Description, network: HAT) -> tuple[str, ...] | None:

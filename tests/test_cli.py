@@ -16,7 +16,9 @@ import pytest
 from PIL import Image
 
 ROOT = Path(__file__).parent.parent
-COMMANDS = ("export", "upscale", "models", "doctor")
+COMMANDS = (
+    "export", "upscale", "verify", "bench", "evaluate", "info", "models", "doctor",
+)  # fmt: skip
 
 
 def cli(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
@@ -91,6 +93,7 @@ def test_export_then_upscale(tmp_path: Path, tiny_checkpoint: Path) -> None:
         (("upscale", ".", "--engine", "none.onnx"), "none.onnx is not a file"),
         (("upscale", ".", "--device", "cuda"), "CUDA"),
         (("upscale", "."), "no pictures found"),
+        (("export", "hat-nano-x2", "-o", "/proc/none/x.onnx"), "/proc/none"),
         (("nonsense",), "nonsense"),
     ],
 )

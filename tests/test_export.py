@@ -206,8 +206,9 @@ def test_a_large_graph_of_bytes_is_proved_by_siblings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_network: HAT
 ) -> None:
     monkeypatch.setattr(export, "CHEAP_MULTI_ADDS", 0)
+    monkeypatch.setattr(export, "PROOF_SIDE", 12)
     report = export_tiny(tiny_network, tmp_path / "x.onnx", io="uint8")
-    assert (report.proof_tile, report.description.io) == ((64, 64), "uint8")
+    assert (report.proof_tile, report.description.io) == ((12, 12), "uint8")
 
 
 def test_a_floor_that_is_asked_for_is_kept(tmp_path: Path, tiny_network: HAT) -> None:

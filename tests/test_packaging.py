@@ -11,8 +11,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from sklearn.datasets import load_sample_image
 from PIL import Image
+from sklearn.datasets import load_sample_image
 
 ROOT = Path(__file__).parent.parent
 

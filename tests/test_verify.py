@@ -13,8 +13,9 @@ import torch
 from fakes import IdentityEngine, NaNEngine
 from networks import random_network, tiny_config
 from onnx import helper, numpy_helper
+from test_precision import amplified
 
-from hat_deploy import artifact, cli, export, images, samples, verify
+from hat_deploy import artifact, cli, export, images, ranges_report, samples, verify
 from hat_deploy.engines.base import Array
 from hat_deploy.engines.torch import TorchEngine
 from hat_deploy.errors import UsageError
@@ -434,3 +435,85 @@ def test_the_command_decides_by_its_exit_code(
     loose = ("--min-psnr", 1, "--max-abs", 9)
     assert exit_code(monkeypatch, "verify", "--engine", broken, *rest, *loose) == 0
     assert exit_code(monkeypatch, "verify", "--engine", photo, *rest) == 2
+
+
+def test_ranges_prints_each_block_of_a_checkpoint_and_advice(
+    tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("verify", "--ranges", "--reference", tiny_checkpoint)
+    assert exit_code(monkeypatch, *arguments) == 0
+    output = capsys.readouterr().out
+    assert "pictures: astronaut.png, coffee.png" in output
+    assert "…" not in output
+    rows = [line.split() for line in output.splitlines() if line.startswith(" layers.")]
+    assert [row[0].removeprefix("layers.0.residual_group.") for row in rows[:4]] == [
+        "blocks.0",
+        "blocks.1",
+        "overlap_attn",
+        "layers.0",
+    ]
+    assert [len(row) for row in rows] == [5, 5, 5, 3] * 2
+    for _, *figures in rows:
+        for value, share in zip(figures[::2], figures[1::2], strict=True):
+            assert float(share.rstrip("%")) == pytest.approx(float(value) / 655.04, rel=0.01)
+    assert "fp16 is safe" in output
+
+
+def test_ranges_warn_an_amplified_network_off_pure_half(
+    photo: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    loud = tmp_path / "loud.pth"
+    save_checkpoint(amplified(tiny_config(), 2.0**17), loud)
+    arguments = ("verify", "--ranges", "--reference", loud, photo)
+    assert exit_code(monkeypatch, *arguments) == 0
+    assert "not fp16-pure" in capsys.readouterr().out
+    assert exit_code(monkeypatch, *arguments, "--json") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["pictures"] == ["photo.png"]
+    assert "not fp16-pure" in report["advice"]
+    assert report["reference"]["sha256"] == artifact.sha256(loud)
+    assert max(block["stream_share"] for block in report["blocks"]) > 1
+
+
+def test_ranges_see_all_of_a_picture_larger_than_a_tile(
+    tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    pixels = np.zeros((150, 300, 3), np.uint8)
+    dark = saved(pixels, tmp_path / "dark.png")
+    pixels[140:, 290:] = np.random.default_rng(0).integers(0, 256, (10, 10, 3))
+    lively = saved(pixels, tmp_path / "lively.png")
+    # The last tile, 128x128 of the picture padded to 152x300, as a picture of its own.
+    corner = saved(pixels[24:, 172:], tmp_path / "corner.png")
+    without, whole, last = (
+        ranges_report.report(tiny_checkpoint, [path], VerifyOptions()).peaks
+        for path in (dark, lively, corner)
+    )
+    assert all(a.stream >= b.stream for a, b in zip(whole, last, strict=True))
+    assert any(a.stream < b.stream for a, b in zip(without, last, strict=True))
+
+
+def test_ranges_that_are_not_finite_are_null_in_json(photo: Path, tmp_path: Path) -> None:
+    network = random_network(tiny_config())
+    with torch.no_grad():
+        network.conv_first.weight.fill_(3e38)
+    save_checkpoint(network, tmp_path / "huge.pth")
+    found = ranges_report.report(tmp_path / "huge.pth", [photo], VerifyOptions())
+    blocks = json.loads(json.dumps(found.to_dict(), allow_nan=False))["blocks"]
+    assert blocks[0]["stream"] is None
+    assert blocks[0]["stream_share"] is None
+
+
+def test_ranges_and_an_artifact_exclude_each_other_and_one_is_needed(
+    good: Path,
+    tiny_checkpoint: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    rest = ("--reference", tiny_checkpoint)
+    assert exit_code(monkeypatch, "verify", *rest) == 2
+    assert "give --engine FILE, or --ranges" in capsys.readouterr().err
+    assert exit_code(monkeypatch, "verify", "--ranges", "--engine", good, *rest) == 2
+    assert "leave out --engine" in capsys.readouterr().err

@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from hat_deploy import artifact
-from hat_deploy.bench import hardware
+from hat_deploy import artifact, hardware
 from hat_deploy.bench.ceiling import Ceiling, measure_ceiling
 from hat_deploy.bench.contenders import Contender
 from hat_deploy.bench.lineup import Lineup

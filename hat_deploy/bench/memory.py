@@ -15,8 +15,8 @@ import numpy as np
 
 from hat_deploy.bench.children import ChildDied, in_child
 from hat_deploy.bench.contenders import Contender
-from hat_deploy.bench.hardware import query_gpus
 from hat_deploy.engines.base import Array, TensorSpec
+from hat_deploy.hardware import query_gpus
 
 _STATUS = Path("/proc/self/status")
 

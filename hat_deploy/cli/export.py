@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hat_deploy.cli.options import format_size, parse_tile
+from hat_deploy.cli.options import parse_tile
 from hat_deploy.errors import UsageError
+from hat_deploy.geometry import format_size
 
 if TYPE_CHECKING:
     from hat_deploy.build import BuildOptions, BuildReport

@@ -28,8 +28,3 @@ def parse_tile(text: str | None) -> tuple[int, int] | None:
         raise UsageError(f"--tile {text}: write one side, 256, or HEIGHTxWIDTH, 192x320")
     height = int(match[1])
     return height, int(match[2] or height)
-
-
-def format_size(size: tuple[int, int]) -> str:
-    """(height, width) as it is written on the command line."""
-    return f"{size[0]}x{size[1]}"

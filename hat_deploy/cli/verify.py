@@ -1,32 +1,51 @@
-"""``hat-deploy verify``: an artifact's numbers against the reference, on real pictures."""
+"""``hat-deploy verify``: an artifact's numbers against the reference, on real pictures.
+
+With ``--ranges`` it needs no artifact: it measures how large the checkpoint's own values grow.
+"""
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hat_deploy.cli.options import Device, format_size
-from hat_deploy.errors import CheckFailed
+from hat_deploy.cli.options import Device
+from hat_deploy.errors import CheckFailed, UsageError
+from hat_deploy.geometry import format_size
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.table import Table
 
     from hat_deploy.fidelity import PictureFidelity, Report
     from hat_deploy.metrics import Difference
+    from hat_deploy.ranges_report import RangesReport
+    from hat_deploy.verify import VerifyOptions
 
 
 def command(
-    engine: Annotated[Path, typer.Option(help="The artifact to verify.")],
     reference: Annotated[
         str, typer.Option(help="The checkpoint it was made from, or a model that ships.")
     ],
+    engine: Annotated[
+        Path | None, typer.Option(help="The artifact to verify; not with --ranges.")
+    ] = None,
     pictures: Annotated[
         list[Path] | None,
         typer.Argument(metavar="[PICTURES...]", help="Picture files; default: two that ship."),
     ] = None,
+    ranges: Annotated[
+        bool,
+        typer.Option(
+            "--ranges",
+            help="Instead, print how large the checkpoint's values grow in each block, and "
+            "which precision that allows.",
+        ),
+    ] = False,
     random: Annotated[int, typer.Option(min=0, help="Add this many pictures of noise.")] = 0,
     min_psnr: Annotated[
         float | None,
@@ -52,9 +71,13 @@ def command(
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Compare an artifact with the PyTorch network of its checkpoint; exit with 1 if it differs."""
-    from rich.console import Console
-
-    from hat_deploy.verify import VerifyOptions, verify
+    if ranges and engine is not None:
+        raise UsageError(
+            "--ranges measures the checkpoint, not an artifact: leave out --engine, or --ranges"
+        )
+    if not ranges and engine is None:
+        raise UsageError("there is no artifact to verify: give --engine FILE, or --ranges")
+    from hat_deploy.verify import VerifyOptions
 
     options = VerifyOptions(
         random=random,
@@ -66,11 +89,24 @@ def command(
         conv_scale=conv_scale,
         img_range=img_range,
     )
+    if engine is None:
+        _measure(reference, pictures or (), options, as_json)
+    else:
+        _verify(engine, reference, pictures or (), options, as_json)
+
+
+def _verify(
+    engine: Path, reference: str, pictures: Sequence[Path], options: VerifyOptions, as_json: bool
+) -> None:
+    from rich.console import Console
+
+    from hat_deploy.verify import verify
+
     with Console(stderr=True).status("") as status:
         report = verify(
             engine,
             reference,
-            pictures or (),
+            pictures,
             options,
             on_stage=lambda stage: status.update(f"comparing on {stage} ..."),
         )
@@ -80,6 +116,51 @@ def command(
         _print(report)
     if not report.passed:
         raise CheckFailed(f"{engine} is not verified: " + "; ".join(report.failures))
+
+
+def _measure(
+    reference: str, pictures: Sequence[Path], options: VerifyOptions, as_json: bool
+) -> None:
+    from rich.console import Console
+
+    from hat_deploy import ranges_report
+    from hat_deploy.sources import display_name
+
+    with Console(stderr=True).status("") as status:
+        report = ranges_report.report(
+            reference,
+            pictures,
+            options,
+            on_stage=lambda stage: status.update(f"measuring on {stage} ..."),
+        )
+    if as_json:
+        typer.echo(json.dumps(report.to_dict(), indent=2, allow_nan=False))
+        return
+    typer.echo(f"{report.reference['path']}: largest absolute values, PyTorch fp32")
+    typer.echo(f"pictures: {', '.join(map(display_name, report.pictures))}")
+    typer.echo("stream: the residual stream that a block leaves, in half under fp16-pure alone")
+    typer.echo("layers: what its layers give that fp16 computes in half")
+    Console().print(_ranges_table(report))
+    typer.echo(report.advice)
+
+
+def _ranges_table(report: RangesReport) -> Table:
+    """Of each block, the stream it leaves and its layers in half, with shares of fp16's range."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    from hat_deploy.ranges_report import share
+
+    table = Table(box=SIMPLE_HEAD, padding=0, pad_edge=False)
+    table.add_column("block", no_wrap=True)
+    for column in ("stream", "of 65504", "layers", "of 65504"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for peak in report.peaks:
+        # An RHAG has no layers of its own in half: a 0 would look like a measurement.
+        values = [peak.stream] if peak.kind == "RHAG" else [peak.stream, peak.inside]
+        figures = [(f"{value:.4g}", f"{100 * share(value):.3g}%") for value in values]
+        table.add_row(peak.block, *itertools.chain(*figures))
+    return table
 
 
 def _print(report: Report) -> None:

@@ -127,4 +127,4 @@ def _spec(value: ort.NodeArg, layout: str) -> TensorSpec:
             f"'{value.name}' is {value.type} {list(value.shape)}; "
             "four fixed dimensions of float32, float16 or uint8 were expected"
         )
-    return TensorSpec(value.name, shape, dtype, layout)  # type: ignore[arg-type]
+    return TensorSpec(value.name, shape, dtype, layout)

@@ -33,21 +33,25 @@ def entering(x: Tensor, layer: nn.Module) -> Tensor:
     return x if weight is None or x.dtype == weight.dtype else x.to(weight.dtype)
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
-    """softmax(q k^T / sqrt(d) + bias) v.
+def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, mask: Tensor | None = None) -> Tensor:
+    """softmax(q k^T / sqrt(d) + bias + mask) v.
 
     Args:
         q: (windows, heads, queries, d).
         k, v: (windows, heads, keys, d).
         bias: (heads, queries, keys), the same for all windows.
+        mask: (1, queries, keys), the same for all heads too.
 
     While the network is being exported the formula is spelled out, so that the graph holds
     two matrix products and a softmax, which every engine knows; otherwise it is one fused call.
+    Bias and mask are two sums there: as one sum of constants, TensorRT would store it.
     """
     scale = q.shape[-1] ** -0.5
     if torch.compiler.is_exporting():
-        return torch.softmax(q * scale @ k.transpose(-2, -1) + bias, dim=-1) @ v
-    return F.scaled_dot_product_attention(q, k, v, bias[None], scale=scale)
+        scores = q * scale @ k.transpose(-2, -1) + bias
+        return torch.softmax(scores if mask is None else scores + mask, dim=-1) @ v
+    total = bias if mask is None else bias + mask
+    return F.scaled_dot_product_attention(q, k, v, total[None], scale=scale)
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
@@ -106,15 +110,16 @@ class WindowAttention(PositionBias):
         done = []
         for region in regions:
             pattern = 2 * region.bottom + region.right
-            masked = bias + edge_masks[pattern - 1] if pattern else bias
-            done.append(windows.Region(self._attend(region.x, masked), region.bottom, region.right))
+            mask = edge_masks[pattern - 1] if pattern else None
+            y = self._attend(region.x, bias, mask)
+            done.append(windows.Region(y, region.bottom, region.right))
         return self.proj(windows.unshift(done, self.window, self.shift))
 
-    def _attend(self, qkv: Tensor, bias: Tensor) -> Tensor:
+    def _attend(self, qkv: Tensor, bias: Tensor, mask: Tensor | None = None) -> Tensor:
         _, height, width, _ = qkv.shape
         parts = windows.partition(qkv, self.window)
         q, k, v = (split_heads(part, self.heads) for part in parts.chunk(3, -1))
-        x = attend(q, k, v, bias).transpose(1, 2).flatten(2)
+        x = attend(q, k, v, bias, mask).transpose(1, 2).flatten(2)
         return windows.merge(x, self.window, height, width)
 
 

@@ -54,9 +54,9 @@ def convert(network: HAT, precision: str) -> HAT:
             assert module.frozen is not None
             module.frozen = module.frozen.to(dtype)
     network.edge_masks = network.edge_masks.to(dtype)
-    for holder, name, summed in list(_halved(network)):
+    for holder, name, summed in list(halved(network)):
         layer = getattr(holder, name)
-        exponent = _exponent(layer) if summed and dtype == torch.float16 else 0
+        exponent = exponent_of(layer) if summed and dtype == torch.float16 else 0
         _divide(layer, 2.0**exponent)
         layer.to(dtype)
         if exponent:
@@ -115,7 +115,7 @@ class Deployed(nn.Module):
         return y
 
 
-def _halved(network: HAT) -> Iterator[tuple[nn.Module, str, bool]]:
+def halved(network: HAT) -> Iterator[tuple[nn.Module, str, bool]]:
     """The layers that compute in half: the module that holds each, its name there, and whether
     its result goes straight to a sum in fp32."""
     for module in network.modules():
@@ -129,7 +129,7 @@ def _halved(network: HAT) -> Iterator[tuple[nn.Module, str, bool]]:
         yield network, "conv_after_body", True
 
 
-def _exponent(layer: nn.Linear | nn.Conv2d) -> int:
+def exponent_of(layer: nn.Linear | nn.Conv2d) -> int:
     """The power of two that brings the layer's widest row down to ``WIDEST_ROW``; 0 mostly."""
     widest = float(layer.weight.flatten(1).norm(dim=1).max())
     return math.ceil(math.log2(widest / WIDEST_ROW)) if WIDEST_ROW < widest < math.inf else 0

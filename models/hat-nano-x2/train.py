@@ -50,14 +50,14 @@ class Pair:
         return min(8.0, float(np.abs(guess.astype(float) - self.high).mean()))
 
 
-def load_pairs(patch: int) -> list[Pair]:
+def load_pairs(names: list[str], patch: int) -> list[Pair]:
     """Every picture at every size that gives a crop."""
     import skimage.data
     import skimage.io
 
     folder = Path(skimage.data.__file__).parent
     pairs = []
-    for name in PICTURES:
+    for name in names:
         path = next(p for p in folder.iterdir() if p.stem == name)
         picture = skimage.io.imread(path)
         picture = np.atleast_3d(picture)[..., :3]
@@ -165,7 +165,7 @@ def start_linear(network: HAT, filters: torch.Tensor) -> None:
 def train(args: argparse.Namespace) -> HAT:
     torch.manual_seed(args.seed)
     rng = np.random.default_rng(args.seed)
-    pairs = load_pairs(args.patch)
+    pairs = load_pairs(args.pictures, args.patch)
     probabilities = shares(pairs)
     network = HAT(CONFIG)
     if args.init:
@@ -180,6 +180,7 @@ def train(args: argparse.Namespace) -> HAT:
         optimiser,
         lambda step: min(1.0, (step + 1) / 200) * 0.5 ** sum(step >= m for m in milestones),
     )
+    criterion = {"l1": F.l1_loss, "mse": F.mse_loss}[args.loss]
     forward = torch.compile(network) if args.compile else network
     started, smoothed = time.monotonic(), None
     for step in range(1, args.steps + 1):
@@ -187,7 +188,7 @@ def train(args: argparse.Namespace) -> HAT:
         low, high = (tensor.to(args.device) for tensor in batch)
         with torch.autocast(args.device, torch.bfloat16, enabled=args.bfloat16):
             output = forward(low)
-        loss = F.l1_loss(output.float(), high)
+        loss = criterion(output.float(), high)
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -200,7 +201,7 @@ def train(args: argparse.Namespace) -> HAT:
         smoothed = loss.item() if smoothed is None else 0.99 * smoothed + 0.01 * loss.item()
         if step % 50 == 0:
             seconds = time.monotonic() - started
-            print(f"step {step} loss {smoothed:.5f} {seconds / step:.2f} s/step", flush=True)
+            print(f"step {step} loss {smoothed:.6f} {seconds / step:.2f} s/step", flush=True)
         if step % args.save_every == 0 or step == args.steps:
             save(ema, args.out)
     return ema
@@ -216,11 +217,13 @@ def save(network: HAT, folder: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="folder for weights and config")
+    parser.add_argument("--pictures", nargs="*", default=PICTURES, help="by name, to use fewer")
     parser.add_argument("--steps", type=int, default=2500)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--patch", type=int, default=32, help="low-resolution side of a crop")
     parser.add_argument("--rate", type=float, default=6e-4)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--loss", choices=("l1", "mse"), default="l1")
     parser.add_argument("--init", type=Path, help="weights.safetensors to go on from")
     parser.add_argument(
         "--halve",

@@ -13,13 +13,13 @@ from rich.console import Console
 from hat_deploy.bench import plot, table
 from hat_deploy.bench.ceiling import Ceiling
 from hat_deploy.bench.contenders import Contender, TorchContender
-from hat_deploy.bench.hardware import GPU, Hardware
 from hat_deploy.bench.lineup import Lineup
 from hat_deploy.bench.memory import PeakMemory
 from hat_deploy.bench.report import Participant, Report, Result, ScopeReport, require_ratio
 from hat_deploy.bench.scopes import Scope, Work
 from hat_deploy.bench.timing import Distribution, Settings, ratios
 from hat_deploy.errors import CheckFailed, UsageError
+from hat_deploy.hardware import GPU, Hardware
 
 REFERENCE = TorchContender(
     label="reference",
