@@ -24,7 +24,7 @@ from hat_deploy.metrics import psnr_y, ssim_y
 from hat_deploy.resize import bicubic, round_to_uint8
 
 EXAMPLES = Path(__file__).parent
-DETAILS = {"china": (100, 330), "flower": (110, 250)}
+DETAILS = {"china": (186, 20), "flower": (110, 250)}
 """Top left of the detail that the before/after picture shows, in the upscaled picture."""
 SIDE = 240
 ENLARGED = 2
@@ -86,7 +86,8 @@ def main() -> None:
     widths = [max(len(row[i]) for row in table) for i in range(len(heads))]
     print()
     for row in table:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)))
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        print("  ".join(cells).rstrip())
     print(
         f"\nproof: {report.path} in ONNX Runtime against PyTorch fp32, "
         f"one {report.proof_tile[0]}x{report.proof_tile[1]} tile of noise: "

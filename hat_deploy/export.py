@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 import time
 import warnings
@@ -394,6 +395,8 @@ def _trace(network: HAT, description: Description) -> ir.Model:
     else:
         sample = torch.empty(batch, channels, *tile)
     deployed = Deployed(convert(network, description.precision), description.io).eval()
+    # It warns once for each operator of torchvision, which no HAT has.
+    logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(

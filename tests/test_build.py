@@ -8,6 +8,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import interrupts
 import onnx
 import pytest
 from networks import random_network, tiny_config
@@ -202,6 +203,7 @@ def test_an_interrupt_ends_a_build_within_a_second_and_leaves_nothing(
         stderr=subprocess.PIPE,
         env=os.environ | {"PYTHONPATH": str(Path(build.__file__).parent.parent)},
         text=True,
+        preexec_fn=interrupts.default,
     )
     assert process.stdout is not None
     while process.stdout.readline().strip() != "building":

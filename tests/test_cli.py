@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import cv2
+import interrupts
 import numpy as np
 import pytest
 from PIL import Image
@@ -181,6 +182,7 @@ def test_ctrl_c_leaves_no_half_file(tmp_path: Path, tiny_onnx: Path) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=interrupts.default,
     )
     results = tmp_path / "in-x2"
     deadline = time.monotonic() + 60

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hat_deploy.cli.options import Device, parse_tile
+from hat_deploy.cli.options import Device, EngineFile, Halo, Model, Tile, parse_tile
 from hat_deploy.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,16 +24,10 @@ def command(
         Path | None,
         typer.Option(help="Folder of low-resolution pictures; default: made by bicubic."),
     ] = None,
-    model: Annotated[str | None, typer.Option(help="A model that ships, or a checkpoint.")] = None,
-    engine: Annotated[
-        Path | None, typer.Option(help="An artifact made by 'hat-deploy export'.")
-    ] = None,
-    tile: Annotated[
-        str | None, typer.Option(help="Tile, halo included: 256 or HEIGHTxWIDTH.")
-    ] = None,
-    halo: Annotated[
-        int | None, typer.Option(min=0, help="Border of a tile that is dropped.")
-    ] = None,
+    model: Model = None,
+    engine: EngineFile = None,
+    tile: Tile = None,
+    halo: Halo = None,
     device: Annotated[Device, typer.Option(help="Where to run.")] = Device.CPU,
     csv: Annotated[Path | None, typer.Option(help="Also write the scores to this file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,

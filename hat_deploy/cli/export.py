@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hat_deploy.cli.options import parse_tile
+from hat_deploy.cli.options import ConvScale, ImgRange, parse_tile
 from hat_deploy.errors import UsageError
 from hat_deploy.geometry import format_size
 
@@ -68,12 +68,8 @@ def command(
         float | None,
         typer.Option(help="Least PSNR of the proof in dB. Default: fp32 90, fp16 60, bf16 50."),
     ] = None,
-    conv_scale: Annotated[
-        float | None, typer.Option(help="CAB's weight, if not the published 0.01.")
-    ] = None,
-    img_range: Annotated[
-        float | None, typer.Option(help="The network's input range, if not the published 1.")
-    ] = None,
+    conv_scale: ConvScale = None,
+    img_range: ImgRange = None,
 ) -> None:
     """Export a HAT checkpoint to ONNX or TensorRT and prove that it computes the same."""
     suffix = output.suffix.lower()

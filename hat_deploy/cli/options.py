@@ -4,8 +4,21 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from hat_deploy.errors import UsageError
+
+Model = Annotated[str | None, typer.Option(help="A model that ships, or a checkpoint.")]
+EngineFile = Annotated[Path | None, typer.Option(help="An artifact made by 'hat-deploy export'.")]
+Tile = Annotated[str | None, typer.Option(help="Tile, halo included: 256 or HEIGHTxWIDTH.")]
+Halo = Annotated[int | None, typer.Option(min=0, help="Border of a tile that is dropped.")]
+ConvScale = Annotated[float | None, typer.Option(help="CAB's weight, if not the published 0.01.")]
+ImgRange = Annotated[
+    float | None, typer.Option(help="The network's input range, if not the published 1.")
+]
 
 
 class Device(StrEnum):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hat_deploy.cli.options import Device, parse_tile
+from hat_deploy.cli.options import Device, EngineFile, Halo, Model, Tile, parse_tile
 from hat_deploy.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,25 +24,21 @@ INCOMPLETE = 3
 
 
 def command(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files or folders.")],
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Files or folders.")],
     output: Annotated[
         Path | None,
         typer.Option(
             "-o", "--output", help="Folder for results; by default photos-x2/ beside photos/."
         ),
     ] = None,
-    model: Annotated[str | None, typer.Option(help="A model that ships, or a checkpoint.")] = None,
-    engine: Annotated[
-        Path | None, typer.Option(help="An artifact made by 'hat-deploy export'.")
-    ] = None,
-    tile: Annotated[
-        str | None, typer.Option(help="Tile, halo included: 256 or HEIGHTxWIDTH.")
-    ] = None,
-    halo: Annotated[
-        int | None, typer.Option(min=0, help="Border of a tile that is dropped.")
-    ] = None,
+    model: Model = None,
+    engine: EngineFile = None,
+    tile: Tile = None,
+    halo: Halo = None,
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Enter subfolders.")] = False,
-    overwrite: Annotated[bool, typer.Option(help="Redo results that exist.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Redo results that exist.")
+    ] = False,
     format_: Annotated[
         str | None,
         typer.Option("--format", help="png, jpg, webp, tiff or bmp; by default the source's."),

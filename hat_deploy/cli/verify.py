@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hat_deploy.cli.options import Device
+from hat_deploy.cli.options import ConvScale, Device, Halo, ImgRange
 from hat_deploy.errors import CheckFailed, UsageError
 from hat_deploy.geometry import format_size
 
@@ -55,18 +55,12 @@ def command(
         float | None,
         typer.Option(help="Largest difference of any value (range 0 to 1); default: by precision."),
     ] = None,
-    halo: Annotated[
-        int | None, typer.Option(min=0, help="Border of a tile that is dropped.")
-    ] = None,
+    halo: Halo = None,
     whole: Annotated[
         bool, typer.Option(help="Also run whole pictures, where they fit into memory.")
     ] = True,
-    conv_scale: Annotated[
-        float | None, typer.Option(help="CAB's weight, if not the published 0.01.")
-    ] = None,
-    img_range: Annotated[
-        float | None, typer.Option(help="The network's input range, if not the published 1.")
-    ] = None,
+    conv_scale: ConvScale = None,
+    img_range: ImgRange = None,
     device: Annotated[Device, typer.Option(help="Where to run both.")] = Device.CPU,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
