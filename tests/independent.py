@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import importlib
-
-import torch
 from networks import skip_initialisation
 from torch import Tensor, nn
 
+from benchmarks.independent import make_torchvision_importable
 from hat_deploy.hat import windows
 from hat_deploy.hat.network import HAT
-
-_LIBRARIES: list[torch.library.Library] = []
 
 
 def independent_hat(
     state_dict: dict[str, Tensor], *, conv_scale: float = 0.01, img_range: float = 1.0
 ) -> nn.Module:
     """Spandrel's HAT, built from a state dict in the authors' layout, ready for inference."""
-    _make_torchvision_importable()
+    make_torchvision_importable()
     from spandrel.architectures.HAT import HATArch
 
     with skip_initialisation():
@@ -38,19 +34,3 @@ def authors_state_dict(network: HAT) -> dict[str, Tensor]:
     state_dict["relative_position_index_SA"] = windows.relative_position_index(window)
     state_dict["relative_position_index_OCA"] = windows.overlapping_position_offset(window, overlap)
     return state_dict
-
-
-def _make_torchvision_importable() -> None:
-    """Spandrel imports torchvision, whose compiled half may not fit the installed torch.
-
-    Its Python half then fails on two operators that are not registered. Nothing here calls
-    them: declaring them is enough.
-    """
-    try:
-        importlib.import_module("torchvision")
-    except RuntimeError:
-        library = torch.library.Library("torchvision", "FRAGMENT")
-        for name in ("nms", "qnms"):
-            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        _LIBRARIES.append(library)
-        importlib.import_module("torchvision")
