@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -49,6 +50,9 @@ class IndependentEngine:
         check_batch(self.input, batch)
         with torch.inference_mode():
             return np.ascontiguousarray(self._network(torch.from_numpy(batch)).numpy())
+
+    def stream(self, batches: Iterable[Array]) -> Iterator[Array]:
+        return map(self.run, batches)
 
     def __enter__(self) -> Self:
         return self

@@ -41,8 +41,9 @@ def upscale(pixels: Array, engine: Engine, *, halo: int, on_batch: OnBatch | Non
     scale = scale_of(engine)
     layout = plan(engine, (height, width), halo)
     result = np.empty((height * scale, width * scale, channels), pixels.dtype)
-    for tiles in batches(layout.tiles, engine.input.batch):
-        values = engine.run(gather(pixels, tiles, engine.input))
+    groups = list(batches(layout.tiles, engine.input.batch))
+    results = engine.stream(gather(pixels, tiles, engine.input) for tiles in groups)
+    for tiles, values in zip(groups, results, strict=True):
         for tile, value in zip(tiles, values, strict=False):
             scatter(result, value, tile, scale, engine.output)
         if on_batch:

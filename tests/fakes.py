@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Self
 
@@ -41,6 +42,9 @@ class IdentityEngine:
         self.calls += 1
         first = 2 if self.input.layout == "NCHW" else 1
         return batch.repeat(self.scale, axis=first).repeat(self.scale, axis=first + 1)
+
+    def stream(self, batches: Iterable[Array]) -> Iterator[Array]:
+        return map(self.run, batches)
 
     def __enter__(self) -> Self:
         return self

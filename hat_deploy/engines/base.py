@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -44,11 +45,11 @@ class TensorSpec:
 
 @runtime_checkable
 class Engine(Protocol):
-    """Runs one batch of tiles at a time. A context manager with one verb.
+    """Runs batches of tiles. A context manager with one verb, for one batch or for many.
 
-    ``run`` takes an array of exactly ``input``'s shape and dtype, C-contiguous, and returns
-    one of ``output``'s shape and dtype. Float outputs are not clamped. The returned array
-    belongs to the caller. An engine is used by one thread at a time.
+    A batch is an array of exactly ``input``'s shape and dtype, C-contiguous; its result has
+    ``output``'s shape and dtype. Float outputs are not clamped. A result belongs to the
+    caller. An engine is used by one thread at a time.
     """
 
     @property
@@ -73,6 +74,17 @@ class Engine(Protocol):
         Raises:
             ValueError: the array is not what ``input`` declares.
             ArtifactError: the engine failed.
+        """
+
+    def stream(self, batches: Iterable[Array]) -> Iterator[Array]:
+        """Upscale batch after batch: the results, in the order of the batches.
+
+        An engine that keeps several batches in flight takes that many from ``batches`` before
+        it gives its first result; one that computes a batch at a time is ``map(self.run, ...)``.
+        A batch may be reused by the caller as soon as the next one is asked for.
+
+        Raises:
+            ValueError, ArtifactError: as :meth:`run`; batches in flight are lost.
         """
 
     def __enter__(self) -> Self: ...

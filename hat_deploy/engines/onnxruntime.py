@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -94,6 +95,10 @@ class OnnxRuntimeEngine:
         except Exception as error:  # as above
             raise ArtifactError(f"ONNX Runtime failed: {error}") from error
         return result  # type: ignore[no-any-return]
+
+    def stream(self, batches: Iterable[Array]) -> Iterator[Array]:
+        """Upscale batch after batch, one at a time."""
+        return map(self.run, batches)
 
     def __enter__(self) -> Self:
         return self

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -88,6 +89,10 @@ class TorchEngine:
             x = torch.from_numpy(batch).to(self._device, PRECISIONS[self._precision])
             y = self._network(x).float().cpu().numpy()
         return np.ascontiguousarray(y)
+
+    def stream(self, batches: Iterable[Array]) -> Iterator[Array]:
+        """Upscale batch after batch, one at a time."""
+        return map(self.run, batches)
 
     def __enter__(self) -> Self:
         return self

@@ -1,4 +1,4 @@
-"""Train hat-nano-x2 from the pictures that scikit-image installs. Seeded; CPU or CUDA.
+"""Train hat-nano-x2 from the pictures that scikit-image installs and from dead leaves. Seeded.
 
     python models/hat-nano-x2/train.py --out models/hat-nano-x2
 
@@ -14,6 +14,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -50,26 +51,81 @@ class Pair:
         return min(8.0, float(np.abs(guess.astype(float) - self.high).mean()))
 
 
-def load_pairs(names: list[str], patch: int) -> list[Pair]:
-    """Every picture at every size that gives a crop."""
+def pair(high: npt.NDArray[np.uint8]) -> Pair:
+    height, width = (length // 2 * 2 for length in high.shape[:2])
+    high = np.ascontiguousarray(high[:height, :width])
+    return Pair(round_to_uint8(bicubic(high, height // 2, width // 2)), high)
+
+
+def load_pictures(names: list[str]) -> list[npt.NDArray[np.uint8]]:
     import skimage.data
     import skimage.io
 
     folder = Path(skimage.data.__file__).parent
-    pairs = []
+    pictures = []
     for name in names:
         path = next(p for p in folder.iterdir() if p.stem == name)
-        picture = skimage.io.imread(path)
-        picture = np.atleast_3d(picture)[..., :3]
-        picture = np.repeat(picture, 3, axis=2) if picture.shape[2] == 1 else picture
+        picture = np.atleast_3d(skimage.io.imread(path))[..., :3]
+        pictures.append(np.repeat(picture, 3, axis=2) if picture.shape[2] == 1 else picture)
+    return pictures
+
+
+def natural_pairs(pictures: list[npt.NDArray[np.uint8]], patch: int) -> list[Pair]:
+    """Every picture at every size that gives a crop."""
+    pairs = []
+    for picture in pictures:
         for size in SIZES:
-            height, width = (int(length * size) // 2 * 2 for length in picture.shape[:2])
-            if min(height, width) < 2 * patch:
+            height, width = (int(length * size) for length in picture.shape[:2])
+            if min(height, width) // 2 < patch:
                 continue
-            high = round_to_uint8(bicubic(picture, height, width)) if size < 1 else picture
-            high = np.ascontiguousarray(high[:height, :width])
-            pairs.append(Pair(round_to_uint8(bicubic(high, height // 2, width // 2)), high))
+            shrunk = round_to_uint8(bicubic(picture, height, width)) if size < 1 else picture
+            pairs.append(pair(shrunk))
     return pairs
+
+
+def dead_leaves(
+    colours: npt.NDArray[np.uint8], side: int, rng: np.random.Generator
+) -> npt.NDArray[np.uint8]:
+    """Ellipses and polygons of every size fallen on one another, coloured as a picture is.
+
+    Their radii follow a power law, which gives the edges and the spectrum of natural pictures
+    (Lee, Mumford and Huang, "Occlusion models for natural images", 2001). Painted at twice the
+    side and shrunk, so that edges are as soft as a camera's.
+
+    Args:
+        colours: (pixels, 3) RGB, one of which is drawn for each leaf.
+        side: of the square picture, in pixels.
+    """
+    canvas = np.zeros((2 * side, 2 * side, 3), np.uint8)
+    power, smallest, largest = 1 - rng.uniform(2.0, 3.0), rng.uniform(1, 3), 200.0
+    covered = 0.0
+    while covered < 6 * canvas[..., 0].size:
+        share = rng.random()
+        radius = (smallest**power + share * (largest**power - smallest**power)) ** (1 / power)
+        covered += np.pi * radius**2
+        colour = colours[rng.integers(len(colours))].tolist()
+        x, y = rng.random(2) * 2 * side
+        if rng.random() < 1 / 3:
+            axes = (2 * radius, 2 * radius * rng.uniform(0.2, 1))
+            cv2.ellipse(canvas, ((x, y), axes, rng.uniform(0, 180)), colour, -1, cv2.LINE_AA)
+        else:
+            corners = rng.integers(3, 7)
+            angles = np.sort(rng.uniform(0, 2 * np.pi, corners))
+            reach = radius * rng.uniform(0.5, 1.3, corners)
+            points = np.stack([x + reach * np.cos(angles), y + reach * np.sin(angles)], 1)
+            fixed_point = (points * 16).astype(np.int32)
+            cv2.fillPoly(canvas, [fixed_point], colour, cv2.LINE_AA, shift=4)
+    return round_to_uint8(bicubic(canvas, side, side))
+
+
+def load_pairs(names: list[str], patch: int, leaves: int, rng: np.random.Generator) -> list[Pair]:
+    """The named pictures at every size, and as many pictures of dead leaves as asked."""
+    pictures = load_pictures(names)
+    fallen = (
+        dead_leaves(pictures[number % len(pictures)].reshape(-1, 3), 320, rng)
+        for number in range(leaves)
+    )
+    return natural_pairs(pictures, patch) + [pair(picture) for picture in fallen]
 
 
 def shares(pairs: list[Pair]) -> npt.NDArray[np.float64]:
@@ -165,7 +221,7 @@ def start_linear(network: HAT, filters: torch.Tensor) -> None:
 def train(args: argparse.Namespace) -> HAT:
     torch.manual_seed(args.seed)
     rng = np.random.default_rng(args.seed)
-    pairs = load_pairs(args.pictures, args.patch)
+    pairs = load_pairs(args.pictures, args.patch, args.leaves, rng)
     probabilities = shares(pairs)
     network = HAT(CONFIG)
     if args.init:
@@ -218,6 +274,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="folder for weights and config")
     parser.add_argument("--pictures", nargs="*", default=PICTURES, help="by name, to use fewer")
+    parser.add_argument("--leaves", type=int, default=28, help="pictures of dead leaves")
     parser.add_argument("--steps", type=int, default=2500)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--patch", type=int, default=32, help="low-resolution side of a crop")
