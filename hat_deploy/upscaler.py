@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import numpy as np
 
-from hat_deploy import artifact, cache, engines, tiling, zoo
+from hat_deploy import artifact, engines, prepare, tiling, zoo
 from hat_deploy.engines.base import Array, Engine, scale_of
 from hat_deploy.errors import PictureError, UsageError
-from hat_deploy.geometry import check_tile, default_halo, format_size
-
-OnStage = Callable[[str], None]
+from hat_deploy.geometry import check_tile, default_halo
 
 LUMA = np.array([0.299, 0.587, 0.114])
 """BT.601 weights: how three equal-valued channels become gray again."""
@@ -47,10 +44,10 @@ class Upscaler:
         tile: tuple[int, int] | None = None,
         halo: int | None = None,
         device: str = "cpu",
-        on_stage: OnStage = lambda stage: None,
+        on_stage: prepare.OnStage = lambda stage: None,
     ) -> None:
         if isinstance(model, (str, Path)):
-            path = _artifact_for(model, tile, on_stage)
+            path = prepare.artifact_for(model, tile=tile, on_stage=on_stage)
             described = artifact.describe(path)
             halo = described.halo if halo is None else halo
             check_tile(described.tile, halo, described.window)
@@ -139,48 +136,3 @@ class Upscaler:
         trace: TracebackType | None,
     ) -> None:
         self.engine.__exit__(kind, error, trace)
-
-
-def _artifact_for(model: str | Path, tile: tuple[int, int] | None, on_stage: OnStage) -> Path:
-    """The artifact of an artifact, a shipped name or a checkpoint."""
-    path = Path(model)
-    if path.suffix.lower() in artifact.SUFFIXES:
-        own = artifact.describe(path).tile
-        if tile is not None and tile != own:
-            raise UsageError(
-                f"{path} was built for tiles of {format_size(own)}, not {format_size(tile)}: "
-                "export it again with --tile, or leave --tile out"
-            )
-        return path
-    if path.exists():
-        return _exported(path, path.stem, tile, on_stage)
-    if path.suffix or len(path.parts) > 1:
-        raise UsageError(f"there is no checkpoint {path}")
-    shipped = zoo.find(str(model))
-    ready = artifact.describe(shipped.onnx)
-    if tile in (None, ready.tile):
-        return shipped.onnx
-    return _exported(shipped.checkpoint, shipped.name, tile, on_stage)
-
-
-def _exported(checkpoint: Path, name: str, tile: tuple[int, int] | None, on_stage: OnStage) -> Path:
-    from hat_deploy import export
-    from hat_deploy.hat.checkpoint import load_network
-
-    network = load_network(checkpoint)
-    options = export.ExportOptions(tile=tile) if tile else export.ExportOptions()
-    described = export.describe(
-        network, options, model=name, checkpoint_sha256=artifact.sha256(checkpoint)
-    )
-
-    def make(path: Path) -> None:
-        export.export_onnx(
-            network,
-            path,
-            options,
-            model=name,
-            checkpoint_sha256=described.checkpoint_sha256,
-            on_stage=on_stage,
-        )
-
-    return cache.fetch({"description": described.to_json()}, ".onnx", make)
