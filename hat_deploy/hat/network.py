@@ -1,7 +1,8 @@
 """The network: HAT, inference first, in the published key layout.
 
-Feature maps are NHWC between blocks, (batch, height, width, embed_dim); convolutions see the
-same memory as NCHW in channels-last order, so no copy is made on the way.
+Between blocks there are tokens, (batch, height * width, embed_dim), row by row; convolutions
+see the same memory as NCHW in channels-last order, so no copy is made on the way. Three
+dimensions and not four: what has four, OpenVINO takes for NCHW and reorders in every block.
 """
 
 from __future__ import annotations
@@ -22,6 +23,10 @@ RGB_MEAN = (0.4488, 0.4371, 0.4040)
 """Mean of DIV2K, subtracted from RGB input (arXiv 2205.04437, as in EDSR and SwinIR)."""
 
 
+Size = tuple[int, int]
+"""Height and width of a feature map."""
+
+
 def entering(x: Tensor, layer: nn.Module) -> Tensor:
     """``x`` in the dtype of the layer that takes it.
 
@@ -31,6 +36,16 @@ def entering(x: Tensor, layer: nn.Module) -> Tensor:
     """
     weight = getattr(layer, "weight", None)
     return x if weight is None or x.dtype == weight.dtype else x.to(weight.dtype)
+
+
+def to_map(tokens: Tensor, size: Size) -> Tensor:
+    """(B, H * W, C) to (B, C, H, W), the same memory."""
+    return tokens.unflatten(1, size).permute(0, 3, 1, 2)
+
+
+def to_tokens(x: Tensor) -> Tensor:
+    """(B, C, H, W) to (B, H * W, C)."""
+    return x.permute(0, 2, 3, 1).flatten(1, 2)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -100,12 +115,12 @@ class WindowAttention(PositionBias):
         self.qkv = nn.Linear(config.embed_dim, 3 * config.embed_dim, bias=config.qkv_bias)
         self.proj = nn.Linear(config.embed_dim, config.embed_dim)
 
-    def forward(self, x: Tensor, edge_masks: Tensor) -> Tensor:
-        """(B, H, W, C) to the same; ``edge_masks`` as made by :func:`edge_masks`."""
-        qkv = self.qkv(entering(x, self.qkv))
+    def forward(self, x: Tensor, size: Size, edge_masks: Tensor) -> Tensor:
+        """(B, H * W, C) to the same; ``edge_masks`` as made by :func:`_edge_masks`."""
+        qkv = self.qkv(entering(x, self.qkv)).unflatten(1, size)
         bias = self.bias()
         if not self.shift:
-            return self.proj(self._attend(qkv, bias))
+            return self.proj(self._attend(qkv, bias).flatten(1, 2))
         regions = windows.shifted_regions(qkv, self.window, self.shift)
         done = []
         for region in regions:
@@ -113,7 +128,7 @@ class WindowAttention(PositionBias):
             mask = edge_masks[pattern - 1] if pattern else None
             y = self._attend(region.x, bias, mask)
             done.append(windows.Region(y, region.bottom, region.right))
-        return self.proj(windows.unshift(done, self.window, self.shift))
+        return self.proj(windows.unshift(done, self.window, self.shift).flatten(1, 2))
 
     def _attend(self, qkv: Tensor, bias: Tensor, mask: Tensor | None = None) -> Tensor:
         _, height, width, _ = qkv.shape
@@ -156,12 +171,12 @@ class CAB(nn.Module):
         self.cab = nn.Sequential(*layers)
         self.conv_scale = config.conv_scale
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, H, W, C) to the same, alpha included (on the gate, where it costs nothing)."""
-        y = self.cab[:3](entering(x, self.cab[0]).permute(0, 3, 1, 2))
+    def forward(self, x: Tensor, size: Size) -> Tensor:
+        """(B, H * W, C) to the same, alpha included (on the gate, where it costs nothing)."""
+        y = self.cab[:3](to_map(entering(x, self.cab[0]), size))
         last = self.cab[-1]
         gate = last.gate(y) * self.conv_scale if isinstance(last, ChannelAttention) else None
-        return (y * (self.conv_scale if gate is None else gate)).permute(0, 2, 3, 1)
+        return to_tokens(y * (self.conv_scale if gate is None else gate))
 
 
 class MLP(nn.Module):
@@ -187,11 +202,11 @@ class HAB(nn.Module):
         self.norm2 = nn.LayerNorm(config.embed_dim)
         self.mlp = MLP(config)
 
-    def forward(self, x: Tensor, edge_masks: Tensor) -> Tensor:
+    def forward(self, x: Tensor, size: Size, edge_masks: Tensor) -> Tensor:
         normed = self.norm1(x)
-        x = x + self.attn(normed, edge_masks)
+        x = x + self.attn(normed, size, edge_masks)
         if self.conv_block is not None:
-            x = x + self.conv_block(normed)
+            x = x + self.conv_block(normed, size)
         return x + self.mlp(self.norm2(x))
 
 
@@ -211,20 +226,21 @@ class OCAB(PositionBias):
         self.norm2 = nn.LayerNorm(config.embed_dim)
         self.mlp = MLP(config)
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self._attend(self.norm1(x))
+    def forward(self, x: Tensor, size: Size) -> Tensor:
+        x = x + self._attend(self.norm1(x), size)
         return x + self.mlp(self.norm2(x))
 
-    def _attend(self, x: Tensor) -> Tensor:
-        _, height, width, channels = x.shape
-        q, kv = self.qkv(entering(x, self.qkv)).split([channels, 2 * channels], -1)
+    def _attend(self, x: Tensor, size: Size) -> Tensor:
+        channels = x.shape[-1]
+        qkv = self.qkv(entering(x, self.qkv)).unflatten(1, size)
+        q, kv = qkv.split([channels, 2 * channels], -1)
         q = split_heads(windows.partition(q, self.window), self.heads)
         k, v = (
             split_heads(part, self.heads)
             for part in windows.overlapping(kv, self.window, self.overlap).chunk(2, -1)
         )
         y = attend(q, k, v, self.bias()).transpose(1, 2).flatten(2)
-        return self.proj(windows.merge(y, self.window, height, width))
+        return self.proj(windows.merge(y, self.window, *size).flatten(1, 2))
 
 
 class ResidualGroup(nn.Module):
@@ -236,10 +252,10 @@ class ResidualGroup(nn.Module):
         self.blocks = nn.ModuleList(HAB(config, heads, shift if i % 2 else 0) for i in range(depth))
         self.overlap_attn = OCAB(config, heads) if config.overlap_size else None
 
-    def forward(self, x: Tensor, edge_masks: Tensor) -> Tensor:
+    def forward(self, x: Tensor, size: Size, edge_masks: Tensor) -> Tensor:
         for block in self.blocks:
-            x = block(x, edge_masks)
-        return x if self.overlap_attn is None else self.overlap_attn(x)
+            x = block(x, size, edge_masks)
+        return x if self.overlap_attn is None else self.overlap_attn(x, size)
 
 
 class RHAG(nn.Module):
@@ -250,9 +266,9 @@ class RHAG(nn.Module):
         self.residual_group = ResidualGroup(config, depth, heads)
         self.conv = _body_conv(config)
 
-    def forward(self, x: Tensor, edge_masks: Tensor) -> Tensor:
-        y = self.residual_group(x, edge_masks)
-        return x + self.conv(y.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+    def forward(self, x: Tensor, size: Size, edge_masks: Tensor) -> Tensor:
+        y = self.residual_group(x, size, edge_masks)
+        return x + to_tokens(self.conv(to_map(y, size)))
 
 
 class PatchEmbed(nn.Module):
@@ -315,10 +331,11 @@ class HAT(nn.Module):
         return y[..., : height * scale, : width * scale]
 
     def _body(self, x: Tensor) -> Tensor:
-        y = self.patch_embed(x.permute(0, 2, 3, 1).contiguous())
+        size = x.shape[2], x.shape[3]
+        y = self.patch_embed(to_tokens(x).contiguous())
         for group in self.layers:
-            y = group(y, self.edge_masks)
-        return self.norm(y).permute(0, 3, 1, 2)
+            y = group(y, size, self.edge_masks)
+        return to_map(self.norm(y), size)
 
     def freeze(self) -> Self:
         """Switch to evaluation and expand every position bias once.
