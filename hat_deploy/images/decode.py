@@ -10,12 +10,13 @@ import cv2
 import numpy as np
 
 from hat_deploy.errors import PictureError
-from hat_deploy.images.exif import oriented, upright_exif
+from hat_deploy.images.exif import exif_density, oriented, upright_exif
 from hat_deploy.images.headers import Header, printable
 from hat_deploy.images.kinds import inspect
 from hat_deploy.images.metadata import XMP_MARK
 from hat_deploy.images.opencv import one_line, swap_red_and_blue
-from hat_deploy.images.picture import Metadata, Picture, Pixels
+from hat_deploy.images.picture import Density, Metadata, Picture, Pixels
+from hat_deploy.images.xmp import upright_xmp
 
 MAX_PIXELS = 2**28
 """Pictures with more pixels than this are refused unless the caller says otherwise."""
@@ -42,19 +43,36 @@ def decode_bytes(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Picture:
     """:func:`decode` for the content of a file."""
     header = inspect(data)
     _refuse_size(header, max_pixels)
-    pixels, metadata = _decode(header.patched or data)
+    pixels, found = _decode(header.patched or data)
     if header.fix is not None:
         pixels = header.fix(pixels)
-    pixels = swap_red_and_blue(pixels)
-    metadata = replace(metadata, icc=header.icc or metadata.icc, xmp=header.xmp or metadata.xmp)
-    exif, orientation = upright_exif(metadata.exif)
-    pixels = oriented(pixels, orientation)
-    icc, notes = _fitting_profile(metadata.icc, pixels)
+    swap_red_and_blue(pixels)
+    metadata, orientation, notes = _upright(header, found)
+    pixels = np.ascontiguousarray(oriented(pixels, orientation))
+    icc, dropped = _fitting_profile(metadata.icc, pixels)
     return Picture(
-        pixels=np.ascontiguousarray(pixels),
-        metadata=replace(metadata, icc=icc, exif=exif),
-        notes=header.notes + notes,
+        pixels=pixels,
+        metadata=replace(metadata, icc=icc),
+        notes=header.notes + notes + dropped,
     )
+
+
+def _upright(header: Header, found: Metadata) -> tuple[Metadata, int, tuple[str, ...]]:
+    """What header and OpenCV found, for the picture when it is turned; and how to turn it."""
+    before = header.exif or found.exif
+    exif, orientation = upright_exif(before)
+    density = header.density or exif_density(exif)
+    if density is not None and orientation >= 5:
+        density = Density(density.y, density.x)
+    xmp = header.xmp or found.xmp
+    metadata = replace(
+        found,
+        icc=header.icc or found.icc,
+        exif=exif,
+        xmp=xmp and upright_xmp(xmp),
+        density=density,
+    )
+    return metadata, orientation, ("damaged EXIF dropped",) if before and not exif else ()
 
 
 def _read(path: Path, largest: int) -> bytes:
@@ -109,6 +127,7 @@ def _decode(data: bytes) -> tuple[Pixels, Metadata]:
         icc=found.get(cv2.IMAGE_METADATA_ICCP),
         exif=found.get(cv2.IMAGE_METADATA_EXIF, b"").removeprefix(b"Exif\0\0") or None,
         xmp=xmp or None,
+        cicp=found.get(cv2.IMAGE_METADATA_CICP) or None,
     )
 
 

@@ -6,7 +6,9 @@ import struct
 from collections.abc import Callable
 
 from hat_deploy.errors import PictureError
-from hat_deploy.images.headers import Header, inspect_bmp, inspect_jpeg, inspect_png, inspect_webp
+from hat_deploy.images.headers import Header, inspect_bmp, inspect_webp
+from hat_deploy.images.jpeg import inspect_jpeg
+from hat_deploy.images.png import inspect_png
 from hat_deploy.images.tiff import inspect_tiff
 
 _INSPECTORS: dict[Callable[[bytes], Header], tuple[bytes, ...]] = {

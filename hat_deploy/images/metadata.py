@@ -1,50 +1,121 @@
-"""Metadata put into finished files by hand: what OpenCV leaves out or gets wrong."""
+"""Metadata for a result, and what OpenCV leaves out of finished files or gets wrong."""
 
 from __future__ import annotations
 
 import struct
 import zlib
+from dataclasses import replace
 
-from hat_deploy.images.picture import Metadata
-from hat_deploy.images.tags import EXTRA_SAMPLES, ICC, XMP, TagFile
+from hat_deploy.images.exif import resized_exif
+from hat_deploy.images.picture import Density, Metadata
+from hat_deploy.images.xmp import resized_xmp
 
 XMP_MARK = b"http://ns.adobe.com/xap/1.0/\0"
 """What an XMP segment of a JPEG starts with."""
 
+HEAD = 64
+"""How many bytes of a file :func:`completed` wants to see."""
 
-def with_jpeg_xmp(data: bytes, xmp: bytes) -> bytes:
-    """Put an XMP segment after the first (JFIF) segment; one too long for a segment is not."""
-    body = XMP_MARK + xmp
-    if len(body) > 65_533:
-        return data
-    at = 4 + int.from_bytes(data[4:6], "big")
-    return data[:at] + b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body + data[at:]
-
-
-def with_png_xmp(data: bytes, xmp: bytes) -> bytes:
-    """Put an uncompressed iTXt chunk after the IHDR chunk, which ends at byte 33."""
-    body = b"iTXtXML:com.adobe.xmp" + bytes(5) + xmp
-    chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
-    return data[:33] + chunk + data[33:]
+MOST_JPEG_EXIF = 65_527
+MOST_JPEG_XMP = 65_533 - len(XMP_MARK)
+MOST_JPEG_ICC = 65_519
+"""Bytes that fit into one segment of a JPEG."""
 
 
-def with_tiff_tags(data: bytes, metadata: Metadata, *, alpha: bool) -> bytes:
-    """Append a new first directory: OpenCV's, and what it leaves out.
+def enlarged(metadata: Metadata, *, scale: int, size: tuple[int, int]) -> Metadata:
+    """The metadata of a picture for its upscaled result.
 
-    Without ExtraSamples, readers have to guess that a fourth sample is transparency.
+    Dimensions in EXIF and XMP are set, and resolutions are multiplied: there are ``scale`` times
+    as many pixels to the inch, and the size on paper stays what it was.
+
+    Args:
+        metadata: as decoded.
+        scale: the factor.
+        size: height and width of the result.
     """
-    file = TagFile(data)
-    tags, _ = file.directory(file.first)
-    entries = {number: data[tag.entry : tag.entry + 12] for number, tag in tags.items()}
-    tail = b"" if len(data) % 2 == 0 else b"\0"
-    if alpha:
-        entries[EXTRA_SAMPLES] = struct.pack(file.order + "HHIHH", EXTRA_SAMPLES, 3, 1, 2, 0)
-    for number, kind, block in ((ICC, 7, metadata.icc), (XMP, 1, metadata.xmp)):
-        if block and len(block) > 4:
-            at = len(data) + len(tail)
-            entries[number] = struct.pack(file.order + "HHII", number, kind, len(block), at)
-            tail += block + b"\0" * (len(block) % 2)
-    count = struct.pack(file.order + "H", len(entries))
-    directory = count + b"".join(entries[number] for number in sorted(entries)) + bytes(4)
-    first = struct.pack(file.order + "I", len(data) + len(tail))
-    return data[:4] + first + data[8:] + tail + directory
+    density = metadata.density
+    return replace(
+        metadata,
+        exif=metadata.exif and resized_exif(metadata.exif, size=size, scale=scale),
+        xmp=metadata.xmp and resized_xmp(metadata.xmp, size=size, scale=scale),
+        density=density and Density(density.x * scale, density.y * scale),
+    )
+
+
+def fitting(metadata: Metadata, form: str, *, gray: bool) -> tuple[Metadata, tuple[str, ...]]:
+    """What a format can hold of a picture's metadata, and a note on each thing that it cannot."""
+    drop: dict[str, str] = {}
+    if form == "bmp":
+        drop = {"icc": "colour profile", "exif": "EXIF", "xmp": "XMP"}
+    if form == "webp" and gray:
+        drop["icc"] = "gray colour profile"
+    if form == "jpeg" and len(metadata.exif or b"") > MOST_JPEG_EXIF:
+        drop["exif"] = "EXIF over 64 KiB"
+    if form == "jpeg" and len(metadata.xmp or b"") > MOST_JPEG_XMP:
+        drop["xmp"] = "XMP over 64 KiB"
+    if form == "jpeg" and len(metadata.icc or b"") > 255 * MOST_JPEG_ICC:
+        drop["icc"] = "colour profile over 16 MB"
+    if form != "png":
+        drop["cicp"] = "colour coding (cICP)"
+    held = {name: what for name, what in drop.items() if getattr(metadata, name) is not None}
+    known = {"bmp": "BMP", "webp": "WebP", "jpeg": "JPEG", "tiff": "TIFF"}
+    notes = tuple(f"{what} dropped: {known[form]} cannot hold it" for what in held.values())
+    return replace(metadata, **dict.fromkeys(held)), notes
+
+
+def completed(form: str, head: bytes, metadata: Metadata) -> bytes:
+    """A file's first ``HEAD`` bytes with what OpenCV does not write into such a file.
+
+    PNG: XMP (OpenCV 5.0 makes it Latin-1 and reads past its end), resolution, colour coding.
+    JPEG: XMP, resolution, a profile longer than a segment. BMP: resolution.
+    """
+    if form == "png":
+        return head[:33] + b"".join(_png_chunks(metadata)) + head[33:]
+    if form == "jpeg":
+        after = 4 + int.from_bytes(head[4:6], "big")
+        return _with_jfif_density(head[:after], metadata) + _segments(metadata) + head[after:]
+    if form == "bmp" and metadata.density:
+        per_metre = (round(metadata.density.x / 0.0254), round(metadata.density.y / 0.0254))
+        return head[:38] + struct.pack("<ii", *per_metre) + head[46:]
+    return head
+
+
+def _png_chunks(metadata: Metadata) -> list[bytes]:
+    chunks = []
+    if metadata.cicp:
+        chunks.append(_png_chunk(b"cICP", metadata.cicp))
+    if metadata.density:
+        per_metre = (round(metadata.density.x / 0.0254), round(metadata.density.y / 0.0254))
+        chunks.append(_png_chunk(b"pHYs", struct.pack(">IIB", *per_metre, 1)))
+    if metadata.xmp:
+        chunks.append(_png_chunk(b"iTXt", b"XML:com.adobe.xmp" + bytes(5) + metadata.xmp))
+    return chunks
+
+
+def _png_chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def _with_jfif_density(head: bytes, metadata: Metadata) -> bytes:
+    density = metadata.density
+    if density is None or max(density.x, density.y) >= 65_535.5 or head[6:11] != b"JFIF\0":
+        return head
+    return head[:13] + struct.pack(">BHH", 1, round(density.x), round(density.y)) + head[18:]
+
+
+def _segments(metadata: Metadata) -> bytes:
+    """XMP, and a profile that takes several segments."""
+    bodies = []
+    if metadata.xmp:
+        bodies.append(b"\xff\xe1" + _counted(XMP_MARK + metadata.xmp))
+    icc = metadata.icc or b""
+    if len(icc) > MOST_JPEG_ICC:
+        parts = [icc[at : at + MOST_JPEG_ICC] for at in range(0, len(icc), MOST_JPEG_ICC)]
+        for number, part in enumerate(parts, 1):
+            mark = b"ICC_PROFILE\0" + bytes([number, len(parts)])
+            bodies.append(b"\xff\xe2" + _counted(mark + part))
+    return b"".join(bodies)
+
+
+def _counted(body: bytes) -> bytes:
+    return struct.pack(">H", len(body) + 2) + body

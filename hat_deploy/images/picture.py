@@ -12,6 +12,16 @@ Pixels = npt.NDArray[Any]
 """uint8 or uint16: (H, W) gray, (H, W, 3) RGB, (H, W, 4) RGBA with straight alpha."""
 
 
+@dataclass(frozen=True)
+class Density:
+    """How close pixels lie on paper."""
+
+    x: float
+    """Pixels per inch along a row."""
+    y: float
+    """Pixels per inch along a column."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Metadata:
     """What a file says about its pixels, each as the bare block that the standard defines."""
@@ -19,9 +29,14 @@ class Metadata:
     icc: bytes | None = None
     """Colour profile; always one for the kind of pixels it comes with (gray or RGB)."""
     exif: bytes | None = None
-    """EXIF from its byte-order mark on; its orientation is 1, for it has been applied."""
+    """EXIF from its byte-order mark on; its orientation is 1, for it has been applied, and it
+    has no thumbnail."""
     xmp: bytes | None = None
-    """XMP packet, UTF-8."""
+    """XMP packet, UTF-8; any orientation in it is 1 and it has no thumbnails."""
+    density: Density | None = None
+    """The resolution that the file itself states, or else its EXIF."""
+    cicp: bytes | None = None
+    """A PNG's code points of its colour coding, 4 bytes; PNG alone can keep them."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -7,17 +7,25 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from hat_deploy.errors import PictureError
+from hat_deploy.images.picture import Density
 
 ORIENTATION = 274
+RESOLUTIONS = (282, 283)
+RESOLUTION_UNIT = 296
 EXTRA_SAMPLES = 338
 XMP = 700
 ICC = 34675
+EXIF_DIRECTORY = 34665
+GPS_DIRECTORY = 34853
+INTEROP_DIRECTORY = 40965
 
-NUMBERS = {1: "B", 3: "H", 4: "I", 16: "Q"}
+NUMBERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
 """How ``struct`` writes the types that are unsigned whole numbers."""
 
-_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
-_SIZES |= {16: 8, 17: 8, 18: 8}
+SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
+SIZES |= {16: 8, 17: 8, 18: 8}
+"""Bytes of one value of each type."""
+
 _MOST_DIRECTORIES = 256
 _MOST_ENTRIES = 4096
 
@@ -69,7 +77,7 @@ class TagFile:
             code = self.order + ("HHQ" if self.big else "HHI")
             number, kind, amount = struct.unpack_from(code, self.data, entry)
             place = entry + width - value
-            if _SIZES.get(kind, 1) * amount > value:
+            if SIZES.get(kind, 1) * amount > value:
                 place = self._unpack("Q" if self.big else "I", place)
             tags[number] = Tag(kind, amount, entry, place)
         return tags, self._unpack("Q" if self.big else "I", end)
@@ -93,3 +101,35 @@ class TagFile:
     def block(self, tag: Tag | None) -> bytes | None:
         """The bytes of a tag, if it is there."""
         return None if tag is None else self.data[tag.at : tag.at + tag.count] or None
+
+
+def density_of(file: TagFile, tags: Directory) -> Density | None:
+    """The resolution that a directory states, if it has one with a unit."""
+    tag = tags.get(RESOLUTION_UNIT)
+    unit = 2 if tag is None else file.number(tag) if tag.kind == 3 else 0
+    values = []
+    for number in RESOLUTIONS:
+        tag = tags.get(number)
+        if tag is None or tag.kind != 5 or tag.at + 8 > len(file.data):
+            return None
+        above, below = struct.unpack_from(file.order + "II", file.data, tag.at)
+        values.append(above / below if below else 0.0)
+    return density(*values, per_inch={2: 1.0, 3: 2.54}.get(unit, 0.0))
+
+
+def density(x: float, y: float, *, per_inch: float) -> Density | None:
+    """A resolution in some unit, of which there are ``per_inch``; None if it means nothing."""
+    x, y = x * per_inch, y * per_inch
+    return Density(x, y) if 1 <= x <= 100_000 and 1 <= y <= 100_000 else None
+
+
+def density_per_metre(x: int, y: int) -> Density | None:
+    """A resolution in whole pixels to the metre; a whole number to the inch was meant, if any."""
+    inches = [round(value * 0.0254) for value in (x, y)]
+    return density(
+        *(
+            whole if round(whole / 0.0254) == value else value * 0.0254
+            for whole, value in zip(inches, (x, y), strict=True)
+        ),
+        per_inch=1,
+    )

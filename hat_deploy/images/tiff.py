@@ -10,7 +10,16 @@ import numpy as np
 from hat_deploy.errors import PictureError
 from hat_deploy.images.headers import Header
 from hat_deploy.images.picture import Pixels
-from hat_deploy.images.tags import EXTRA_SAMPLES, ICC, NUMBERS, XMP, Directory, TagFile
+from hat_deploy.images.tags import (
+    EXTRA_SAMPLES,
+    ICC,
+    NUMBERS,
+    XMP,
+    Directory,
+    TagFile,
+    density_of,
+)
+from hat_deploy.images.trees import exif_of, shot_tags
 
 _PHOTOMETRIC = {
     0: "inverted gray",
@@ -45,19 +54,23 @@ def inspect_tiff(data: bytes) -> Header:
     samples, extra = number(page, 277, 1), number(page, EXTRA_SAMPLES, 0)
     _refuse_tiff(kind, bits, samples, number(page, 339, 1))
     alpha = kind == 2 and samples == 4
+    width, height = number(page, 256, 0), number(page, 257, 0)
     patched = None
     if alpha and extra == 2:
         # libtiff would multiply 8-bit colours by their alpha; not if they are said to be so.
         tag = page[EXTRA_SAMPLES]
         value = struct.pack(file.order + NUMBERS[tag.kind], 1)
         patched = data[: tag.at] + value + data[tag.at + len(value) :]
+    _refuse_tiles(number(page, 322, 0), number(page, 323, 0), width, height)
     return Header(
-        width=number(page, 256, 0),
-        height=number(page, 257, 0),
+        width=width,
+        height=height,
         frames=frames,
         notes=_tiff_notes(kind, bits, premultiplied=alpha and extra == 1),
         icc=file.block(page.get(ICC)),
         xmp=file.block(page.get(XMP)),
+        exif=exif_of(shot_tags(file, page)),
+        density=density_of(file, page),
         patched=patched,
         fix=_tiff_fix(kind, bits, premultiplied=alpha and extra == 1),
     )
@@ -75,6 +88,12 @@ def _refuse_tiff(kind: int, bits: int, samples: int, sample_format: int) -> None
     permitted = {0: (1,), 1: (1,), 2: (3, 4), 3: (1,), 5: (4,)}.get(kind, (3,))
     if samples not in permitted:
         raise PictureError(f"it is a TIFF of {colour} with {samples} samples: convert it to RGB(A)")
+
+
+def _refuse_tiles(across: int, down: int, width: int, height: int) -> None:
+    """Refuse tiles that would take more memory than the size of the picture justifies."""
+    if across > width + 4096 or down > height + 4096:
+        raise PictureError(f"the file is damaged: {across}x{down} tiles of {width}x{height} pixels")
 
 
 def _tiff_notes(kind: int, bits: int, *, premultiplied: bool) -> tuple[str, ...]:

@@ -1,0 +1,74 @@
+"""What a JPEG says of itself."""
+
+from __future__ import annotations
+
+import re
+import struct
+
+from hat_deploy.errors import PictureError
+from hat_deploy.images.headers import Header
+from hat_deploy.images.picture import Density
+from hat_deploy.images.tags import density
+
+_MARKER = re.compile(rb"\xff+[^\xff]")
+_MOST_SEGMENTS = 10_000
+_MOST_SCANS = 100
+"""Progressive files have about ten; each costs a pass over the whole picture."""
+
+_PASSED_OVER = {
+    b"http://ns.adobe.com/xmp/extension/\0": "the XMP's extension (over 64 KB) dropped",
+    b"Photoshop 3.0\0": "IPTC and Photoshop data dropped",
+}
+"""What segments start with that nothing here can keep."""
+
+
+def inspect_jpeg(data: bytes) -> Header:
+    """The header of a JPEG that has an end-of-image marker behind its first scan."""
+    at = 2
+    size: tuple[int, int, int, int] | None = None
+    resolution: Density | None = None
+    notes: dict[str, None] = {}
+    for _ in range(_MOST_SEGMENTS):
+        marker, at = _next_marker(data, at)
+        if marker in (0x00, 0x01) or 0xD0 <= marker <= 0xD8:
+            continue
+        length = struct.unpack_from(">H", data, at)[0]
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            size = struct.unpack_from(">BHHB", data, at + 2)
+        if marker == 0xE0 and data.startswith(b"JFIF\0", at + 2):
+            unit, x, y = struct.unpack_from(">BHH", data, at + 9)
+            resolution = density(x, y, per_inch={1: 1.0, 2: 2.54}.get(unit, 0.0))
+        if marker in (0xE1, 0xED):
+            head = data[at + 2 : at + 40]
+            notes |= {note: None for mark, note in _PASSED_OVER.items() if head.startswith(mark)}
+        if marker in (0xD9, 0xDA):
+            break
+        at += length
+    else:
+        raise PictureError(f"it is a JPEG of over {_MOST_SEGMENTS} segments: it is damaged")
+    if size is None:
+        raise PictureError("the file is damaged: a JPEG gives its size before its pixels")
+    _check_scans(data, at)
+    bits, height, width, samples = size
+    if bits != 8:
+        raise PictureError(f"it is a {bits}-bit JPEG; only 8-bit ones are supported")
+    if samples == 4:
+        notes["CMYK converted to RGB"] = None
+    return Header(width=width, height=height, notes=tuple(notes), density=resolution)
+
+
+def _next_marker(data: bytes, at: int) -> tuple[int, int]:
+    """The next marker from a place on, and the place behind it."""
+    found = _MARKER.search(data, at)
+    if found is None:
+        raise PictureError("the file is truncated inside its header")
+    return data[found.end() - 1], found.end()
+
+
+def _check_scans(data: bytes, at: int) -> None:
+    """Refuse a file without an end, or with more scans than any encoder makes."""
+    if data.find(b"\xff\xd9", at) < 0:
+        raise PictureError("the file is truncated: a JPEG ends with an end-of-image marker")
+    scans = 1 + data.count(b"\xff\xda", at)
+    if scans > _MOST_SCANS:
+        raise PictureError(f"it is a JPEG of {scans} scans; at most {_MOST_SCANS} are permitted")

@@ -1,0 +1,77 @@
+"""Transparent pixels take their visible neighbours' colours, so that edges get no fringe."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from picture_files import RGB
+
+from hat_deploy.images import Pixels, bleed
+
+
+def disc(hidden: int) -> Pixels:
+    """A red disc on nothing; ``hidden`` is the colour that the nothing has."""
+    rows, columns = np.mgrid[:32, :32]
+    inside = (rows - 16) ** 2 + (columns - 16) ** 2 < 100
+    picture = np.full((32, 32, 4), hidden, np.uint8)
+    picture[inside] = (255, 0, 0, 255)
+    picture[~inside, 3] = 0
+    return picture
+
+
+def seen_on_white(pixels: Pixels) -> Pixels:
+    alpha = pixels[..., 3:] / 255
+    return pixels[..., :3] * alpha + 255 * (1 - alpha)
+
+
+@pytest.mark.parametrize("hidden", [0, 128])
+def test_an_enlarged_disc_has_a_fringe_without_and_none_with(hidden: int) -> None:
+    """On white, the disc and its rim are red to white: the red sample is 255 throughout."""
+
+    def darkest_red(picture: Pixels) -> float:
+        large = cv2.resize(picture, None, fx=4, fy=4, interpolation=cv2.INTER_CUBIC)
+        return float(seen_on_white(large)[..., 0].min())
+
+    assert darkest_red(disc(hidden)) < 235
+    assert darkest_red(bleed(disc(hidden))) > 254.99
+
+
+@given(
+    pixels=hnp.arrays(
+        np.uint16,
+        st.tuples(st.integers(1, 9), st.integers(1, 9), st.just(4)),
+        elements=st.integers(0, 3),
+    )
+)
+@settings(max_examples=100, deadline=None)
+def test_visible_pixels_and_alpha_stay_and_hidden_ones_take_a_visible_colour(
+    pixels: Pixels,
+) -> None:
+    before = pixels.copy()
+    filled = bleed(pixels)
+    np.testing.assert_array_equal(pixels, before)
+    visible = pixels[..., 3] > 0
+    np.testing.assert_array_equal(filled[..., 3], pixels[..., 3])
+    np.testing.assert_array_equal(filled[visible], pixels[visible])
+    if visible.any():
+        seen = {tuple(colour) for colour in pixels[visible][:, :3].tolist()}
+        assert {tuple(colour) for colour in filled[~visible][:, :3].tolist()} <= seen
+
+
+def test_the_nearest_visible_pixel_decides() -> None:
+    row = np.zeros((1, 7, 4), np.uint8)
+    row[0, 0], row[0, 6] = (10, 20, 30, 1), (40, 50, 60, 255)
+    assert bleed(row)[0, :, 0].tolist() == [10, 10, 10, bleed(row)[0, 3, 0], 40, 40, 40]
+
+
+@pytest.mark.parametrize("alpha", [None, 0, 1, 255])
+def test_where_there_is_nothing_to_do_nothing_is_copied(alpha: Any) -> None:
+    pixels = RGB if alpha is None else np.dstack([RGB, np.full_like(RGB[..., 0], alpha)])
+    assert bleed(pixels) is pixels
+    assert bleed(RGB[..., 0]).ndim == 2
