@@ -27,6 +27,8 @@ from hat_deploy.upscaler import Upscaler
 
 OnPicture = Callable[[str], None]
 """Called with the name of each picture before it is scored."""
+OnScored = Callable[["Scored"], None]
+"""Shown each picture that was scored."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +42,20 @@ class Score:
     bicubic_psnr: float
     """Of bicubic interpolation from the same low-resolution picture."""
     bicubic_ssim: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Scored:
+    """A picture with what was compared, for those who look at it; (H, W) or (H, W, 3) uint8."""
+
+    score: Score
+    scale: int
+    original: Array
+    """Cropped to a multiple of the scale."""
+    result: Array
+    """By the model."""
+    plain: Array
+    """By bicubic."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +112,7 @@ def evaluate(
     lr: Path | None = None,
     *,
     on_picture: OnPicture = lambda name: None,
+    on_scored: OnScored = lambda scored: None,
 ) -> Evaluation:
     """Score a model on the pictures of a folder.
 
@@ -106,6 +123,8 @@ def evaluate(
         lr: folder of low-resolution pictures, named as the originals or with ``x4``, ``-x4``
             or ``_x4`` (for a scale of 4) after the name; suffixes may differ. None: they are
             made by antialiased bicubic.
+        on_picture: told the name of each picture.
+        on_scored: shown each picture that was scored.
 
     Returns:
         Scores by name, and what could not be scored: not decodable, 16 bits, alpha, too small,
@@ -120,7 +139,9 @@ def evaluate(
     for path in originals:
         on_picture(path.name)
         try:
-            scores.append(_score(upscaler, path, small))
+            scored = _score(upscaler, path, small)
+            scores.append(scored.score)
+            on_scored(scored)
         except (PictureError, CheckFailed) as error:
             not_scored.append(NotScored(path=path, reason=str(error)))
         except MemoryError:
@@ -152,7 +173,7 @@ def write_csv(evaluation: Evaluation, target: Path) -> None:
         raise UsageError(f"{target} cannot be written: {error.strerror or error}") from error
 
 
-def _score(upscaler: Upscaler, path: Path, small: Mapping[str, Sequence[Path]] | None) -> Score:
+def _score(upscaler: Upscaler, path: Path, small: Mapping[str, Sequence[Path]] | None) -> Scored:
     scale = upscaler.scale
     original = _decode(path)
     if small is None:
@@ -165,13 +186,14 @@ def _score(upscaler: Upscaler, path: Path, small: Mapping[str, Sequence[Path]] |
         original = _cropped_like(original, low, scale)
     result = upscaler.upscale(low)
     plain = round_to_uint8(bicubic(low, *original.shape[:2]))
-    return Score(
+    score = Score(
         name=path.name,
         psnr=psnr_y(original, result, border=scale),
         ssim=ssim_y(original, result, border=scale),
         bicubic_psnr=psnr_y(original, plain, border=scale),
         bicubic_ssim=ssim_y(original, plain, border=scale),
     )
+    return Scored(score=score, scale=scale, original=original, result=result, plain=plain)
 
 
 def _decode(path: Path) -> Array:

@@ -12,11 +12,14 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from hat_deploy.errors import UsageError
 from hat_deploy.export import FLOORS, TOLERANCE
 from hat_deploy.metrics import Difference
+
+if TYPE_CHECKING:
+    from hat_deploy.layers_report import LayersReport
 
 LARGEST = {"fp32": TOLERANCE, "fp16": 0.03, "bf16": 0.1, "fp16-pure": 0.1}
 """How far a single value may be off, by precision; the least PSNR is ``export``'s.
@@ -202,6 +205,8 @@ class Report:
     foreign_constants: tuple[str, ...] | None
     """Constants of the artifact that are none of the reference's tensors; None: not looked at."""
     warnings: tuple[str, ...]
+    layers: LayersReport | None = None
+    """Block by block; None: not asked for."""
 
     @cached_property
     def failures(self) -> tuple[str, ...]:
@@ -240,6 +245,7 @@ class Report:
                 None if self.foreign_constants is None else list(self.foreign_constants)
             ),
             "pictures": [picture.to_dict() for picture in self.pictures],
+            "layers": None if self.layers is None else self.layers.to_dict(),
             "hardware": self.hardware,
             "versions": self.versions,
         }

@@ -16,6 +16,7 @@ from onnx import helper, numpy_helper
 from test_precision import amplified
 
 from hat_deploy import artifact, cli, export, images, ranges_report, samples, verify
+from hat_deploy.comparison import Comparison, free_memory
 from hat_deploy.engines.base import Array
 from hat_deploy.engines.torch import TorchEngine
 from hat_deploy.errors import UsageError
@@ -25,7 +26,7 @@ from hat_deploy.hat.checkpoint import save_checkpoint
 from hat_deploy.hat.network import HAT
 from hat_deploy.metrics import compare
 from hat_deploy.samples import Sample
-from hat_deploy.verify import Comparison, VerifyOptions
+from hat_deploy.verify import VerifyOptions
 
 Damage = Callable[[onnx.ModelProto], None]
 
@@ -341,7 +342,7 @@ def test_a_picture_too_large_for_memory_is_only_compared_in_tiles(tiny_network: 
     assert found.tiling is None
     assert found.total is None
     assert "GB" in (found.whole_skipped or "")
-    assert verify.free_memory("cpu") > 1 << 16
+    assert free_memory("cpu") > 1 << 16
 
 
 class ByteEngine(IdentityEngine):
@@ -517,3 +518,27 @@ def test_ranges_and_an_artifact_exclude_each_other_and_one_is_needed(
     assert "give --engine FILE, or --ranges" in capsys.readouterr().err
     assert exit_code(monkeypatch, "verify", "--ranges", "--engine", good, *rest) == 2
     assert "leave out --engine" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        ("--min-psnr", 60),
+        ("--max-abs", 1),
+        ("--halo", 0),
+        ("--whole",),
+        ("--no-whole",),
+        ("--layers",),
+        ("--report", "page.html"),
+    ],
+    ids=str,
+)
+def test_ranges_refuse_what_is_about_an_artifact(
+    tiny_checkpoint: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    option: tuple[object, ...],
+) -> None:
+    arguments = ("verify", "--ranges", "--reference", tiny_checkpoint, *option)
+    assert exit_code(monkeypatch, *arguments) == 2
+    assert f"{option[0]} is about an artifact" in capsys.readouterr().err

@@ -12,6 +12,7 @@ from hat_deploy.bench.report import Report, Result, ScopeReport
 from hat_deploy.engines.base import Array
 from hat_deploy.errors import UsageError
 from hat_deploy.files import replacing
+from hat_deploy.reports.svg import tick_values
 
 WIDTH = 1000
 _LEFT, _RIGHT = 190, 40
@@ -88,13 +89,6 @@ def _ticks(canvas: Array, axis: _Axis, top: int) -> None:
         x = axis.at(value)
         cv2.line(canvas, (x, top), (x, top + 6), _BLACK, 1)
         _text(canvas, f"{value:g}", (x - 10, top + 24), _GRAY)
-
-
-def tick_values(largest: float) -> list[float]:
-    """From 0 up, in steps of 1, 2 or 5 times a power of ten: 5 to 11 of them."""
-    power = 10.0 ** np.floor(np.log10(largest / 5))
-    step = next(power * factor for factor in (5, 2, 1) if largest / (power * factor) >= 4)
-    return [float(round(n * step, 12)) for n in range(int(largest / step) + 1)]
 
 
 def _text(canvas: Array, text: str, place: tuple[int, int], colour: tuple[int, int, int]) -> None:

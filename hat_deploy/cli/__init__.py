@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from hat_deploy.cli import bench, doctor, evaluate, export, info, models, upscale, verify
+from hat_deploy.cli import attribute, bench, doctor, evaluate, export, info, models, upscale, verify
 from hat_deploy.errors import HatDeployError
 
 INTERRUPTED = 130
@@ -25,6 +25,7 @@ app.command("upscale")(upscale.command)
 app.command("verify")(verify.command)
 app.command("bench")(bench.command)
 app.command("evaluate")(evaluate.command)
+app.command("attribute")(attribute.command)
 app.command("info")(info.command)
 app.command("models")(models.command)
 app.command("doctor")(doctor.command)

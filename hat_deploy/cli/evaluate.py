@@ -30,6 +30,9 @@ def command(
     halo: Halo = None,
     device: Annotated[Device, typer.Option(help="Where to run.")] = Device.CPU,
     csv: Annotated[Path | None, typer.Option(help="Also write the scores to this file.")] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Also write a page of pictures and scores: FILE.html.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,
 ) -> None:
     """Score a model as papers do: PSNR and SSIM on Y, beside bicubic's own."""
@@ -39,9 +42,14 @@ def command(
 
     from hat_deploy import zoo
     from hat_deploy.evaluate import evaluate, write_csv
+    from hat_deploy.reports import page
+    from hat_deploy.reports.evaluation import EvaluationPage
     from hat_deploy.sources import display_name
     from hat_deploy.upscaler import Upscaler
 
+    if report is not None:
+        page.check_path(report)
+    album = EvaluationPage()
     chosen = engine or model or zoo.DEFAULT
     with Console(stderr=True).status("") as status:
         upscaler = Upscaler(
@@ -57,7 +65,10 @@ def command(
                 hr,
                 lr,
                 on_picture=lambda name: status.update(f"scoring {display_name(name)} ..."),
+                on_scored=album.add if report is not None else lambda scored: None,
             )
+    if report is not None:
+        page.save(album.html(evaluation), report)
     if csv is not None:
         write_csv(evaluation, csv)
     if as_json:

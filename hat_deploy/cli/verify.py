@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from hat_deploy.fidelity import PictureFidelity, Report
-    from hat_deploy.metrics import Difference
+    from hat_deploy.layers_report import LayersReport
     from hat_deploy.ranges_report import RangesReport
     from hat_deploy.verify import VerifyOptions
 
@@ -57,8 +57,22 @@ def command(
     ] = None,
     halo: Halo = None,
     whole: Annotated[
-        bool, typer.Option(help="Also run whole pictures, where they fit into memory.")
-    ] = True,
+        bool | None,
+        typer.Option(
+            "--whole/--no-whole",
+            help="Also run whole pictures, where they fit into memory (the default).",
+        ),
+    ] = None,
+    layers: Annotated[
+        bool,
+        typer.Option(
+            "--layers",
+            help="Also compare after every block, on one tile, and name the first that is off.",
+        ),
+    ] = False,
+    report: Annotated[
+        Path | None, typer.Option(help="Also write a page of pictures and figures: FILE.html.")
+    ] = None,
     conv_scale: ConvScale = None,
     img_range: ImgRange = None,
     device: Annotated[Device, typer.Option(help="Where to run both.")] = Device.CPU,
@@ -71,6 +85,20 @@ def command(
         )
     if not ranges and engine is None:
         raise UsageError("there is no artifact to verify: give --engine FILE, or --ranges")
+    if ranges:
+        asked = {
+            "--min-psnr": min_psnr is not None,
+            "--max-abs": max_abs is not None,
+            "--halo": halo is not None,
+            "--whole" if whole else "--no-whole": whole is not None,
+            "--layers": layers,
+            "--report": report is not None,
+        }
+        _refuse_with_ranges([name for name, given in asked.items() if given])
+    if report is not None:
+        from hat_deploy.reports import page
+
+        page.check_path(report)
     from hat_deploy.verify import VerifyOptions
 
     options = VerifyOptions(
@@ -79,23 +107,41 @@ def command(
         min_psnr=min_psnr,
         max_abs=max_abs,
         device=device.value,
-        whole=whole,
+        whole=whole is not False,
+        layers=layers,
         conv_scale=conv_scale,
         img_range=img_range,
     )
     if engine is None:
         _measure(reference, pictures or (), options, as_json)
     else:
-        _verify(engine, reference, pictures or (), options, as_json)
+        _verify(engine, reference, pictures or (), options, as_json, report)
+
+
+def _refuse_with_ranges(asked: Sequence[str]) -> None:
+    """What belongs to an artifact says nothing about a checkpoint."""
+    if asked:
+        raise UsageError(
+            f"{', '.join(asked)} is about an artifact, and --ranges measures the checkpoint "
+            "alone: leave it out, or leave out --ranges and give --engine FILE"
+        )
 
 
 def _verify(
-    engine: Path, reference: str, pictures: Sequence[Path], options: VerifyOptions, as_json: bool
+    engine: Path,
+    reference: str,
+    pictures: Sequence[Path],
+    options: VerifyOptions,
+    as_json: bool,
+    target: Path | None,
 ) -> None:
     from rich.console import Console
 
+    from hat_deploy.reports import page
+    from hat_deploy.reports.verification import VerificationPage
     from hat_deploy.verify import verify
 
+    album = VerificationPage()
     with Console(stderr=True).status("") as status:
         report = verify(
             engine,
@@ -103,7 +149,10 @@ def _verify(
             pictures,
             options,
             on_stage=lambda stage: status.update(f"comparing on {stage} ..."),
+            on_rendering=album.add if target is not None else lambda rendering: None,
         )
+    if target is not None:
+        page.save(album.html(report), target)
     if as_json:
         typer.echo(json.dumps(report.to_dict(), indent=2, allow_nan=False))
     else:
@@ -160,6 +209,8 @@ def _ranges_table(report: RangesReport) -> Table:
 def _print(report: Report) -> None:
     from rich.console import Console
 
+    from hat_deploy.reports import wording
+
     typer.echo(f"{report.artifact['path']}: {report.engine}")
     typer.echo(f"reference: {report.reference['path']}, PyTorch fp32, halo {_halo(report)}")
     for warning in report.warnings:
@@ -171,8 +222,12 @@ def _print(report: Report) -> None:
             typer.echo(f"{picture.name}: not run whole: {picture.whole_skipped}")
     if report.foreign_constants == ():
         typer.echo("weights: every constant of the artifact is the checkpoint's, bit for bit")
+    if report.layers is not None:
+        typer.echo(f"block by block, {report.layers.engine}, one tile of {report.layers.picture}")
+        console.print(_layers_table(report.layers))
+        typer.echo(report.layers.summary)
     if report.passed:
-        typer.echo(f"verified: {_limits(report)}")
+        typer.echo(f"verified: {wording.limits(report)}")
 
 
 def _table(picture: PictureFidelity) -> Table:
@@ -180,53 +235,39 @@ def _table(picture: PictureFidelity) -> Table:
     from rich.table import Table
     from rich.text import Text
 
+    from hat_deploy.reports import wording
     from hat_deploy.sources import display_name
 
     size = format_size((picture.height, picture.width))
     title = Text(f"{display_name(picture.name)}, {size}", style="bold")
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=0, pad_edge=False)
     table.add_column("compared", no_wrap=True)
-    for column in ("PSNR dB", "max abs", "mean abs", "8-bit equal", "by 1", "more", "NaN/inf"):
+    for column in wording.COLUMNS:
         table.add_column(column, justify="right", no_wrap=True)
-    for name, difference in _rows(picture):
-        table.add_row(name, *_figures(difference))
+    for name, difference in wording.rows(picture):
+        table.add_row(name, *wording.cells(difference))
     return table
 
 
-def _rows(picture: PictureFidelity) -> list[tuple[str, Difference]]:
-    rows = [
-        (f"all tiles ({len(picture.tiles)})", picture.all_tiles),
-        ("worst tile", picture.worst_tile.difference),
-        ("end to end", picture.precision),
-    ]
-    if picture.tiling is not None and picture.total is not None:
-        rows += [("tiling alone", picture.tiling), ("against whole", picture.total)]
-    return [*rows, ("fp32's rounding", picture.rounding)]
+def _layers_table(layers: LayersReport) -> Table:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
 
-
-def _figures(found: Difference) -> list[str]:
-    return [
-        f"{found.psnr:.1f}",
-        f"{found.max_abs:.1e}",
-        f"{found.mean_abs:.1e}",
-        *(
-            f"{share:.3%}"
-            for share in (found.share_equal, found.share_off_by_one, found.share_off_by_more)
-        ),
-        str(found.non_finite),
-    ]
+    table = Table(box=SIMPLE_HEAD, padding=0, pad_edge=False)
+    table.add_column("block", no_wrap=True)
+    for column in ("PSNR dB", "max abs", "relative", "peak"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for block in layers.blocks:
+        style = "bold" if block is layers.offender else None
+        figures = (
+            f"{block.psnr:.1f}",
+            f"{block.difference.max_abs:.1e}",
+            f"{block.relative:.1e}",
+            f"{block.peak:.4g}",
+        )
+        table.add_row(block.block, *figures, style=style)
+    return table
 
 
 def _halo(report: Report) -> int:
     return int(report.settings["halo"])
-
-
-def _limits(report: Report) -> str:
-    limits = report.limits
-    text = (
-        f"every tile and picture has at least {limits.min_psnr:.1f} dB, "
-        f"no value is off by more than {limits.max_abs:.1e}"
-    )
-    if limits.rounding:
-        text += f" or {limits.rounding:g} times the reference's own rounding"
-    return text

@@ -1,0 +1,112 @@
+"""``hat-deploy attribute``: which pixels the detail in a box is made from, and how wide a halo."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hat_deploy.cli.options import ConvScale, Device, ImgRange
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from hat_deploy.attribution.report import AttributionReport
+
+
+def command(
+    picture: Annotated[Path, typer.Argument(help="A low-resolution picture.")],
+    box: Annotated[
+        str,
+        typer.Option(metavar="X,Y,WIDTH,HEIGHT", help="What to explain, in pixels of PICTURE."),
+    ],
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "--reference", help="A checkpoint, or a model that ships."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="The map; default: NAME-attribution.png, here."),
+    ] = None,
+    around: Annotated[
+        int, typer.Option(min=1, help="Pixels of PICTURE to look at around the box.")
+    ] = 64,
+    tile: Annotated[int, typer.Option(min=1, help="Tile side that a halo is wanted for.")] = 256,
+    steps: Annotated[int, typer.Option(min=1, help="Of the path from blurred to sharp.")] = 50,
+    conv_scale: ConvScale = None,
+    img_range: ImgRange = None,
+    device: Annotated[Device, typer.Option(help="Where to run.")] = Device.CPU,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+) -> None:
+    """Draw which pixels a result depends on (a Local Attribution Map), and advise a halo."""
+    from rich.console import Console
+
+    from hat_deploy import zoo
+    from hat_deploy.attribution import overlay
+    from hat_deploy.attribution.box import Box
+    from hat_deploy.attribution.report import AttributeOptions, attribute
+
+    target = output or Path(f"{picture.stem}-attribution.png")
+    overlay.check_path(target)
+    chosen = Box.parse(box)
+    options = AttributeOptions(
+        around=around,
+        tile=tile,
+        steps=steps,
+        device=device.value,
+        conv_scale=conv_scale,
+        img_range=img_range,
+    )
+    with Console(stderr=True).status("") as status:
+        report = attribute(
+            model or zoo.DEFAULT,
+            picture,
+            chosen,
+            options,
+            on_step=lambda step: status.update(f"step {step} of {steps} ..."),
+        )
+    overlay.save(report, target)
+    if as_json:
+        found = report.to_dict() | {"map": str(target)}
+        typer.echo(json.dumps(found, indent=2, allow_nan=False))
+    else:
+        _print(report, target)
+
+
+def _print(report: AttributionReport, target: Path) -> None:
+    from rich.console import Console
+
+    from hat_deploy.geometry import format_size
+    from hat_deploy.sources import display_name
+
+    box = report.box
+    looked_at = format_size((len(report.rows), len(report.columns)))
+    typer.echo(
+        f"{display_name(report.picture)}, box {box.x},{box.y},{box.width},{box.height}: diffusion "
+        f"index {report.diffusion_index:.2f} over {looked_at} pixels"
+    )
+    typer.echo(
+        f"attributions add up to {report.completeness:.1%} of what the path changes; more --steps "
+        "bring it nearer to 100%"
+    )
+    Console().print(_table(report))
+    typer.echo(report.advice)
+    typer.echo(f"map: {display_name(target)}")
+
+
+def _table(report: AttributionReport) -> Table:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    from hat_deploy.attribution.spread import SIDES
+
+    table = Table(box=SIMPLE_HEAD, padding=0, pad_edge=False)
+    for column in ("halo", "beyond it", *SIDES):
+        table.add_column(column, justify="right", no_wrap=True)
+    for found in report.shares:
+        cells = (found.share, *(found.sides[side] for side in SIDES))
+        style = "bold" if found.halo == report.advised_halo else None
+        table.add_row(str(found.halo), *(f"{cell:.2%}" for cell in cells), style=style)
+    return table
