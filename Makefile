@@ -2,7 +2,11 @@
 #   make demo    upscale the pictures in examples/ and print what was measured
 #   make test    run the tests
 #   make check   lint, format and types
+#   make fuzz    FUZZ_CASES damaged files of each format through the decoder, from FUZZ_FIRST on
 #   make bench   measure the CPU figures of the README again, into benchmarks/results/
+# With a CUDA device, in .venv if there is one and else with PYTHON as it is:
+#   make test-gpu    run the tests that need it and say which engines really ran, on what
+#   make bench-gpu   measure it, into benchmarks/results/
 # PIP_ARGS is handed to every pip install (an index, a proxy, --find-links ...).
 
 PYTHON ?= python3
@@ -10,13 +14,19 @@ PIP_ARGS ?=
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(PIP_ARGS)
 
-.PHONY: demo test check format bench clean
+# On a machine with a GPU and no package index, what is installed there has to do.
+HERE := $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
+
+.PHONY: demo test test-gpu check format bench bench-gpu clean fuzz
 
 demo: .venv/demo.stamp
 	$(BIN)/python examples/demo.py --out demo
 
 test: .venv/dev.stamp
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+fuzz: .venv/dev.stamp
+	FUZZ_CASES=$${FUZZ_CASES:-100000} $(BIN)/python -m pytest tests/images/test_fuzz.py
 
 check: .venv/dev.stamp
 	$(BIN)/ruff check .
@@ -25,6 +35,12 @@ check: .venv/dev.stamp
 
 bench: .venv/dev.stamp
 	$(BIN)/python benchmarks/cpu.py
+
+test-gpu:
+	PYTHONPATH=.:tests $(HERE) -m pytest -m gpu -rs tests/gpu $(PYTEST_ARGS)
+
+bench-gpu:
+	PYTHONPATH=. $(HERE) benchmarks/gpu.py $(BENCH_ARGS)
 
 format: .venv/dev.stamp
 	$(BIN)/ruff check --fix .

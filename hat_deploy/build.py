@@ -6,7 +6,6 @@ Nothing is imported here but the standard library: the library that builds is lo
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import subprocess
@@ -22,6 +21,7 @@ from typing import IO
 
 from hat_deploy import artifact
 from hat_deploy.artifact import Description
+from hat_deploy.cuda.driver import local_gpu
 from hat_deploy.errors import ArtifactError, MissingExtraError, UsageError
 from hat_deploy.files import replacing
 from hat_deploy.tensorrt_builder import MODULES, Order
@@ -122,11 +122,18 @@ def choose(options: BuildOptions) -> tuple[str, str, tuple[str, ...]]:
 
     Raises:
         MissingExtraError: it is not installed.
-        UsageError: ``tensorrt`` is asked to build for a GPU by name, or there is no GPU here
-            and none was named.
+        UsageError: ``tensorrt`` is asked to build for a GPU by name, there is no GPU here and
+            none was named, or it is none that ``rtx`` builds for.
     """
     flavour, module = _installed(options)
-    return flavour, module, options.gpus or (_require_local_gpu(),)
+    targets = options.gpus or (_require_local_gpu(),)
+    if flavour == "rtx" and not set(targets) <= set(RTX_TARGETS):
+        raise UsageError(
+            f"TensorRT for RTX does not build for this machine's GPU, {targets[0]}, only for "
+            f"{', '.join(RTX_TARGETS)}: pip install 'hat-deploy[gpu]' for TensorRT, which does, "
+            "or name others with --gpu"
+        )
+    return flavour, module, targets
 
 
 def _installed(options: BuildOptions) -> tuple[str, str]:
@@ -142,24 +149,6 @@ def _installed(options: BuildOptions) -> tuple[str, str]:
     if "rtx" in wanted:
         raise MissingExtraError("TensorRT for RTX", "rtx", "Building a plan")
     raise MissingExtraError("TensorRT", "gpu", "Building a plan with it")
-
-
-def local_gpu() -> str | None:
-    """The first GPU the driver sees, as ``sm89``; None without one. Needs no CUDA toolkit."""
-    name = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
-    try:
-        driver = ctypes.CDLL(name)
-    except OSError:
-        return None
-    device, major, minor = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
-    # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR of the driver API
-    found = (
-        driver.cuInit(0) == 0
-        and driver.cuDeviceGet(ctypes.byref(device), 0) == 0
-        and driver.cuDeviceGetAttribute(ctypes.byref(major), 75, device) == 0
-        and driver.cuDeviceGetAttribute(ctypes.byref(minor), 76, device) == 0
-    )
-    return f"sm{major.value}{minor.value}" if found else None
 
 
 def _require_local_gpu() -> str:

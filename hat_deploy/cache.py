@@ -16,6 +16,7 @@ from typing import Any
 from hat_deploy.artifact import sha256
 from hat_deploy.errors import UsageError
 from hat_deploy.files import temporary
+from hat_deploy.locks import alone
 
 
 def cache_folder() -> Path:
@@ -26,26 +27,49 @@ def cache_folder() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "hat-deploy"
 
 
-def fetch(made_from: Mapping[str, Any], suffix: str, make: Callable[[Path], object]) -> Path:
+def fetch(
+    made_from: Mapping[str, Any],
+    suffix: str,
+    make: Callable[[Path], object],
+    on_wait: Callable[[], object] = lambda: None,
+) -> Path:
     """The cached artifact, made if there is none or if it is damaged.
 
-    Two processes may make the same entry at once; each publishes a whole file.
+    Of several processes that want the same entry, one makes it and the others wait for it.
+    Where the system cannot let them wait, each makes one and publishes a whole file.
 
     Args:
         made_from: everything the content depends on, as JSON types: hashes, options, versions.
         suffix: of the artifact, with its dot.
         make: writes the artifact to the path it is given.
+        on_wait: called once if another process is making it.
+
+    Raises:
+        UsageError: the cache folder cannot be written.
     """
     folder = cache_folder()
     _require_writable(folder)
     key = hashlib.sha256(json.dumps(dict(made_from), sort_keys=True).encode()).hexdigest()[:24]
-    for entry in folder.glob(f"{key}-*{suffix}"):
-        if entry.name == _entry_name(key, entry, suffix):
+    if entry := _whole_entry(folder, key, suffix):
+        return entry
+    with alone(folder / f".{key}.lock", on_wait):
+        if entry := _whole_entry(folder, key, suffix):
             return entry
+        with temporary(folder, suffix) as partial:
+            make(partial)
+            return partial.replace(folder / _entry_name(key, partial, suffix))
+
+
+def _whole_entry(folder: Path, key: str, suffix: str) -> Path | None:
+    """The entry of a key; damaged ones are removed on the way."""
+    for entry in folder.glob(f"{key}-*{suffix}"):
+        try:
+            if entry.name == _entry_name(key, entry, suffix):
+                return entry
+        except FileNotFoundError:  # another process removed it as damaged
+            continue
         entry.unlink(missing_ok=True)
-    with temporary(folder, suffix) as partial:
-        make(partial)
-        return partial.replace(folder / _entry_name(key, partial, suffix))
+    return None
 
 
 def _require_writable(folder: Path) -> None:

@@ -7,6 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
 
+from hat_deploy import cuda
+from hat_deploy.engines import tensorrt_library
+from hat_deploy.errors import HatDeployError
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -25,6 +29,8 @@ def examine() -> list[Finding]:
         _examine("torch, cuda", "torch", "export", _torch_cuda),
         _examine("onnxruntime, cpu", "onnxruntime", "cpu", _ort("CPUExecutionProvider")),
         _examine("onnxruntime, cuda", "onnxruntime", "gpu", _ort("CUDAExecutionProvider")),
+        _plans("tensorrt"),
+        _plans("rtx"),
     ]
 
 
@@ -43,6 +49,19 @@ def _examine(engine: str, module: str, extra: str, check: Callable[[ModuleType],
                 engine, False, f"{module} is not installed: pip install 'hat-deploy[{extra}]'"
             )
         return Finding(engine, False, f"{module} is installed but does not load: {error}")
+
+
+def _plans(flavour: str) -> Finding:
+    """Whether plans of a flavour run here: its library, a GPU, and a library to call it."""
+    engine = f"{tensorrt_library.TITLES[flavour]}, cuda"
+    try:
+        library = tensorrt_library.load(flavour)
+        extra = tensorrt_library.EXTRAS[flavour]
+        device = cuda.open_device(extra=extra, purpose=f"Running plans of {library.title}")
+    except HatDeployError as reason:
+        return Finding(engine, False, str(reason))
+    device.close()
+    return Finding(engine, True, f"{library.title}, {device.gpu.name} ({device.gpu.sm})")
 
 
 def _torch_cpu(torch: ModuleType) -> str:

@@ -1,77 +1,128 @@
 """From what a user names to the artifact that runs: made on the way where it must be.
 
-An artifact is taken as it is, a shipped model has its own, a checkpoint is exported once.
+An artifact is taken as it is, a shipped model has its own, a checkpoint is exported once; on a
+GPU with a TensorRT that can build for it, both become a plan for that very GPU, once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
-from hat_deploy import artifact, cache, zoo
-from hat_deploy.errors import UsageError
+from hat_deploy import artifact, cache, cuda, zoo
+from hat_deploy.build import RTX_TARGETS
+from hat_deploy.cuda.driver import local_gpu, local_gpu_name
+from hat_deploy.engines import tensorrt_library
+from hat_deploy.errors import ArtifactError, UsageError
 from hat_deploy.geometry import format_size
+from hat_deploy.recipe import OnStage, PlanTarget, Recipe
 
-OnStage = Callable[[str], None]
+HALF_FIRST = ("fp16", "fp32")
+"""On a GPU: half precision where its proof holds, which is several times as fast."""
 
 
 def artifact_for(
     model: str | Path,
     *,
     tile: tuple[int, int] | None = None,
+    io: str = "float",
+    device: str = "cpu",
     on_stage: OnStage = lambda stage: None,
 ) -> Path:
     """The artifact to run for what a user named.
 
     Args:
-        model: an artifact, which is its own answer; a checkpoint, exported once into the
-            user's cache, which takes the ``export`` extra; or the name of a model that ships.
+        model: an artifact, which is its own answer; a checkpoint, made into an artifact once,
+            in the user's cache, which takes the ``export`` extra; or the name of a model that
+            ships.
         tile: height and width of a tile, halo included; an artifact has its own. Default:
             256x256.
-        on_stage: told what is being done while a checkpoint is exported.
+        io: ``float`` or ``uint8``; an artifact has its own.
+        device: ``cpu``: an ``.onnx`` in fp32. ``cuda``: a ``.plan`` for this GPU where there
+            is a TensorRT that can build and run it, else an ``.onnx``; both in fp16 where its
+            proof holds, else fp32.
+        on_stage: told what is being done while an artifact is made.
 
     Raises:
-        UsageError: there is no such file, or the artifact has another tile.
-        HatDeployError: the file cannot be read, or the export fails; see the subclasses.
+        UsageError: there is no such file, the artifact has another tile, or there is no GPU.
+        HatDeployError: the file cannot be read, or nothing can be made of it; see the
+            subclasses.
     """
     path = Path(model)
     if path.suffix.lower() in artifact.SUFFIXES:
-        own = artifact.describe(path).tile
-        if tile is not None and tile != own:
-            raise UsageError(
-                f"{path} was built for tiles of {format_size(own)}, not {format_size(tile)}: "
-                "export it again with --tile, or leave --tile out"
-            )
-        return path
+        return _as_it_is(path, tile)
+    if device == "cuda" and local_gpu() is None:
+        raise UsageError("this machine has no NVIDIA GPU with a driver: leave --device cuda out")
     if path.exists():
-        return _exported(path, path.stem, tile, on_stage)
+        return _made(path, path.stem, tile, io, device, on_stage)
     if path.suffix or len(path.parts) > 1:
         raise UsageError(f"there is no checkpoint {path}")
     shipped = zoo.find(str(model))
     ready = artifact.describe(shipped.onnx)
-    if tile in (None, ready.tile):
+    fits = tile in (None, ready.tile) and io == ready.io
+    if fits and (device == "cpu" or not _can_export()):
         return shipped.onnx
-    return _exported(shipped.checkpoint, shipped.name, tile, on_stage)
+    return _made(shipped.checkpoint, shipped.name, tile, io, device, on_stage)
 
 
-def _exported(checkpoint: Path, name: str, tile: tuple[int, int] | None, on_stage: OnStage) -> Path:
-    from hat_deploy import export
-    from hat_deploy.hat.checkpoint import load_network
+def plan_target(on_stage: OnStage = lambda stage: None) -> PlanTarget | None:
+    """The TensorRT that can build and run plans for this machine's GPU; None without one.
 
-    network = load_network(checkpoint)
-    options = export.ExportOptions(tile=tile) if tile else export.ExportOptions()
-    described = export.describe(
-        network, options, model=name, checkpoint_sha256=artifact.sha256(checkpoint)
+    TensorRT before TensorRT for RTX, which does not build for every GPU.
+
+    Args:
+        on_stage: told why one that is installed is not taken.
+    """
+    sm = local_gpu()
+    if sm is None or not cuda.installed():
+        return None
+    for flavour in tensorrt_library.installed():
+        if flavour == "rtx" and sm not in RTX_TARGETS:
+            on_stage(f"TensorRT for RTX does not build for this GPU, {sm}")
+            continue
+        try:
+            version = tensorrt_library.load(flavour).version
+        except ArtifactError as reason:
+            on_stage(str(reason))
+            continue
+        return PlanTarget(flavour=flavour, version=version, sm=sm, gpu=local_gpu_name() or sm)
+    return None
+
+
+def _as_it_is(path: Path, tile: tuple[int, int] | None) -> Path:
+    own = artifact.describe(path).tile
+    if tile is not None and tile != own:
+        raise UsageError(
+            f"{path} was built for tiles of {format_size(own)}, not {format_size(tile)}: "
+            "export it again with --tile, or leave --tile out"
+        )
+    return path
+
+
+def _made(
+    checkpoint: Path,
+    name: str,
+    tile: tuple[int, int] | None,
+    io: str,
+    device: str,
+    on_stage: OnStage,
+) -> Path:
+    """The cache's answer, made if need be."""
+    recipe = Recipe(
+        checkpoint=checkpoint,
+        name=name,
+        tile=tile,
+        io=io,
+        precisions=HALF_FIRST if device == "cuda" else ("fp32",),
+        target=plan_target(on_stage) if device == "cuda" else None,
+    )
+    return cache.fetch(
+        recipe.made_from,
+        recipe.suffix,
+        lambda path: recipe.make(path, on_stage),
+        lambda: on_stage("another process is making it: waiting for it"),
     )
 
-    def make(path: Path) -> None:
-        export.export_onnx(
-            network,
-            path,
-            options,
-            model=name,
-            checkpoint_sha256=described.checkpoint_sha256,
-            on_stage=on_stage,
-        )
 
-    return cache.fetch({"description": described.to_json()}, ".onnx", make)
+def _can_export() -> bool:
+    return all(find_spec(name) is not None for name in ("torch", "onnx", "onnxscript"))

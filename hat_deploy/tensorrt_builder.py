@@ -134,6 +134,9 @@ def _config(trt: Any, builder: Any, order: Order, send: Send) -> Any:
         config.num_compute_capabilities = len(order.targets)
         for index, target in enumerate(order.targets):
             config.set_compute_capability(getattr(trt.ComputeCapability, target.upper()), index)
+    # RTX: whatever the plan needs to run in is then known beforehand, and it can be captured.
+    if "REQUIRE_USER_ALLOCATION" in trt.BuilderFlag.__members__:
+        config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
     config.progress_monitor = _monitor(trt, send)
     return config
 

@@ -48,10 +48,20 @@ class Contender(ABC):
 class ArtifactContender(Contender):
     """An ``.onnx`` or ``.plan``; make one with :func:`of_artifact`."""
 
+    backend: str | None = None
+    compute: str | None = None
+    """See :func:`hat_deploy.engines.open_artifact`."""
+
     def open(self, threads: int) -> Engine:
         """Load the artifact."""
         assert self.file is not None
-        return engines.open_artifact(self.file, device=self.device, threads=threads)
+        return engines.open_artifact(
+            self.file,
+            device=self.device,
+            threads=threads,
+            backend=self.backend,
+            compute=self.compute,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,9 +99,18 @@ class TorchContender(Contender):
 
 
 def of_artifact(
-    path: Path, *, label: str, device: str = "cpu", halo: int | None = None
+    path: Path,
+    *,
+    label: str,
+    device: str = "cpu",
+    halo: int | None = None,
+    backend: str | None = None,
+    compute: str | None = None,
 ) -> ArtifactContender:
     """A contender from an artifact's own description; a plan runs on CUDA whatever is asked.
+
+    Args:
+        backend, compute: see :func:`hat_deploy.engines.open_artifact`.
 
     Raises:
         ArtifactError: the file is no artifact.
@@ -107,9 +126,11 @@ def of_artifact(
         tile=described.tile,
         batch=described.batch,
         halo=described.halo if halo is None else halo,
-        precision=described.precision,
+        precision=compute or described.precision,
         device="cuda" if path.suffix.lower() == ".plan" else device,
         file=path,
+        backend=backend,
+        compute=compute,
     )
 
 

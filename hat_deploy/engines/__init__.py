@@ -5,31 +5,72 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hat_deploy.errors import ArtifactError
+from hat_deploy.errors import ArtifactError, UsageError
 
 if TYPE_CHECKING:
     from hat_deploy.engines.base import Engine
 
 
-def open_artifact(path: Path, *, device: str = "cpu", threads: int | None = None) -> Engine:
-    """The engine for an artifact, chosen by its suffix.
+BACKENDS = ("openvino", "onnxruntime")
+"""Libraries that run an ``.onnx``; on a CPU the first that is installed is taken."""
+
+
+def open_artifact(
+    path: Path,
+    *,
+    device: str = "cpu",
+    threads: int | None = None,
+    backend: str | None = None,
+    compute: str | None = None,
+) -> Engine:
+    """The engine for an artifact, chosen by its suffix and the device.
 
     Args:
-        path: ``.onnx``.
-        device: ``cpu`` or ``cuda``.
+        path: ``.onnx`` or ``.plan``.
+        device: ``cpu`` or ``cuda``; a plan runs on CUDA whatever is asked.
         threads: of one call on a CPU; all cores by default.
+        backend: one of :data:`BACKENDS`, for an ``.onnx``. Default: on a CPU OpenVINO, or ONNX
+            Runtime where OpenVINO is not installed; ONNX Runtime on CUDA.
+        compute: ``fp32`` or ``bf16``, for OpenVINO; by default what the artifact was made in.
 
     Raises:
         ArtifactError: the file is missing, damaged, foreign, or not for this machine.
         MissingExtraError: the library that runs it is not installed.
+        UsageError: there is no such device, or the engine cannot do what is asked.
     """
-    if path.suffix.lower() == ".onnx":
-        from hat_deploy.engines.onnxruntime import OnnxRuntimeEngine
+    suffix = path.suffix.lower()
+    if suffix == ".plan":
+        if backend or compute:
+            raise UsageError("a plan runs in TensorRT, as it was built: no backend, no precision")
+        from hat_deploy.engines.tensorrt import TensorRTEngine
 
-        return OnnxRuntimeEngine(path, device=device, threads=threads)
-    raise ArtifactError(
-        f"{path} has the suffix {path.suffix or '(none)'}; an artifact ends in .onnx"
-    )
+        return TensorRTEngine(path)
+    if suffix != ".onnx":
+        raise ArtifactError(
+            f"{path} has the suffix {path.suffix or '(none)'}; an artifact ends in .onnx or .plan"
+        )
+    if (backend or _default_backend(device, compute)) == "openvino":
+        from hat_deploy.engines.openvino import OpenVINOEngine
+
+        if device != "cpu":
+            raise UsageError("OpenVINO runs on the CPU here: use onnxruntime on cuda")
+        return OpenVINOEngine(path, precision=compute, threads=threads)
+    from hat_deploy.engines.onnxruntime import OnnxRuntimeEngine
+
+    if compute not in (None, "fp32"):
+        raise UsageError(
+            f"onnxruntime computes as the artifact says, not in {compute}: use openvino"
+        )
+    return OnnxRuntimeEngine(path, device=device, threads=threads)
+
+
+def _default_backend(device: str, compute: str | None) -> str:
+    if device != "cpu":
+        return "onnxruntime"
+    if compute is not None:
+        return "openvino"
+    return "openvino" if importlib.util.find_spec("openvino") else "onnxruntime"

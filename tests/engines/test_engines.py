@@ -7,7 +7,7 @@ import onnx
 import pytest
 from networks import random_network, tiny_config
 
-from hat_deploy.engines import open_artifact
+from hat_deploy.engines import BACKENDS, open_artifact
 from hat_deploy.engines.base import Engine, scale_of
 from hat_deploy.engines.onnxruntime import OnnxRuntimeEngine
 from hat_deploy.engines.torch import TorchEngine
@@ -90,7 +90,25 @@ def test_a_graph_the_runtime_refuses_is_an_artifact_error(tmp_path: Path, tiny_o
     path = tmp_path / "x.onnx"
     onnx.save(model, path)
     with pytest.raises(ArtifactError, match="ONNX Runtime cannot load"):
-        open_artifact(path)
+        OnnxRuntimeEngine(path)
+
+
+def test_on_a_cpu_openvino_runs_artifacts_unless_told_otherwise(
+    tiny_onnx: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert open_artifact(tiny_onnx, threads=1).name.startswith("openvino")
+    assert open_artifact(tiny_onnx, threads=1, backend="onnxruntime").name.startswith("onnxruntime")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert open_artifact(tiny_onnx, threads=1).name.startswith("onnxruntime")
+
+
+def test_what_an_engine_cannot_do_is_a_usage_error(tiny_onnx: Path) -> None:
+    with pytest.raises(UsageError, match="use openvino"):
+        open_artifact(tiny_onnx, backend="onnxruntime", compute="bf16")
+    with pytest.raises(UsageError, match="on the CPU"):
+        open_artifact(tiny_onnx, backend="openvino", device="cuda")
+    with pytest.raises(UsageError, match="as it was built"):
+        open_artifact(Path("x.plan"), compute="bf16")
 
 
 def test_a_dynamic_graph_is_refused(tmp_path: Path, tiny_onnx: Path) -> None:
@@ -98,8 +116,9 @@ def test_a_dynamic_graph_is_refused(tmp_path: Path, tiny_onnx: Path) -> None:
     model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "batch"
     path = tmp_path / "x.onnx"
     onnx.save(model, path)
-    with pytest.raises(ArtifactError):
-        open_artifact(path)
+    for backend in BACKENDS:
+        with pytest.raises(ArtifactError):
+            open_artifact(path, backend=backend)
 
 
 def test_unknown_suffixes_are_refused(tmp_path: Path) -> None:

@@ -1,0 +1,120 @@
+"""How an artifact is made on the way from a checkpoint, and what its content depends on."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hat_deploy import __version__, artifact
+from hat_deploy.errors import CheckFailed
+
+if TYPE_CHECKING:
+    from hat_deploy.hat.network import HAT
+
+OnStage = Callable[[str], None]
+
+DURATION = {
+    "rtx": "for a full HAT about a minute",
+    "tensorrt": "which tries kernels on the GPU: for a full HAT some minutes",
+}
+"""How long a build takes, by flavour, for people."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanTarget:
+    """The TensorRT that builds and runs a plan, and the GPU it is for."""
+
+    flavour: str
+    version: str
+    sm: str
+    gpu: str
+    """The GPU's name: TensorRT tunes for the model, not only for its generation."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """From which checkpoint, and to what."""
+
+    checkpoint: Path
+    name: str
+    """For the description."""
+    tile: tuple[int, int] | None
+    """None: what ``export`` takes by default."""
+    io: str
+    precisions: tuple[str, ...]
+    """Tried in turn until one passes its proof; the last one's failure stands."""
+    target: PlanTarget | None
+    """None: the ``.onnx`` is the artifact."""
+
+    @property
+    def suffix(self) -> str:
+        """Of the artifact."""
+        return ".plan" if self.target else ".onnx"
+
+    @property
+    def made_from(self) -> dict[str, Any]:
+        """Everything the content depends on, as JSON types; needs no torch to be known."""
+        return {
+            "weights": artifact.sha256(self.checkpoint),
+            "hat-deploy": __version__,
+            "format": artifact.FORMAT,
+            "name": self.name,
+            "tile": self.tile,
+            "io": self.io,
+            "precisions": self.precisions,
+            "target": asdict(self.target) if self.target else None,
+        }
+
+    def make(self, path: Path, on_stage: OnStage) -> None:
+        """Export, prove and, where that is the aim, build.
+
+        Raises:
+            MissingExtraError: exporting takes PyTorch.
+            CheckpointError, CheckFailed, ArtifactError: it cannot be made.
+        """
+        from hat_deploy.hat.checkpoint import load_network
+
+        if self.target:
+            on_stage(
+                f"building a plan for {self.target.gpu}, once, {DURATION[self.target.flavour]}"
+            )
+        network = load_network(self.checkpoint)
+        *wishes, last = self.precisions
+        for precision in wishes:
+            try:
+                self._make(network, precision, path, on_stage)
+            except CheckFailed as reason:
+                on_stage(f"{precision} does not do ({reason})")
+            else:
+                return
+        self._make(network, last, path, on_stage)
+
+    def _make(self, network: HAT, precision: str, path: Path, on_stage: OnStage) -> None:
+        if self.target is None:
+            self._export(network, precision, path, on_stage)
+            return
+        from hat_deploy import build
+
+        with tempfile.TemporaryDirectory() as folder:
+            source = Path(folder) / f"{self.name}.onnx"
+            self._export(network, precision, source, on_stage)
+            options = build.BuildOptions(flavour=self.target.flavour)
+            build.build(source, path, options, on_stage=on_stage)
+
+    def _export(self, network: HAT, precision: str, path: Path, on_stage: OnStage) -> None:
+        from hat_deploy import export
+
+        options = export.ExportOptions(precision=precision, io=self.io)
+        if self.tile is not None:
+            options = replace(options, tile=self.tile)
+        export.export_onnx(
+            network,
+            path,
+            options,
+            model=self.name,
+            checkpoint_sha256=artifact.sha256(self.checkpoint),
+            on_stage=on_stage,
+        )

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from hat_deploy.engines.openvino import OpenVINOEngine
+from hat_deploy.engines.torch import TorchEngine
+from hat_deploy.errors import ArtifactError, UsageError
+from hat_deploy.export import ExportOptions, export_onnx
+from hat_deploy.hat.network import HAT
+from hat_deploy.metrics import compare
+
+
+def batches(count: int) -> list[np.ndarray]:
+    rng = np.random.default_rng(0)
+    return [rng.random((2, 3, 24, 16), dtype=np.float32) for _ in range(count)]
+
+
+@pytest.fixture(scope="module")
+def engine(tiny_onnx: Path) -> OpenVINOEngine:
+    return OpenVINOEngine(tiny_onnx, threads=1)
+
+
+def test_fp32_is_the_reference(engine: OpenVINOEngine, tiny_network: HAT) -> None:
+    (batch,) = batches(1)
+    with TorchEngine(tiny_network, tile=(24, 16), batch=2) as reference:
+        assert compare(reference.run(batch), engine.run(batch)).max_abs <= 1e-5
+    assert engine.name.endswith("cpu, fp32")
+
+
+def test_streams_keep_the_order(engine: OpenVINOEngine, tiny_onnx: Path) -> None:
+    given = batches(5)
+    reused = np.empty_like(given[0])
+
+    def refilled() -> object:
+        for batch in given:
+            reused[:] = batch  # a batch may be overwritten once the next one is asked for
+            yield reused
+
+    with OpenVINOEngine(tiny_onnx, threads=2, streams=2) as parallel:
+        found = list(parallel.stream(refilled()))
+    assert len(found) == len(given)
+    for batch, result in zip(given, found, strict=True):
+        assert np.abs(result - engine.run(batch)).max() <= 1e-6
+
+
+def test_a_stream_left_half_way_leaves_the_engine_usable(tiny_onnx: Path) -> None:
+    given = batches(4)
+    with OpenVINOEngine(tiny_onnx, threads=1, streams=2) as engine:
+        first = next(engine.stream(given))
+        assert np.array_equal(engine.run(given[0]), first)
+
+
+def test_bf16_is_asked_for_and_holds_its_floor(engine: OpenVINOEngine, tiny_onnx: Path) -> None:
+    try:
+        half = OpenVINOEngine(tiny_onnx, precision="bf16", threads=1)
+    except UsageError as error:
+        pytest.skip(str(error))
+    (batch,) = batches(1)
+    psnr = compare(engine.run(batch), half.run(batch)).psnr
+    assert 40 < psnr < 90  # a tiny random network; an infinite one would mean it ran in fp32
+    assert half.name.endswith("bf16")
+
+
+def test_a_bf16_artifact_runs_in_bf16(tiny_network: HAT, tmp_path: Path) -> None:
+    path = tmp_path / "half.onnx"
+    options = ExportOptions(tile=(16, 16), precision="bf16", min_psnr=30)
+    export_onnx(tiny_network, path, options, model="tiny", checkpoint_sha256="00" * 32)
+    try:
+        engine = OpenVINOEngine(path, threads=1)
+    except UsageError as error:
+        pytest.skip(str(error))
+    batch = batches(1)[0][:1, :, :16]
+    with TorchEngine(tiny_network, tile=(16, 16)) as reference:
+        assert (
+            compare(
+                reference.run(np.ascontiguousarray(batch)), engine.run(np.ascontiguousarray(batch))
+            ).psnr
+            > 40
+        )
+    assert "bf16" in engine.name
+
+
+def test_bytes_go_in_and_out(tiny_network: HAT, tmp_path: Path) -> None:
+    path = tmp_path / "bytes.onnx"
+    options = ExportOptions(tile=(16, 16), io="uint8")
+    export_onnx(tiny_network, path, options, model="tiny", checkpoint_sha256="00" * 32)
+    with OpenVINOEngine(path, threads=1) as engine:
+        assert (engine.input.dtype, engine.input.layout) == ("uint8", "NHWC")
+        result = engine.run(np.full((1, 16, 16, 3), 128, np.uint8))
+    assert (result.dtype, result.shape) == (np.uint8, (1, 32, 32, 3))
+
+
+def test_what_openvino_refuses_is_one_sentence(tiny_onnx: Path, tmp_path: Path) -> None:
+    model = onnx.load(tiny_onnx)
+    model.graph.node[0].op_type = "NoSuchOp"
+    path = tmp_path / "x.onnx"
+    onnx.save(model, path)
+    with pytest.raises(ArtifactError, match="OpenVINO cannot load") as caught:
+        OpenVINOEngine(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_another_precision_is_refused(tiny_onnx: Path) -> None:
+    with pytest.raises(UsageError, match="fp32 or bf16"):
+        OpenVINOEngine(tiny_onnx, precision="fp16")

@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from networks import random_network, tiny_config
+
+from hat_deploy import build, cache, cuda, prepare, zoo
+from hat_deploy.artifact import describe
+from hat_deploy.engines import tensorrt_library
+from hat_deploy.errors import ArtifactError, CheckFailed, UsageError
+from hat_deploy.hat.checkpoint import save_checkpoint
+from hat_deploy.recipe import PlanTarget, Recipe
+
+TILE = (16, 16)
+
+
+@pytest.fixture
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prepare, "local_gpu", lambda: None)
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Pretend that there is a GPU; what is built for it is real."""
+
+    def pretend(sm: str = "sm89", flavours: tuple[str, ...] = ("rtx",)) -> None:
+        for module in (prepare, build):
+            monkeypatch.setattr(module, "local_gpu", lambda: sm)
+        monkeypatch.setattr(prepare, "local_gpu_name", lambda: "NVIDIA L4")
+        monkeypatch.setattr(cuda, "installed", lambda: True)
+        monkeypatch.setattr(tensorrt_library, "installed", lambda: list(flavours))
+
+    return pretend
+
+
+def test_on_a_cpu_a_checkpoint_becomes_fp32_onnx_for_floats_or_bytes(
+    tiny_checkpoint: Path,
+) -> None:
+    floats = describe(prepare.artifact_for(tiny_checkpoint, tile=TILE))
+    rounded = describe(prepare.artifact_for(tiny_checkpoint, tile=TILE, io="uint8"))
+    assert (floats.precision, floats.io, floats.tile) == ("fp32", "float", TILE)
+    assert (rounded.precision, rounded.io, rounded.tile) == ("fp32", "uint8", TILE)
+
+
+def test_the_ready_file_of_a_shipped_model_is_for_floats_on_a_cpu() -> None:
+    shipped = zoo.find(zoo.DEFAULT)
+    assert prepare.artifact_for(zoo.DEFAULT) == shipped.onnx
+    rounded = prepare.artifact_for(zoo.DEFAULT, tile=TILE, io="uint8")
+    assert describe(rounded).io == "uint8"
+    assert describe(rounded).model == zoo.DEFAULT
+
+
+def test_a_cached_entry_needs_no_torch(
+    tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = prepare.artifact_for(tiny_checkpoint, tile=TILE)
+    for name in ("torch", "onnx"):
+        monkeypatch.setitem(sys.modules, name, None)
+    assert prepare.artifact_for(tiny_checkpoint, tile=TILE) == made
+
+
+def test_cuda_without_a_gpu_is_said_before_anything_is_made(
+    no_gpu: None, tiny_checkpoint: Path
+) -> None:
+    with pytest.raises(UsageError, match="no NVIDIA GPU"):
+        prepare.artifact_for(tiny_checkpoint, device="cuda")
+    with pytest.raises(UsageError, match="no NVIDIA GPU"):
+        prepare.artifact_for(zoo.DEFAULT, device="cuda")
+    assert not cache.cache_folder().exists()
+
+
+def test_on_a_gpu_a_checkpoint_becomes_a_plan_once_and_again_if_damaged(
+    gpu: Callable[..., None], tiny_checkpoint: Path
+) -> None:
+    pytest.importorskip("tensorrt_rtx_bindings")
+    gpu()
+    stages: list[str] = []
+    made = prepare.artifact_for(tiny_checkpoint, tile=TILE, device="cuda", on_stage=stages.append)
+    described = describe(made)
+    assert made.suffix == ".plan"
+    assert (described.precision, described.targets, described.tile) == ("fp16", ("sm89",), TILE)
+    assert stages[0] == ("building a plan for NVIDIA L4, once, for a full HAT about a minute")
+    assert "building" in stages
+    assert [path.suffix for path in cache.cache_folder().iterdir()] == [".plan"]
+    stages.clear()
+    assert prepare.artifact_for(tiny_checkpoint, tile=TILE, device="cuda") == made
+    assert not stages
+    made.write_bytes(made.read_bytes()[:-1])
+    again = prepare.artifact_for(tiny_checkpoint, tile=TILE, device="cuda")
+    assert describe(again).precision == "fp16"
+
+
+def test_without_a_tensorrt_that_can_a_gpu_gets_onnx_in_half(
+    gpu: Callable[..., None], tiny_checkpoint: Path
+) -> None:
+    gpu("sm90")
+    stages: list[str] = []
+    made = prepare.artifact_for(tiny_checkpoint, tile=TILE, device="cuda", on_stage=stages.append)
+    assert (made.suffix, describe(made).precision) == (".onnx", "fp16")
+    assert stages[0] == "TensorRT for RTX does not build for this GPU, sm90"
+
+
+def test_a_tensorrt_that_does_not_load_is_said_and_passed_over(
+    gpu: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpu(flavours=("tensorrt", "rtx"))
+
+    class Loaded:
+        version = "1.7.1"
+
+    def load(flavour: str) -> object:
+        if flavour == "tensorrt":
+            raise ArtifactError("tensorrt is installed but does not load: no libnvinfer")
+        return Loaded
+
+    monkeypatch.setattr(tensorrt_library, "load", load)
+    stages: list[str] = []
+    target = prepare.plan_target(stages.append)
+    assert target == PlanTarget(flavour="rtx", version="1.7.1", sm="sm89", gpu="NVIDIA L4")
+    assert stages == ["tensorrt is installed but does not load: no libnvinfer"]
+
+
+def test_nothing_to_call_cuda_with_is_no_target(
+    gpu: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpu()
+    monkeypatch.setattr(cuda, "installed", lambda: False)
+    assert prepare.plan_target() is None
+
+
+def recipe(checkpoint: Path, **changes: object) -> Recipe:
+    values = {
+        "checkpoint": checkpoint,
+        "name": "x",
+        "tile": TILE,
+        "io": "float",
+        "precisions": ("fp16", "fp32"),
+        "target": PlanTarget(flavour="rtx", version="1.7.1", sm="sm89", gpu="NVIDIA L4"),
+    }
+    return Recipe(**values | changes)
+
+
+def test_everything_the_content_depends_on_is_in_the_key(
+    tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "tiny.pth"
+    save_checkpoint(random_network(tiny_config(), seed=1), other)
+
+    def target(**changes: str) -> PlanTarget:
+        values = {"flavour": "rtx", "version": "1.7.1", "sm": "sm89", "gpu": "NVIDIA L4"}
+        return PlanTarget(**values | changes)
+
+    recipes = [
+        recipe(tiny_checkpoint),
+        recipe(other),
+        recipe(tiny_checkpoint, name="y"),
+        recipe(tiny_checkpoint, tile=None),
+        recipe(tiny_checkpoint, io="uint8"),
+        recipe(tiny_checkpoint, precisions=("fp32",)),
+        recipe(tiny_checkpoint, target=None),
+        recipe(tiny_checkpoint, target=target(flavour="tensorrt")),
+        recipe(tiny_checkpoint, target=target(version="1.8.0")),
+        recipe(tiny_checkpoint, target=target(sm="sm120")),
+        recipe(tiny_checkpoint, target=target(gpu="NVIDIA L40")),
+    ]
+    keys = {str(each.made_from) for each in recipes}
+    assert len(keys) == len(recipes)
+    assert str(recipe(tiny_checkpoint).made_from) in keys
+
+
+def test_a_precision_that_fails_its_proof_gives_way_to_the_next(tmp_path: Path) -> None:
+    network = random_network(tiny_config())
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            if name.endswith("attn.qkv.weight"):
+                parameter.mul_(1e6)  # scores beyond what half can hold
+    checkpoint = tmp_path / "loud.pth"
+    save_checkpoint(network, checkpoint)
+    stages: list[str] = []
+    loud = recipe(checkpoint, target=None, precisions=("fp16-pure", "fp32"))
+    loud.make(tmp_path / "x.onnx", stages.append)
+    assert describe(tmp_path / "x.onnx").precision == "fp32"
+    assert any(stage.startswith("fp16-pure does not do (") for stage in stages)
+    with pytest.raises(CheckFailed):
+        recipe(checkpoint, target=None, precisions=("fp16-pure",)).make(
+            tmp_path / "y.onnx", stages.append
+        )
+
+
+def test_rtx_refuses_a_gpu_it_does_not_build_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build, "find_spec", lambda name: name)
+    monkeypatch.setattr(build, "local_gpu", lambda: "sm90")
+    with pytest.raises(UsageError, match="does not build for this machine's GPU, sm90"):
+        build.choose(build.BuildOptions(flavour="rtx"))
