@@ -20,6 +20,13 @@ class Job:
 
     source: Path
     target: Path
+    folder: Path | None = None
+    """The folder of results that the target belongs to; None where it is the target's own."""
+
+    @property
+    def root(self) -> Path:
+        """The folder that keeps the journal of this job."""
+        return self.target.parent if self.folder is None else self.folder
 
 
 @dataclass(frozen=True)
@@ -86,7 +93,8 @@ def plan(
             if isinstance(found, Rejected):
                 result.rejected.append(found)
             elif place not in results or found.is_symlink():
-                wanted.append(Job(found, _target(path, found, base, scale, output, suffix)))
+                target = _target(path, found, base, scale, output, suffix)
+                wanted.append(Job(found, target, base))
     _settle(wanted, result)
     return result
 

@@ -1,54 +1,17 @@
-"""Picture to tiles to engine to picture. Takes any engine, knows none."""
+"""Tiles cut out of pictures, and computed tiles made samples again. Knows no engine."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
-from hat_deploy.engines.base import Array, Engine, TensorSpec, scale_of
+from hat_deploy.engines.base import Array, Engine, TensorSpec
 from hat_deploy.errors import CheckFailed
 from hat_deploy.geometry import Grid, Tile, grid, reflect_indices
 
-OnBatch = Callable[[int], None]
-"""Called after each batch with the number of tiles it finished."""
-
-
-def upscale(pixels: Array, engine: Engine, *, halo: int, on_batch: OnBatch | None = None) -> Array:
-    """Upscale one picture tile by tile.
-
-    The result is assembled in its final integer type, a tile at a time; no float picture
-    is ever held.
-
-    Args:
-        pixels: (H, W, C), uint8 or uint16, any size from 1x1, C as the engine's.
-        halo: see :func:`hat_deploy.geometry.grid`.
-        on_batch: progress.
-
-    Returns:
-        (scale * H, scale * W, C) of the same dtype.
-
-    Raises:
-        UsageError: the halo does not fit the engine's tile.
-        ValueError: wrong channels or dtype.
-        CheckFailed: the engine returned values that are not finite.
-    """
-    if pixels.ndim != 3 or pixels.shape[2] != engine.input.channels:
-        raise ValueError(
-            f"picture is {pixels.shape}; (height, width, {engine.input.channels}) was expected"
-        )
-    height, width, channels = pixels.shape
-    scale = scale_of(engine)
-    layout = plan(engine, (height, width), halo)
-    result = np.empty((height * scale, width * scale, channels), pixels.dtype)
-    groups = list(batches(layout.tiles, engine.input.batch))
-    results = engine.stream(gather(pixels, tiles, engine.input) for tiles in groups)
-    for tiles, values in zip(groups, results, strict=True):
-        for tile, value in zip(tiles, values, strict=False):
-            scatter(result, value, tile, scale, engine.output)
-        if on_batch:
-            on_batch(len(tiles))
-    return result
+DType = np.dtype[Any]
 
 
 def plan(engine: Engine, size: tuple[int, int], halo: int) -> Grid:
@@ -67,46 +30,63 @@ def gather(pixels: Array, tiles: Sequence[Tile], spec: TensorSpec) -> Array:
 
     A batch that is not full repeats its last tile.
 
+    Args:
+        pixels: (H, W, C), uint8 or uint16, C as the engine's.
+
     Returns:
         An array of exactly ``spec``'s shape and dtype.
     """
     batch = np.empty(spec.shape, spec.dtype)
-    for slot, tile in enumerate(_padded(tiles, spec.batch)):
-        rows, columns = (
-            reflect_indices(length, range(span.start, span.start + side))
-            for length, span, side in zip(
-                pixels.shape, (tile.rows, tile.columns), spec.size, strict=False
-            )
-        )
-        cut = pixels[np.ix_(rows, columns)]
-        if spec.layout == "NCHW":
-            np.divide(cut.transpose(2, 0, 1), np.iinfo(pixels.dtype).max, out=batch[slot])
-        else:
-            batch[slot] = cut
+    for slot, tile in enumerate(tiles):
+        cut(pixels, tile, batch[slot], spec)
+    batch[len(tiles) :] = batch[len(tiles) - 1]
     return batch
 
 
-def scatter(result: Array, value: Array, tile: Tile, scale: int, spec: TensorSpec) -> None:
-    """Write the kept part of one computed tile into the result.
+def cut(pixels: Array, tile: Tile, out: Array, spec: TensorSpec) -> None:
+    """Copy one tile of a reflect-padded picture into its place in a batch.
 
-    Float values are clamped to [0, 1] and rounded to the result's integer type.
+    Args:
+        pixels: (H, W, C), uint8 or uint16; a view will do.
+        out: one element of a batch, in ``spec``'s layout and dtype.
+    """
+    found = _reflected(pixels, tile, spec.size)
+    if spec.layout == "NCHW":
+        np.divide(found.transpose(2, 0, 1), np.iinfo(pixels.dtype).max, out=out)
+    else:
+        out[...] = found
+
+
+def _reflected(pixels: Array, tile: Tile, size: tuple[int, int]) -> Array:
+    """The samples of a tile; a view where it lies inside the picture."""
+    spans = list(zip(pixels.shape, (tile.rows.start, tile.columns.start), size, strict=False))
+    if all(start + side <= length for length, start, side in spans):
+        rows, columns = (slice(start, start + side) for _, start, side in spans)
+        return pixels[rows, columns]
+    indices = (reflect_indices(length, range(start, start + side)) for length, start, side in spans)
+    return pixels[np.ix_(*indices)]
+
+
+def finish(value: Array, tile: Tile, scale: int, spec: TensorSpec, dtype: DType) -> Array:
+    """The kept part of one computed tile as integer samples, (h, w, C).
+
+    Float values are clamped to [0, 1] and rounded to the integer type.
 
     Raises:
         CheckFailed: a value is not finite.
     """
-    kept, place = placement(tile, scale)
+    kept, _ = placement(tile, scale)
     if spec.layout == "NHWC":
-        result[place] = value[kept]
-        return
+        return value[kept]
     part = value[:, *kept].astype(np.float32)
     if not np.isfinite(part).all():
         raise CheckFailed(
             "the engine returned values that are not finite (NaN or infinity); a half-precision "
             "artifact of this checkpoint overflows: export it in fp32 or bf16"
         )
-    top = np.iinfo(result.dtype).max
-    rounded = np.rint(np.clip(part, 0, 1) * top)
-    result[place] = rounded.transpose(1, 2, 0).astype(result.dtype)
+    np.clip(part, 0, 1, out=part)
+    part *= np.iinfo(dtype).max
+    return np.rint(part, out=part).transpose(1, 2, 0).astype(dtype)
 
 
 def placement(tile: Tile, scale: int) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
@@ -117,9 +97,3 @@ def placement(tile: Tile, scale: int) -> tuple[tuple[slice, slice], tuple[slice,
         kept.append(slice(offset, offset + len(span.keep) * scale))
         place.append(slice(span.keep.start * scale, span.keep.stop * scale))
     return (kept[0], kept[1]), (place[0], place[1])
-
-
-def _padded(tiles: Sequence[Tile], count: int) -> Iterator[Tile]:
-    yield from tiles
-    for _ in range(count - len(tiles)):
-        yield tiles[-1]

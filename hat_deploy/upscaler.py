@@ -1,20 +1,32 @@
-"""Whole pictures of any kind, upscaled by an engine: the Python API."""
+"""Pictures, files and folders upscaled with one model: the Python API."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from hat_deploy import artifact, engines, prepare, tiling, zoo
 from hat_deploy.engines.base import Array, Engine, scale_of
-from hat_deploy.errors import PictureError, UsageError
+from hat_deploy.errors import HatDeployError, MissingExtraError, PictureError, UsageError
 from hat_deploy.geometry import check_tile, default_halo
+from hat_deploy.images import bleed
+from hat_deploy.planes import LUMA as LUMA
+from hat_deploy.planes import Allocate, Enlargement, require_picture
+from hat_deploy.recipe import OnStage
+from hat_deploy.streaming import One, stream
 
-LUMA = np.array([0.299, 0.587, 0.114])
-"""BT.601 weights: how three equal-valued channels become gray again."""
+if TYPE_CHECKING:
+    from hat_deploy.jobs import Done, OnProgress, Outcome
+
+OnTiles = Callable[[int, int], None]
+"""Called after each batch: tiles done, tiles in all."""
 
 
 class Upscaler:
@@ -22,6 +34,9 @@ class Upscaler:
 
         with Upscaler("hat.onnx") as upscaler:
             large = upscaler.upscale(small)
+            upscaler.upscale_folder("photos", "large")
+
+    Used by one thread at a time.
 
     Args:
         model: an artifact (``.onnx``), a checkpoint (``.pth``, ``.safetensors``), the name of
@@ -30,12 +45,21 @@ class Upscaler:
         tile: height and width of a tile, halo included; only where a checkpoint or a name is
             given, an artifact has its own. Default: 256x256.
         halo: border of a tile that is dropped; by default what the artifact carries.
-        device: ``cpu`` or ``cuda``.
+        device: ``cpu`` or ``cuda``. On ``cuda``, a checkpoint or a name becomes an artifact
+            that takes bytes, and one that takes floats when the first 16-bit picture comes.
+        threads: of the engine on a CPU; by default all cores.
         on_stage: told what is being done while a checkpoint is exported.
 
     Raises:
         HatDeployError: no such model, or it cannot be loaded here; see the subclasses.
     """
+
+    engine: Engine
+    """What computes 8-bit pictures, and 16-bit ones where it takes floats."""
+    halo: int
+    """The border of a tile that is dropped."""
+    settings: Mapping[str, Any]
+    """What decides how a picture comes out, as JSON types; journals keep it."""
 
     def __init__(
         self,
@@ -44,21 +68,43 @@ class Upscaler:
         tile: tuple[int, int] | None = None,
         halo: int | None = None,
         device: str = "cpu",
-        on_stage: prepare.OnStage = lambda stage: None,
+        threads: int | None = None,
+        on_stage: OnStage = lambda stage: None,
     ) -> None:
-        if isinstance(model, (str, Path)):
-            path = prepare.artifact_for(model, tile=tile, on_stage=on_stage)
-            described = artifact.describe(path)
-            halo = described.halo if halo is None else halo
-            check_tile(described.tile, halo, described.window)
-            self.engine: Engine = engines.open_artifact(path, device=device)
-        elif tile is not None:
-            raise UsageError("an engine has its own tile: leave tile out")
-        else:
+        self._deep: Engine | HatDeployError | None = None
+        self._open_deep: Callable[[], Engine] | None = None
+        if not isinstance(model, (str, Path)):
+            if tile is not None:
+                raise UsageError("an engine has its own tile: leave tile out")
             self.engine = model
             halo = default_halo(model.input.size, model.window) if halo is None else halo
             check_tile(model.input.size, halo, model.window)
-        self.halo = halo
+            self.halo = halo
+            self.settings = self._settings(_engine_identity(model), "")
+            return
+
+        def make(io: str) -> Path:
+            return prepare.artifact_for(model, tile=tile, io=io, device=device, on_stage=on_stage)
+
+        path = _with_bytes(make) if device == "cuda" else make("float")
+        described = artifact.describe(path)
+        self.halo = described.halo if halo is None else halo
+        check_tile(described.tile, self.halo, described.window)
+        self.engine = engines.open_artifact(path, device=device, threads=threads)
+        given = path == Path(model)
+        self.settings = self._settings(
+            _identity(path, described, given=given), described.checkpoint_sha256
+        )
+        if described.io == "uint8" and not given:
+            self._open_deep = lambda: engines.open_artifact(make("float"), device=device)
+
+    def _settings(self, identity: str, checkpoint: str) -> Mapping[str, Any]:
+        return {
+            "model": identity,
+            "checkpoint": checkpoint,
+            "tile": list(self.engine.input.size),
+            "halo": self.halo,
+        }
 
     @property
     def scale(self) -> int:
@@ -69,16 +115,40 @@ class Upscaler:
         """Tiles the engine computes for one colour picture of this size."""
         return len(tiling.plan(self.engine, (height, width), self.halo).tiles)
 
-    def upscale(self, pixels: Array, *, on_batch: tiling.OnBatch | None = None) -> Array:
+    def engine_for(self, dtype: tiling.DType) -> Engine:
+        """The engine for pictures of a sample type, opened when first asked for.
+
+        Raises:
+            PictureError: there is none for 16 bits, and the reason.
+        """
+        if dtype != np.uint16 or self._open_deep is None:
+            return self.engine
+        if self._deep is None:
+            try:
+                self._deep = self._open_deep()
+            except HatDeployError as error:
+                self._deep = error
+        if isinstance(self._deep, HatDeployError):
+            raise PictureError(f"nothing here runs 16-bit pictures: {self._deep}")
+        return self._deep
+
+    def enlargement(self, pixels: Array, *, allocate: Allocate = np.empty) -> Enlargement:
+        """What :func:`hat_deploy.streaming.stream` takes; for arguments see :meth:`upscale`."""
+        require_picture(pixels)
+        engine = self.engine_for(pixels.dtype)
+        return Enlargement(bleed(pixels), engine, self.halo, allocate=allocate)
+
+    def upscale(self, pixels: Array, *, progress: OnTiles | None = None) -> Array:
         """Upscale one picture.
 
         Gray pictures go through a colour network as three equal channels, colour pictures
         through a gray network channel by channel. Alpha is upscaled as a gray picture of its
-        own, unless it is the same everywhere.
+        own, unless it is the same everywhere; where it is 0, the colour of the nearest visible
+        pixel takes the place of what lies there.
 
         Args:
             pixels: (H, W) gray, (H, W, 3) RGB or (H, W, 4) RGBA; uint8 or uint16; 1x1 and up.
-            on_batch: called with the number of tiles each batch finished.
+            progress: called after each batch with the tiles done and the tiles in all.
 
         Returns:
             The same kind of array, ``scale`` times as high and wide.
@@ -87,44 +157,96 @@ class Upscaler:
             ValueError: another shape or dtype.
             PictureError: the picture has 16 bits, the engine takes bytes.
             CheckFailed: the engine returned values that are not finite.
+            ArtifactError: the engine failed.
         """
-        if pixels.dtype not in (np.uint8, np.uint16):
-            raise ValueError(f"pixels are {pixels.dtype}; uint8 or uint16 was expected")
-        if pixels.dtype == np.uint16 and self.engine.input.dtype == "uint8":
-            raise PictureError(
-                "a picture of 16 bits needs an artifact with float input and output; "
-                "this one takes bytes: export it with --io float"
-            )
-        if pixels.ndim == 2:
-            return self._gray(pixels, on_batch)
-        if pixels.ndim != 3 or pixels.shape[2] not in (3, 4):
-            raise ValueError(f"pixels are {pixels.shape}; (H, W), (H, W, 3) or (H, W, 4) expected")
-        colour = self._colour(pixels[..., :3], on_batch)
-        if pixels.shape[2] == 3:
-            return colour
-        return np.dstack([colour, self._alpha(pixels[..., 3], on_batch)])
+        picture = self.enlargement(pixels)
+        for _ in stream(One(picture)):
+            if picture.error is not None:
+                raise picture.error
+            if progress is not None:
+                progress(picture.done, picture.total)
+        return picture.result
 
-    def _colour(self, pixels: Array, on_batch: tiling.OnBatch | None) -> Array:
-        if self.engine.input.channels == 3:
-            return tiling.upscale(pixels, self.engine, halo=self.halo, on_batch=on_batch)
-        return np.dstack([self._gray(pixels[..., i], on_batch) for i in range(3)])
+    def upscale_file(
+        self,
+        source: str | Path,
+        target: str | Path,
+        *,
+        quality: int = 95,
+        progress: OnTiles | None = None,
+    ) -> Done:
+        """Upscale one file, colour profile and other metadata included.
 
-    def _gray(self, pixels: Array, on_batch: tiling.OnBatch | None) -> Array:
-        channels = self.engine.input.channels
-        stacked = np.repeat(pixels[..., None], channels, axis=2)
-        result = tiling.upscale(stacked, self.engine, halo=self.halo, on_batch=on_batch)
-        if channels == 1:
-            return result[..., 0]
-        gray = np.empty(result.shape[:2], result.dtype)
-        for row in range(len(gray)):  # row by row: a float copy of the picture is large
-            gray[row] = np.rint(result[row] @ LUMA)
-        return gray
+        Args:
+            source: a PNG, JPEG, WebP, TIFF or BMP.
+            target: the file to write, in the format of its suffix; one that is there is
+                replaced. It appears whole or not at all.
+            quality: 1 to 100, of JPEG and WebP; 100 is lossless WebP.
+            progress: called after each batch with the tiles done and the tiles in all.
 
-    def _alpha(self, alpha: Array, on_batch: tiling.OnBatch | None) -> Array:
-        if (alpha == alpha[0, 0]).all():
-            shape = (alpha.shape[0] * self.scale, alpha.shape[1] * self.scale)
-            return np.full(shape, alpha[0, 0])
-        return self._gray(alpha, on_batch)
+        Returns:
+            Seconds, tiles and notes on what decoding changed.
+
+        Raises:
+            UsageError: the target is the source.
+            PictureError: the source cannot be read, or the target cannot hold it.
+            CheckFailed, ArtifactError: as :meth:`upscale`.
+        """
+        from hat_deploy import jobs
+
+        return jobs.upscale_one(
+            jobs.Job(Path(source), Path(target)), self, quality=quality, progress=progress
+        )
+
+    def upscale_folder(
+        self,
+        folder: str | Path,
+        output: str | Path | None = None,
+        *,
+        recursive: bool = False,
+        format: str | None = None,  # noqa: A002 - the command line's name for it
+        quality: int = 95,
+        overwrite: bool = False,
+        fail_fast: bool = False,
+        memory: int | None = None,
+        progress: OnProgress | None = None,
+    ) -> list[Outcome]:
+        """Upscale the pictures of a folder; the same call again resumes a run that ended early.
+
+        Args:
+            folder: read, never written.
+            output: where results go, in the folder's tree; by default ``photos-x2`` beside
+                ``photos``. A journal there decides what is done already.
+            recursive: enter folders inside.
+            format: suffix of the results; by default each source's own.
+            quality: 1 to 100, of JPEG and WebP; 100 is lossless WebP.
+            overwrite: redo results that exist.
+            fail_fast: stop after the first picture that cannot be processed.
+            memory: bytes of pictures held at once; see :class:`hat_deploy.jobs.Options`.
+            progress: called after each batch and for each outcome, in the caller's thread.
+
+        Returns:
+            What became of each picture, in the order in which that was known. An exception,
+            KeyboardInterrupt included, leaves only whole files behind and no thread running.
+
+        Raises:
+            UsageError: there is no such folder, no such format, or no number like that.
+            ArtifactError: the engine failed.
+        """
+        from hat_deploy import jobs, sources
+
+        plan = sources.plan(
+            [Path(folder)],
+            scale=self.scale,
+            output=None if output is None else Path(output),
+            recursive=recursive,
+            format=format,
+            overwrite=overwrite,
+        )
+        options = jobs.Options(
+            quality=quality, overwrite=overwrite, fail_fast=fail_fast, memory=memory
+        )
+        return list(jobs.run_plan(plan, self, options, progress=progress))
 
     def __enter__(self) -> Self:
         return self
@@ -136,3 +258,38 @@ class Upscaler:
         trace: TracebackType | None,
     ) -> None:
         self.engine.__exit__(kind, error, trace)
+        if self._deep is not None and not isinstance(self._deep, HatDeployError):
+            self._deep.__exit__(kind, error, trace)
+
+
+def _with_bytes(make: Callable[[str], Path]) -> Path:
+    """An artifact that takes bytes; where none can be made, the ready one that takes floats."""
+    try:
+        return make("uint8")
+    except MissingExtraError:
+        return make("float")
+
+
+_NO_MATTER = ("model", "versions", "io", "batch", "targets", "halo", "format")
+"""What may differ between artifacts of one model without another picture coming out."""
+
+
+def _identity(path: Path, described: artifact.Description, *, given: bool) -> str:
+    """What a journal knows a model by.
+
+    The hash of an artifact that was named. Of one made from a checkpoint, the hash of what
+    makes its pictures: it stays when the cache is emptied or a library is upgraded.
+    """
+    if given:
+        return artifact.sha256(path)
+    values = {k: v for k, v in asdict(described).items() if k not in _NO_MATTER}
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def _engine_identity(engine: Engine) -> str:
+    """Of an engine that was handed in: its own word."""
+    text = f"{engine.name} {engine.input} {engine.output}"
+    described = getattr(engine, "description", None)
+    if isinstance(described, artifact.Description):
+        text += described.to_json()
+    return hashlib.sha256(text.encode()).hexdigest()

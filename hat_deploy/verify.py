@@ -39,6 +39,9 @@ class VerifyOptions:
     """See :class:`~hat_deploy.fidelity.Limits`; None: by the artifact's precision."""
     device: str = "cpu"
     """``cpu`` or ``cuda``, for the engine and the reference."""
+    backend: str | None = None
+    compute: str | None = None
+    """What runs the artifact; see :func:`hat_deploy.engines.open_artifact`."""
     whole: bool = True
     """Whether pictures are also run whole by the reference, where they fit into memory."""
     layers: bool = False
@@ -94,7 +97,9 @@ def verify(
     )
     constants = _foreign_constants(engine, described, network)
     halo = described.halo if options.halo is None else options.halo
-    with engines.open_artifact(engine, device=options.device) as opened:
+    with engines.open_artifact(
+        engine, device=options.device, backend=options.backend, compute=options.compute
+    ) as opened:
         comparison = Comparison(
             opened, network, halo=halo, device=options.device, whole=options.whole
         )
@@ -136,7 +141,8 @@ def facts(path: Path) -> dict[str, Any]:
 
 
 def _limits(described: Description, options: VerifyOptions) -> Limits:
-    limits = Limits.of(described.precision, min_psnr=options.min_psnr, max_abs=options.max_abs)
+    computed_in = options.compute or described.precision
+    limits = Limits.of(computed_in, min_psnr=options.min_psnr, max_abs=options.max_abs)
     return limits.for_bytes() if described.io == "uint8" else limits
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -92,7 +93,7 @@ def test_export_then_upscale(tmp_path: Path, tiny_checkpoint: Path) -> None:
         (("upscale", ".", "--model", "nobody"), "'nobody' is neither"),
         (("upscale", ".", "--model", "a", "--engine", "b"), "exclude each other"),
         (("upscale", ".", "--engine", "none.onnx"), "none.onnx is not a file"),
-        (("upscale", ".", "--device", "cuda"), "CUDA"),
+        (("upscale", ".", "--device", "cuda"), "--device cuda"),
         (("upscale", "."), "no pictures found"),
         (("export", "hat-nano-x2", "-o", "/proc/none/x.onnx"), "/proc/none"),
         (("nonsense",), "nonsense"),
@@ -106,6 +107,11 @@ def test_wrong_usage_is_one_sentence_and_exit_2(
     assert says in result.stderr
     assert "Traceback" not in result.stderr
     assert list(tmp_path.glob("x.*")) == []
+
+
+def shown(folder: Path) -> list[Path]:
+    """What ``ls`` shows: the journal is hidden."""
+    return [path for path in folder.iterdir() if not path.name.startswith(".")]
 
 
 def hostile_folder(folder: Path) -> tuple[int, int]:
@@ -168,7 +174,7 @@ def test_a_hostile_folder(tmp_path: Path, tiny_onnx: Path) -> None:
     listed = [line for line in result.stderr.splitlines() if line.startswith("not processed: ")]
     assert len(listed) == bad
     assert "Traceback" not in result.stderr
-    assert len(list((tmp_path / "out").iterdir())) == good
+    assert len(shown(tmp_path / "out")) == good
     assert {p: p.read_bytes() for p in before} == before
     deep = cv2.imread(str(tmp_path / "out" / "deep.png"), cv2.IMREAD_UNCHANGED)
     assert (deep.dtype, deep.ndim) == (np.uint16, 2)
@@ -193,6 +199,91 @@ def test_ctrl_c_leaves_no_half_file(tmp_path: Path, tiny_onnx: Path) -> None:
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 130
     assert "Traceback" not in errors
-    for path in results.iterdir():
+    for path in shown(results):
         assert Image.open(path).size == (300, 300)
         Image.open(path).load()
+    assert not list(results.glob(".*part*"))
+
+
+class TestUpscaleOptions:
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        picture(tmp_path / "in" / "a.png", (30, 30))
+        picture(tmp_path / "in" / "b.jpg")
+        (tmp_path / "in" / "c.png").write_bytes(b"hello")
+        return tmp_path / "in"
+
+    def test_a_dry_run_writes_nothing_and_says_all(self, folder: Path, tiny_onnx: Path) -> None:
+        told = cli("upscale", folder, "--engine", tiny_onnx, "--dry-run")
+        assert told.returncode == 3
+        first, second, summary = told.stdout.splitlines()
+        assert first == f"{folder}/a.png -> {folder}-x2/a.png, 30x30 to 60x60, 6 tiles"
+        assert second.startswith(f"{folder}/b.jpg -> {folder}-x2/b.jpg, 10x12 to 20x24, ")
+        assert summary.startswith("2 to upscale, 7 tiles, 0 skipped (results exist), 1 not proc")
+        assert "c.png: it is a text file" in told.stderr
+        assert not Path(f"{folder}-x2").exists()
+        assert {path.name for path in folder.iterdir()} == {"a.png", "b.jpg", "c.png"}
+
+    def test_a_dry_run_knows_what_is_done(self, folder: Path, tiny_onnx: Path) -> None:
+        cli("upscale", folder, "--engine", tiny_onnx)
+        before = {p: p.read_bytes() for p in Path(f"{folder}-x2").iterdir()}
+        told = cli("upscale", folder, "--engine", tiny_onnx, "--dry-run")
+        assert "0 to upscale, 0 tiles, 2 skipped" in told.stdout
+        assert {p: p.read_bytes() for p in Path(f"{folder}-x2").iterdir()} == before
+
+    def test_a_report_has_a_line_for_each(
+        self, folder: Path, tiny_onnx: Path, tmp_path: Path
+    ) -> None:
+        report = tmp_path / "run.jsonl"
+        (folder / "d.png").symlink_to("nowhere")
+        cli("upscale", folder, "--engine", tiny_onnx, "--report", report)
+        lines = {Path(line["source"]).name: line for line in map(json.loads, report.open())}
+        outcomes = {name: line["outcome"] for name, line in lines.items()}
+        assert outcomes == {"a.png": "done", "b.jpg": "done", "c.png": "failed", "d.png": "failed"}
+        done = lines["a.png"]
+        assert done["tiles"] == 6 and done["seconds"] >= 0 and done["notes"] == []
+        assert done["target"] == f"{folder}-x2/a.png"
+        assert "text file" in lines["c.png"]["reason"]
+        assert lines["d.png"]["target"] is None
+        cli("upscale", folder, "--engine", tiny_onnx, "--report", report)
+        again = [json.loads(line)["outcome"] for line in report.open()]
+        assert sorted(again) == ["failed", "failed", "skipped", "skipped"]
+
+    def test_a_report_that_does_not_fit_the_disk_is_said(
+        self, folder: Path, tiny_onnx: Path
+    ) -> None:
+        done = cli("upscale", folder, "--engine", tiny_onnx, "--report", "/dev/full")
+        assert done.returncode == 3
+        assert "2 upscaled" in done.stdout
+        assert "report /dev/full is incomplete: No space left on device" in done.stderr
+
+    def test_fail_fast(self, folder: Path, tiny_onnx: Path) -> None:
+        (folder / "0.png").symlink_to("nowhere")
+        done = cli("upscale", folder, "--engine", tiny_onnx, "--fail-fast")
+        assert done.returncode == 3
+        assert "0 upscaled" in done.stdout
+        assert "not processed: 3 not tried: the run was to stop" in done.stderr
+
+    def test_limits(self, folder: Path, tiny_onnx: Path) -> None:
+        done = cli(
+            *("upscale", folder, "--engine", tiny_onnx),
+            *("--memory", "20K", "--max-pixels", "500"),
+        )
+        assert "1 upscaled, 0 skipped (results exist), 2 not processed" in done.stdout
+        assert "a.png: it has 30x30 pixels" in done.stderr
+        wrong = cli("upscale", folder, "--engine", tiny_onnx, "--memory", "much")
+        assert wrong.returncode == 2 and "--memory much" in wrong.stderr
+
+    def test_unknown_results_are_kept_and_said(self, folder: Path, tiny_onnx: Path) -> None:
+        picture(Path(f"{folder}-x2") / "a.png")
+        done = cli("upscale", folder, "--engine", tiny_onnx)
+        assert "1 upscaled, 1 skipped (results exist), 1 not processed" in done.stdout
+        assert "note: 1 skipped: it exists, and the journal does not know it" in done.stderr
+
+    def test_a_chosen_tile_is_explained(self, folder: Path, tiny_checkpoint: Path) -> None:
+        first = cli("upscale", folder, "--model", tiny_checkpoint, "--tile", "auto")
+        assert "2 upscaled" in first.stdout, first.stderr
+        (why,) = [line for line in first.stderr.splitlines() if line.startswith("tile ")]
+        assert "pixels computed for each of" in why
+        refused = cli("upscale", folder, "--engine", "x.onnx", "--tile", "auto")
+        assert refused.returncode == 2 and "tile of its own" in refused.stderr

@@ -22,42 +22,50 @@ def noise(height: int, width: int, channels: int = 3, dtype: type = np.uint8) ->
 @given(
     height=st.integers(1, 50),
     width=st.integers(1, 50),
-    batch=st.integers(1, 5),
     halo=st.sampled_from([0, 2, 4, 6]),
     dtype=st.sampled_from([np.uint8, np.uint16]),
+    layout=st.sampled_from(["NCHW", "NHWC"]),
 )
-def test_an_identity_engine_gives_the_picture_enlarged(
-    height: int, width: int, batch: int, halo: int, dtype: type
+def test_tiles_cut_and_put_back_are_the_picture(
+    height: int, width: int, halo: int, dtype: type, layout: str
 ) -> None:
-    engine = IdentityEngine((16, 16), batch=batch)
+    if layout == "NHWC":
+        dtype = np.uint8
+    engine = IdentityEngine((20, 16), layout=layout)
     pixels = noise(height, width, dtype=dtype)
-    result = tiling.upscale(pixels, engine, halo=halo)
-    assert result.dtype == dtype
+    result = np.zeros((2 * height, 2 * width, 3), dtype)
+    for tile in tiling.plan(engine, (height, width), halo).tiles:
+        value = engine.run(tiling.gather(pixels, [tile], engine.input))[0]
+        _, place = tiling.placement(tile, 2)
+        result[place] = tiling.finish(value, tile, 2, engine.output, np.dtype(dtype))
     assert np.array_equal(result, pixels.repeat(2, 0).repeat(2, 1))
 
 
-def test_a_byte_engine_gives_the_same() -> None:
-    pixels = noise(37, 22)
-    result = tiling.upscale(pixels, IdentityEngine((16, 8), layout="NHWC", batch=3), halo=2)
-    assert np.array_equal(result, pixels.repeat(2, 0).repeat(2, 1))
+def test_a_batch_that_is_not_full_repeats_its_last_tile() -> None:
+    engine = IdentityEngine((16, 16), batch=3)
+    pixels = noise(40, 40)
+    first, second, *_ = tiling.plan(engine, (40, 40), 2).tiles
+    batch = tiling.gather(pixels, [first, second], engine.input)
+    assert np.array_equal(batch[1], batch[2])
+    assert not np.array_equal(batch[0], batch[1])
 
 
-def test_batches_are_full_but_the_last() -> None:
-    engine = IdentityEngine((16, 16), batch=4)
-    seen: list[int] = []
-    tiling.upscale(noise(40, 40), engine, halo=2, on_batch=seen.append)
-    assert seen == [4, 4, 1]
-    assert engine.calls == 3
+def test_tiles_inside_and_at_the_edge_are_cut_alike() -> None:
+    engine = IdentityEngine((8, 8))
+    (tile,) = tiling.plan(engine, (8, 8), 0).tiles
+    pixels = noise(8, 8)
+    inside = tiling.gather(noise(8, 8), [tile], engine.input)
+    at_the_edge = tiling.gather(pixels[:7, :7], [tile], engine.input)
+    assert np.array_equal(inside[0, :, :7, :7], at_the_edge[0, :, :7, :7])
+    assert np.array_equal(at_the_edge[0, :, 7, :7], inside[0, :, 5, :7])  # reflected
 
 
 def test_values_that_are_not_finite_are_refused() -> None:
+    engine = NaNEngine((8, 8))
+    (tile,) = tiling.plan(engine, (8, 8), 0).tiles
+    value = engine.run(tiling.gather(noise(8, 8), [tile], engine.input))[0]
     with pytest.raises(CheckFailed, match="not finite"):
-        tiling.upscale(noise(8, 8), NaNEngine(), halo=0)
-
-
-def test_wrong_channels_are_refused() -> None:
-    with pytest.raises(ValueError, match="expected"):
-        tiling.upscale(noise(8, 8, 1), IdentityEngine(), halo=0)
+        tiling.finish(value, tile, 2, engine.output, np.dtype(np.uint8))
 
 
 class TestAgainstTheWholePicture:

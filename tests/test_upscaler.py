@@ -1,17 +1,23 @@
 from __future__ import annotations
 
-import threading
+from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 import pytest
-from fakes import IdentityEngine
+from fakes import IdentityEngine, NaNEngine
 from networks import random_network, tiny_config
 
 import hat_deploy
-from hat_deploy import Upscaler, cache
-from hat_deploy.errors import ArtifactError, CheckpointError, UsageError
+from hat_deploy import Upscaler, artifact, cache, engines, images, jobs, prepare
+from hat_deploy.errors import (
+    ArtifactError,
+    CheckFailed,
+    CheckpointError,
+    MissingExtraError,
+    PictureError,
+    UsageError,
+)
 from hat_deploy.hat.checkpoint import save_checkpoint
 
 
@@ -25,9 +31,144 @@ def enlarged(pixels: np.ndarray) -> np.ndarray:
 def test_every_kind_of_picture_keeps_its_kind(
     shape: tuple[int, ...], dtype: type, channels: int
 ) -> None:
-    pixels = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, shape, dtype)
+    pixels = np.random.default_rng(0).integers(1, np.iinfo(dtype).max, shape, dtype)
     with Upscaler(IdentityEngine(channels=channels)) as upscaler:
         assert np.array_equal(upscaler.upscale(pixels), enlarged(pixels))
+
+
+def test_what_lies_under_full_transparency_stains_nothing() -> None:
+    pixels = np.full((8, 8, 4), 200, np.uint8)
+    pixels[:, 4:] = 0  # black, and transparent
+    result = Upscaler(IdentityEngine()).upscale(pixels)
+    assert (result[..., :3] == 200).all()
+    assert np.array_equal(result[..., 3], enlarged(pixels[..., 3]))
+
+
+def test_progress_counts_tiles() -> None:
+    seen: list[tuple[int, int]] = []
+    upscaler = Upscaler(IdentityEngine(batch=2), halo=4)
+    upscaler.upscale(np.zeros((32, 32, 3), np.uint8), progress=lambda *now: seen.append(now))
+    assert seen == [(2, 9), (4, 9), (6, 9), (8, 9), (9, 9)]
+
+
+def test_values_that_are_not_finite_are_an_error() -> None:
+    with pytest.raises(CheckFailed, match="not finite"):
+        Upscaler(NaNEngine()).upscale(np.zeros((8, 8, 3), np.uint8))
+
+
+class TestOneFile:
+    def test_it_is_written_whole_with_its_metadata(self, tmp_path: Path) -> None:
+        pixels = np.random.default_rng(0).integers(0, 256, (9, 7, 3), np.uint8)
+        picture = images.Picture(pixels=pixels, metadata=images.Metadata(xmp=b"<x/>"))
+        images.write(picture, tmp_path / "a.png")
+        done = Upscaler(IdentityEngine()).upscale_file(tmp_path / "a.png", tmp_path / "b" / "c.png")
+        assert (done.tiles, done.notes) == (1, ())
+        result = images.decode(tmp_path / "b" / "c.png")
+        assert np.array_equal(result.pixels, enlarged(pixels))
+        assert result.metadata.xmp == b"<x/>"
+        assert [p.name for p in (tmp_path / "b").iterdir()] == ["c.png"]
+
+    def test_it_never_replaces_its_source(self, tmp_path: Path) -> None:
+        source = tmp_path / "a.png"
+        images.write(images.Picture(pixels=np.zeros((4, 4), np.uint8)), source)
+        (tmp_path / "b.png").symlink_to(source)
+        before = source.read_bytes()
+        for target in (source, tmp_path / "b.png"):
+            with pytest.raises(UsageError, match="another file"):
+                Upscaler(IdentityEngine()).upscale_file(source, target)
+        assert source.read_bytes() == before
+
+    def test_what_cannot_be_done_is_said(self, tmp_path: Path) -> None:
+        upscaler = Upscaler(IdentityEngine())
+        with pytest.raises(PictureError, match="cannot be read"):
+            upscaler.upscale_file(tmp_path / "none.png", tmp_path / "b.png")
+        images.write(images.Picture(pixels=np.zeros((4, 4), np.uint8)), tmp_path / "a.png")
+        with pytest.raises(UsageError, match="ends in none"):
+            upscaler.upscale_file(tmp_path / "a.png", tmp_path / "b.txt")
+        (tmp_path / "file").touch()
+        with pytest.raises(PictureError, match="cannot be written"):
+            upscaler.upscale_file(tmp_path / "a.png", tmp_path / "file" / "b.png")
+
+
+def test_a_folder_by_one_call(tmp_path: Path) -> None:
+    for name in ("a.png", "deep/b.png"):
+        images.write(images.Picture(pixels=np.zeros((4, 4), np.uint8)), tmp_path / "in" / name)
+    (tmp_path / "in" / "bad.png").write_bytes(b"x")
+    (tmp_path / "in" / "link.png").symlink_to("nowhere")
+    seen: list[jobs.Progress] = []
+    upscaler = Upscaler(IdentityEngine())
+    options = {"recursive": True, "format": "webp", "progress": seen.append}
+    outcomes = upscaler.upscale_folder(tmp_path / "in", tmp_path / "out", **options)
+    kinds = sorted((o.source.name, type(o).__name__) for o in outcomes)
+    assert kinds == [
+        ("a.png", "Done"), ("b.png", "Done"), ("bad.png", "Failed"), ("link.png", "Failed"),
+    ]  # fmt: skip
+    assert (tmp_path / "out" / "deep" / "b.webp").is_file()
+    assert (seen[-1].settled, seen[-1].jobs) == (3, 3)
+    again = upscaler.upscale_folder(tmp_path / "in", tmp_path / "out", **options)
+    assert sum(isinstance(outcome, jobs.Skipped) for outcome in again) == 2
+
+
+class TestTwoDepths:
+    """On a GPU, bytes for 8-bit pictures and floats for others; told apart here by fakes."""
+
+    @pytest.fixture
+    def opened(self, monkeypatch: pytest.MonkeyPatch, tiny_onnx: Path) -> list[str]:
+        opened: list[str] = []
+        described = artifact.describe(tiny_onnx)
+
+        def artifact_for(model: str, *, io: str, **_: object) -> Path:
+            opened.append(io)
+            return Path(f"{io}.onnx")
+
+        def open_artifact(path: Path, **_: object) -> IdentityEngine:
+            return IdentityEngine(layout="NHWC" if path.stem == "uint8" else "NCHW")
+
+        monkeypatch.setattr(prepare, "artifact_for", artifact_for)
+        monkeypatch.setattr(artifact, "describe", lambda path: replace(described, io=path.stem))
+        monkeypatch.setattr(engines, "open_artifact", open_artifact)
+        return opened
+
+    def test_floats_are_opened_for_the_first_deep_picture(self, opened: list[str]) -> None:
+        with Upscaler("hat-nano-x2", device="cuda") as upscaler:
+            assert upscaler.engine.input.dtype == "uint8"
+            upscaler.upscale(np.zeros((4, 4, 3), np.uint8))
+            assert opened == ["uint8"]
+            for _ in range(2):
+                assert upscaler.upscale(np.zeros((4, 4), np.uint16)).dtype == np.uint16
+            assert opened == ["uint8", "float"]
+
+    def test_one_artifact_does_for_both_on_a_cpu(self, opened: list[str]) -> None:
+        upscaler = Upscaler("hat-nano-x2")
+        for dtype in (np.uint8, np.uint16):
+            upscaler.upscale(np.zeros((4, 4), dtype))
+        assert opened == ["float"]
+
+    def test_without_an_exporter_the_ready_floats_do(
+        self, opened: list[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def artifact_for(model: str, *, io: str, **_: object) -> Path:
+            if io == "uint8":
+                raise MissingExtraError("torch", "export", "Exporting")
+            return Path("float.onnx")
+
+        monkeypatch.setattr(prepare, "artifact_for", artifact_for)
+        assert Upscaler("hat-nano-x2", device="cuda").engine.input.dtype == "float32"
+
+    def test_where_floats_cannot_be_had_each_deep_picture_says_so(
+        self, opened: list[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        upscaler = Upscaler("hat-nano-x2", device="cuda")
+
+        def refuse(*_: object, **__: object) -> Path:
+            opened.append("refused")
+            raise ArtifactError("the GPU is full")
+
+        monkeypatch.setattr(prepare, "artifact_for", refuse)
+        for _ in range(2):
+            with pytest.raises(PictureError, match="the GPU is full"):
+                upscaler.upscale(np.zeros((4, 4), np.uint16))
+        assert opened == ["uint8", "refused"]
 
 
 def test_constant_alpha_costs_no_tiles() -> None:
@@ -80,7 +221,7 @@ def test_a_checkpoint_is_exported_once(tiny_checkpoint: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (20, 20, 3), np.uint8)
     first = Upscaler(tiny_checkpoint, tile=(16, 16), on_stage=stages.append).upscale(pixels)
     assert stages
-    (entry,) = cache.cache_folder().iterdir()
+    (entry,) = cache.cache_folder().glob("*.onnx")
     made = entry.stat().st_mtime_ns
     stages.clear()
     assert np.array_equal(Upscaler(tiny_checkpoint, tile=(16, 16)).upscale(pixels), first)
@@ -96,7 +237,7 @@ def test_other_weights_and_other_tiles_are_other_entries(
     Upscaler(tiny_checkpoint, tile=(8, 8))
     Upscaler(other, tile=(8, 8))
     Upscaler(other, tile=(8, 16))
-    assert len(list(cache.cache_folder().iterdir())) == 3
+    assert len(list(cache.cache_folder().glob("*.onnx"))) == 3
 
 
 def test_a_checkpoint_that_is_none_is_said(tmp_path: Path) -> None:
@@ -104,55 +245,6 @@ def test_a_checkpoint_that_is_none_is_said(tmp_path: Path) -> None:
     page.write_text("<!DOCTYPE html><html></html>")
     with pytest.raises(CheckpointError, match="HTML"):
         Upscaler(page)
-
-
-class TestCache:
-    KEY = MappingProxyType({"from": "x"})
-
-    def make(self, path: Path) -> None:
-        path.write_bytes(b"content")
-
-    def test_a_damaged_entry_is_made_again(self) -> None:
-        entry = cache.fetch(self.KEY, ".onnx", self.make)
-        entry.write_bytes(b"cont")
-        assert cache.fetch(self.KEY, ".onnx", self.make).read_bytes() == b"content"
-        assert len(list(cache.cache_folder().iterdir())) == 1
-
-    def test_a_failed_one_leaves_nothing(self) -> None:
-        def fail(path: Path) -> None:
-            path.write_bytes(b"half")
-            raise KeyboardInterrupt
-
-        with pytest.raises(KeyboardInterrupt):
-            cache.fetch(self.KEY, ".onnx", fail)
-        assert list(cache.cache_folder().iterdir()) == []
-
-    def test_several_at_once_all_get_a_whole_entry(self) -> None:
-        barrier = threading.Barrier(4)
-        found: list[bytes] = []
-
-        def slow(path: Path) -> None:
-            barrier.wait(10)
-            self.make(path)
-
-        def fetch() -> None:
-            found.append(cache.fetch(self.KEY, ".onnx", slow).read_bytes())
-
-        threads = [threading.Thread(target=fetch) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert found == [b"content"] * 4
-        assert len(list(cache.cache_folder().iterdir())) == 1
-
-    def test_an_unwritable_folder_is_said(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        (tmp_path / "file").touch()
-        monkeypatch.setenv("HAT_DEPLOY_CACHE", str(tmp_path / "file" / "below"))
-        with pytest.raises(UsageError, match="HAT_DEPLOY_CACHE"):
-            cache.fetch(self.KEY, ".onnx", self.make)
 
 
 def test_the_public_api() -> None:

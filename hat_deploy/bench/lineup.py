@@ -45,6 +45,8 @@ def for_engine(
     with_reference: bool = True,
     reference_precision: str = "fp32",
     device: str = "cpu",
+    backend: str | None = None,
+    compute: str | None = None,
     halo: int | None = None,
 ) -> Lineup:
     """An artifact, the PyTorch network beside it, and other artifacts.
@@ -54,6 +56,7 @@ def for_engine(
         reference: checkpoint, or name of a shipped model; without one, seeded weights.
         against: more artifacts. Where there is no reference, ratios refer to the first.
         with_reference: False leaves the reference out.
+        backend, compute: what runs ``engine``; the others run as they do by default.
         halo: in force for all; by default each artifact's own.
 
     Raises:
@@ -63,7 +66,9 @@ def for_engine(
     """
     if reference is not None and not with_reference:
         raise UsageError("a reference was given and left out at once: choose one")
-    subject = of_artifact(engine, label="engine", device=device, halo=halo)
+    subject = of_artifact(
+        engine, label="engine", device=device, halo=halo, backend=backend, compute=compute
+    )
     others = [
         of_artifact(path, label=f"against {number}", device=device, halo=halo)
         for number, path in enumerate(against, 1)
@@ -92,8 +97,13 @@ def for_machine(model: str | None = None, *, halo: int | None = None) -> Lineup:
     usable = {finding.engine for finding in doctor.examine() if finding.usable}
     found: list[Contender] = []
     for device, precisions in (("cpu", ("fp32", "bf16")), ("cuda", ("fp32", "fp16", "bf16"))):
-        on_device = of_artifact(shipped.onnx, label=f"onnxruntime {device}", halo=halo)
-        on_device = replace(on_device, device=device)
+        on_device = of_artifact(
+            shipped.onnx,
+            label=f"onnxruntime {device}",
+            device=device,
+            halo=halo,
+            backend="onnxruntime",
+        )
         if f"torch, {device}" in usable:
             found += [
                 of_network(
@@ -106,6 +116,17 @@ def for_machine(model: str | None = None, *, halo: int | None = None) -> Lineup:
             ]
         if f"onnxruntime, {device}" in usable:
             found.append(on_device)
+        found += [
+            replace(
+                on_device,
+                label=f"openvino {device} {precision}",
+                precision=precision,
+                backend="openvino",
+                compute=precision,
+            )
+            for precision in precisions
+            if f"openvino, {device}, {precision}" in usable
+        ]
     if not found:
         raise MissingExtraError("onnxruntime", "cpu", "Benchmarking a model")
     baseline = found[0].label if len(found) > 1 else None

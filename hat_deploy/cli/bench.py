@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hat_deploy.cli.options import Device
+from hat_deploy.cli.options import Backend, Compute, Device
 from hat_deploy.errors import UsageError
 
 if TYPE_CHECKING:
@@ -55,6 +55,8 @@ def command(
     device: Annotated[
         Device, typer.Option(help="Where --engine runs, and its reference.")
     ] = Device.CPU,
+    backend: Backend = None,
+    compute: Compute = None,
     threads: Annotated[
         int | None, typer.Option(min=1, help="Of every engine on a CPU; default: one a core.")
     ] = None,
@@ -98,8 +100,10 @@ def command(
     settings = timing.Settings(iterations=iterations, seconds=seconds, warmup=warmup, limit=limit)
     chosen: Lineup
     if engine is None:
-        if reference or against or no_reference:
-            raise UsageError("--reference, --no-reference and --against go with --engine")
+        if reference or against or no_reference or backend or compute:
+            raise UsageError(
+                "--reference, --no-reference, --against, --backend and --compute go with --engine"
+            )
         chosen = lineup.for_machine(model, halo=halo)
     elif model is not None:
         raise UsageError("--model and --engine exclude each other: give one")
@@ -111,6 +115,8 @@ def command(
             with_reference=not no_reference,
             reference_precision=reference_precision.value,
             device=device.value,
+            backend=backend,
+            compute=compute,
             halo=halo,
         )
     if max_ratio is not None and chosen.baseline is None:

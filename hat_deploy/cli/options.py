@@ -28,6 +28,30 @@ class Device(StrEnum):
     CUDA = "cuda"
 
 
+class BackendName(StrEnum):
+    """Values of ``--backend``."""
+
+    OPENVINO = "openvino"
+    ONNXRUNTIME = "onnxruntime"
+
+
+class ComputeName(StrEnum):
+    """Values of ``--compute``."""
+
+    FP32 = "fp32"
+    BF16 = "bf16"
+
+
+Backend = Annotated[
+    BackendName | None,
+    typer.Option(help="What runs an .onnx; default: OpenVINO on a CPU, where it is installed."),
+]
+Compute = Annotated[
+    ComputeName | None,
+    typer.Option(help="OpenVINO's precision; bf16 is faster on CPUs that have it. Default: fp32."),
+]
+
+
 def parse_tile(text: str | None) -> tuple[int, int] | None:
     """``256`` or ``HEIGHTxWIDTH`` as (height, width).
 
@@ -41,3 +65,18 @@ def parse_tile(text: str | None) -> tuple[int, int] | None:
         raise UsageError(f"--tile {text}: write one side, 256, or HEIGHTxWIDTH, 192x320")
     height = int(match[1])
     return height, int(match[2] or height)
+
+
+def parse_bytes(option: str, text: str | None) -> int | None:
+    """``512M``, ``4G`` or ``1.5GiB`` as bytes; a bare number is bytes.
+
+    Raises:
+        UsageError: it is none of these, or nothing.
+    """
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d{1,15}(?:\.\d{1,3})?)([kmgt]?)(?:i?b)?", text.strip().lower())
+    amount = int(float(match[1]) * 1024 ** " kmgt".index(match[2] or " ")) if match else 0
+    if amount < 1:
+        raise UsageError(f"{option} {text}: write bytes, such as 512M or 4G")
+    return amount

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hat_deploy.cli.options import Device, EngineFile, Halo, Model, Tile, parse_tile
+from hat_deploy.cli.options import (
+    Device,
+    EngineFile,
+    Halo,
+    Model,
+    parse_bytes,
+    parse_tile,
+)
 from hat_deploy.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from rich.console import Console
-    from rich.progress import Progress, TaskID
 
-    from hat_deploy.jobs import Failed, Outcome
+    from hat_deploy.cli.upscale_display import Display
+    from hat_deploy.jobs import Options
+    from hat_deploy.sources import Plan
+    from hat_deploy.upscaler import Upscaler
 
-INCOMPLETE = 3
-"""Exit code of a run that finished, but could not process some inputs."""
+AUTO = "auto"
 
 
 def command(
@@ -33,7 +42,13 @@ def command(
     ] = None,
     model: Model = None,
     engine: EngineFile = None,
-    tile: Tile = None,
+    tile: Annotated[
+        str | None,
+        typer.Option(
+            help="With --model: tile, halo included, 256 or HEIGHTxWIDTH; or auto, which "
+            "chooses by the pictures and the free memory."
+        ),
+    ] = None,
     halo: Halo = None,
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Enter subfolders.")] = False,
     overwrite: Annotated[
@@ -47,103 +62,129 @@ def command(
         int, typer.Option(min=1, max=100, help="Of JPEG and WebP; 100 is lossless WebP.")
     ] = 95,
     device: Annotated[Device, typer.Option(help="Where to run.")] = Device.CPU,
+    memory: Annotated[
+        str | None,
+        typer.Option(
+            help="For pictures and results held at once, 4G for instance; by default a quarter "
+            "of what is free. A larger result is put together on the disk. The engine's own "
+            "memory comes on top, and up to 128 MiB a codec thread."
+        ),
+    ] = None,
+    max_pixels: Annotated[
+        int | None,
+        typer.Option(min=1, help="Refuse larger pictures unopened; by default 268,435,456."),
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Write what became of each picture, a JSON line each.")
+    ] = None,
+    fail_fast: Annotated[
+        bool, typer.Option("--fail-fast", help="Stop at the first that cannot be processed.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done; write nothing.")
+    ] = False,
 ) -> None:
-    """Upscale pictures; what cannot be processed is listed, the rest is done."""
+    """Upscale pictures; what cannot be processed is listed, the rest is done.
+
+    A journal in the folder of results knows what is done: the same command resumes, another
+    model or another setting redoes.
+    """
     if model is not None and engine is not None:
         raise UsageError("--model and --engine exclude each other: give one")
     from rich.console import Console
 
     from hat_deploy import jobs, sources, zoo
-    from hat_deploy.upscaler import Upscaler
+    from hat_deploy.cli.upscale_display import Display
+    from hat_deploy.images.stderr import libraries_silenced
 
-    console = Console(stderr=True)
-    chosen = engine or model or zoo.DEFAULT
-    with console.status("") as status:
-        upscaler = Upscaler(
-            chosen,
-            tile=parse_tile(tile),
-            halo=halo,
-            device=device.value,
-            on_stage=lambda stage: status.update(f"exporting {chosen} once: {stage} ..."),
-        )
-    plan = sources.plan(
+    options = jobs.Options(
+        quality=quality,
+        overwrite=overwrite,
+        fail_fast=fail_fast,
+        memory=parse_bytes("--memory", memory),
+        max_pixels=max_pixels or jobs.Options.max_pixels,
+    )
+    find = partial(
+        sources.plan,
         paths,
-        scale=upscaler.scale,
         output=output,
         recursive=recursive,
         format=format_,
         overwrite=overwrite,
     )
-    if not plan.jobs and not plan.rejected:
-        raise UsageError("no pictures found: " + ", ".join(map(sources.display_name, paths)))
-    rejected = [jobs.Failed(source=r.source, reason=r.reason) for r in plan.rejected]
-    with upscaler, _progress(console) as progress:
-        task = progress.add_task("", total=len(plan.jobs), tiles="")
-        run = jobs.run(
-            plan.jobs,
-            upscaler,
-            overwrite=overwrite,
-            quality=quality,
-            on_tiles=_tile_counter(progress, task),
+    chosen = str(engine or model or zoo.DEFAULT)
+    with libraries_silenced():
+        console = Console(stderr=True)
+        sides = _tile(tile, chosen, find, options, device, console)
+        with _open(chosen, sides, halo, device, console) as upscaler:
+            plan = find(scale=upscaler.scale)
+            if not plan.jobs and not plan.rejected:
+                named = ", ".join(map(sources.display_name, paths))
+                raise UsageError(f"no pictures found: {named}")
+            display = Display(
+                console, total=len(plan.jobs), engine=upscaler.engine.name, dry=dry_run
+            )
+            if dry_run:
+                _preview(plan, upscaler, options, display)
+            else:
+                _run(plan, upscaler, options, report, display)
+    display.finish()
+
+
+def _tile(
+    text: str | None,
+    chosen: str,
+    find: Callable[..., Plan],
+    options: Options,
+    device: Device,
+    console: Console,
+) -> tuple[int, int] | None:
+    """The tile that was asked for; a chosen one is announced with its reason."""
+    if text is None or text.strip().lower() != AUTO:
+        return parse_tile(text)
+    from hat_deploy.jobs import tiles
+
+    jobs = find(scale=tiles.network_of(chosen)[0].scale).jobs
+    tile, why = tiles.choose_tile(jobs, chosen, options, gpu=device is Device.CUDA)
+    console.print(why, markup=False, highlight=False, soft_wrap=True)
+    return tile
+
+
+def _open(
+    chosen: str, tile: tuple[int, int] | None, halo: int | None, device: Device, console: Console
+) -> Upscaler:
+    from hat_deploy.upscaler import Upscaler
+
+    with console.status("") as status:
+        return Upscaler(
+            chosen,
+            tile=tile,
+            halo=halo,
+            device=device.value,
+            on_stage=lambda stage: status.update(f"exporting {chosen} once: {stage} ..."),
         )
-        counts, failed = _follow(run, progress, task)
-    _summary(counts, rejected + failed, upscaler.engine.name)
 
 
-def _progress(console: Console) -> Progress:
-    from rich import progress
-
-    return progress.Progress(
-        progress.TextColumn("pictures"),
-        progress.MofNCompleteColumn(),
-        progress.BarColumn(),
-        progress.TextColumn("{task.fields[tiles]}"),
-        progress.TimeElapsedColumn(),
-        progress.TextColumn("left"),
-        progress.TimeRemainingColumn(),
-        console=console,
-    )
-
-
-def _follow(
-    outcomes: Iterator[Outcome], progress: Progress, task: TaskID
-) -> tuple[Counter[str], list[Failed]]:
-    """Show each outcome as it comes; count them by kind."""
+def _run(
+    plan: Plan, upscaler: Upscaler, options: Options, target: Path | None, display: Display
+) -> None:
     from hat_deploy import jobs
-    from hat_deploy.sources import display_name
+    from hat_deploy.jobs.report import Report
 
-    counts: Counter[str] = Counter()
-    failed = []
-    for number, outcome in enumerate(outcomes, 1):
-        progress.update(task, completed=number, tiles="")
-        counts[type(outcome).__name__] += 1
-        if isinstance(outcome, jobs.Failed):
-            failed.append(outcome)
-        elif isinstance(outcome, jobs.Done):
-            for note in outcome.notes:
-                progress.console.print(
-                    f"note: {display_name(outcome.job.source)}: {note}", markup=False
-                )
-    return counts, failed
+    run = jobs.run_plan(plan, upscaler, options, progress=display.progress)
+    with Report(target) as report, display, closing(run) as outcomes:
+        for outcome in outcomes:
+            report.add(outcome)
+            display.add(outcome)
+    if report.problem:
+        display.problem(f"the report {target} is incomplete: {report.problem}")
 
 
-def _tile_counter(progress: Progress, task: TaskID) -> Callable[[int, int], None]:
-    def show(done: int, total: int) -> None:
-        pictures = int(progress.tasks[0].completed)
-        progress.update(task, completed=pictures + done / total, tiles=f"tile {done}/{total}")
+def _preview(plan: Plan, upscaler: Upscaler, options: Options, display: Display) -> None:
+    from hat_deploy import jobs
+    from hat_deploy.jobs.preview import preview
 
-    return show
-
-
-def _summary(counts: Counter[str], failed: list[Failed], engine: str) -> None:
-    """Say what became of every input; exit with 3 if something could not be processed."""
-    from hat_deploy.sources import display_name
-
-    typer.echo(
-        f"{counts['Done']} upscaled, {counts['Skipped']} skipped (results exist), "
-        f"{len(failed)} not processed; {engine}"
-    )
-    for failure in failed:
-        typer.echo(f"not processed: {display_name(failure.source)}: {failure.reason}", err=True)
-    if failed:
-        raise typer.Exit(INCOMPLETE)
+    for rejected in plan.rejected:
+        display.add(jobs.Failed(source=rejected.source, reason=rejected.reason))
+    for found in preview(plan.jobs, upscaler, options):
+        display.foretell(found, upscaler.scale)

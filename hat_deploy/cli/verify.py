@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hat_deploy.cli.options import ConvScale, Device, Halo, ImgRange
+from hat_deploy.cli.options import Backend, Compute, ConvScale, Device, Halo, ImgRange
 from hat_deploy.errors import CheckFailed, UsageError
 from hat_deploy.geometry import format_size
 
@@ -76,6 +76,8 @@ def command(
     conv_scale: ConvScale = None,
     img_range: ImgRange = None,
     device: Annotated[Device, typer.Option(help="Where to run both.")] = Device.CPU,
+    backend: Backend = None,
+    compute: Compute = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Compare an artifact with the PyTorch network of its checkpoint; exit with 1 if it differs."""
@@ -93,6 +95,8 @@ def command(
             "--whole" if whole else "--no-whole": whole is not None,
             "--layers": layers,
             "--report": report is not None,
+            "--backend": backend is not None,
+            "--compute": compute is not None,
         }
         _refuse_with_ranges([name for name, given in asked.items() if given])
     if report is not None:
@@ -107,6 +111,8 @@ def command(
         min_psnr=min_psnr,
         max_abs=max_abs,
         device=device.value,
+        backend=backend,
+        compute=compute,
         whole=whole is not False,
         layers=layers,
         conv_scale=conv_scale,

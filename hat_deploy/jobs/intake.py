@@ -1,0 +1,65 @@
+"""From a file's name to a picture in memory, with its size known before it is decoded."""
+
+from __future__ import annotations
+
+import hashlib
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from hat_deploy.errors import PictureError
+from hat_deploy.images.kinds import inspect
+
+LARGEST_HEADER = 2**26
+"""Bytes that a file may have beside its samples."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A file read, and what it says about its picture."""
+
+    data: bytes
+    mtime_ns: int
+    height: int
+    width: int
+    """As stored: an orientation may swap them."""
+
+    @property
+    def sha256(self) -> str:
+        """Of the file."""
+        return hashlib.sha256(self.data).hexdigest()
+
+    @property
+    def most_bytes(self) -> int:
+        """An upper bound on the bytes of the decoded picture."""
+        deep = self.data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+") or (
+            self.data[:4] == b"\x89PNG" and self.data[24] == 16
+        )
+        return self.height * self.width * 4 * (2 if deep else 1)
+
+
+def read(path: Path, *, max_pixels: int) -> Source:
+    """Read a file and its header; nothing is decoded.
+
+    Raises:
+        PictureError: it cannot be read, is no picture, or is too large.
+    """
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise PictureError("it is no longer a regular file")
+        if status.st_size > 8 * max_pixels + LARGEST_HEADER:
+            raise PictureError(
+                f"the file has {status.st_size / 2**20:,.0f} MiB, more than a picture of the "
+                f"permitted size can need"
+            )
+        data = path.read_bytes()
+    except OSError as error:
+        raise PictureError(f"it cannot be read: {error.strerror or error}") from error
+    header = inspect(data)
+    if header.width * header.height > max_pixels:
+        raise PictureError(
+            f"it has {header.width}x{header.height} pixels, and at most {max_pixels:,} are "
+            f"permitted: raise the limit if the file is to be trusted"
+        )
+    return Source(data=data, mtime_ns=status.st_mtime_ns, height=header.height, width=header.width)

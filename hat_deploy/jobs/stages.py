@@ -1,0 +1,222 @@
+"""What a run does to one picture before and after the engine."""
+
+from __future__ import annotations
+
+import errno
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from hat_deploy import artifact, images
+from hat_deploy.errors import CheckFailed, PictureError
+from hat_deploy.images import Picture, Pixels
+from hat_deploy.jobs import intake
+from hat_deploy.jobs.budget import Budget
+from hat_deploy.jobs.ledger import FolderUnusable, Ledger
+from hat_deploy.jobs.outcomes import Done, Failed, Options, Outcome, Skipped
+from hat_deploy.jobs.writing import workshop
+from hat_deploy.planes import Enlargement
+from hat_deploy.sources import Job
+from hat_deploy.upscaler import Upscaler
+
+_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+
+
+_T = TypeVar("_T")
+
+
+class DiskFull(Exception):
+    """No result can be written any more; a clause says where."""
+
+
+@dataclass(eq=False)
+class Item:
+    """A decoded picture on its way to its result."""
+
+    job: Job
+    source: tuple[int, int, str]
+    """Size, time of change and SHA-256 of the file."""
+    picture: Picture
+    """As decoded."""
+    reserved: int
+    """Bytes of the budget it holds."""
+    started: float
+    work: Enlargement | None = field(default=None)
+
+
+class Stages:
+    """Both ends of a run: :meth:`prepare` and :meth:`finish` may be called by any thread.
+
+    What a picture holds (its claim and its share of the budget) is taken in ``prepare`` and
+    given back by ``finish`` or :meth:`drop`.
+    """
+
+    def __init__(
+        self, upscaler: Upscaler, options: Options, ledger: Ledger, budget: Budget
+    ) -> None:
+        self._upscaler = upscaler
+        self._area = upscaler.scale**2
+        self._options = options
+        self._ledger = ledger
+        self._budget = budget
+
+    def prepare(self, job: Job) -> Item | Outcome:
+        """Claim, read and decode.
+
+        Raises:
+            Closed: the run is ending.
+        """
+        return _settled(job, lambda: self._claimed(job))
+
+    def enlarge(self, item: Item) -> Enlargement:
+        """Make a picture's work for an engine; only for the thread that runs the engine.
+
+        A result larger than the budget is put together in a nameless file on the disk it will
+        be written to.
+
+        Raises:
+            PictureError: no engine here takes it, or there is no room for its result.
+            MemoryError: there is no memory for its result.
+        """
+        allocate = partial(images.blank, folder=item.job.target.parent, memory=self._budget.memory)
+        item.work = self._upscaler.enlargement(item.picture.pixels, allocate=allocate)
+        return item.work
+
+    def finish(self, item: Item) -> Outcome:
+        """Encode and write a picture whose work is finished.
+
+        Raises:
+            DiskFull: nothing can be written any more; the picture was dropped.
+        """
+        try:
+            return _settled(item.job, lambda: self._write(item))
+        finally:
+            self.drop(item)
+
+    def drop(self, item: Item) -> None:
+        """Give back what a picture holds."""
+        self._budget.release(item.reserved)
+        self._ledger.release(item.job)
+
+    def _claimed(self, job: Job) -> Item | Outcome:
+        settings = settings_of(job, self._upscaler, self._options)
+        keep = self._ledger.claim(job, settings, overwrite=self._options.overwrite)
+        if keep is not None:
+            return Skipped(job=job, reason=keep.reason)
+        try:
+            return self._decode(job)
+        except BaseException:
+            self._ledger.release(job)
+            raise
+
+    def _decode(self, job: Job) -> Item:
+        started = time.monotonic()
+        limit = self._options.max_pixels
+        source = intake.read(job.source, max_pixels=limit)
+        reserved = source.most_bytes + min(source.most_bytes * self._area, self._budget.memory)
+        self._budget.reserve(reserved)
+        try:
+            picture = images.decode_bytes(source.data, max_pixels=limit)
+        except BaseException:
+            self._budget.release(reserved)
+            raise
+        needed = picture.pixels.nbytes
+        if (result := needed * self._area) <= self._budget.memory:
+            needed += result
+        self._budget.correct(reserved, needed)
+        facts = (len(source.data), source.mtime_ns, source.sha256)
+        return Item(job, facts, picture, needed, started)
+
+    def _write(self, item: Item) -> Done:
+        work = item.work
+        assert work is not None, "only an enlarged picture can be written"
+        if work.error is not None:
+            raise work.error
+        result = enlarged(item.picture, work.result)
+
+        def record(size: int, sha256: str) -> None:
+            self._ledger.record(
+                item.job,
+                output=(size, sha256),
+                source=item.source,
+                settings=settings_of(item.job, self._upscaler, self._options),
+            )
+
+        notes = write(result, item.job.target, quality=self._options.quality, record=record)
+        return Done(
+            job=item.job,
+            seconds=time.monotonic() - item.started,
+            tiles=work.done,
+            notes=result.notes + notes,
+        )
+
+
+def enlarged(picture: Picture, pixels: Pixels) -> Picture:
+    """A picture with larger pixels, and metadata that fits them."""
+    height, width = pixels.shape[:2]
+    scale = max(height, width) // max(picture.pixels.shape[:2])
+    metadata = images.enlarged(picture.metadata, scale=scale, size=(height, width))
+    return replace(picture, pixels=pixels, metadata=metadata)
+
+
+def settings_of(job: Job, upscaler: Upscaler, options: Options) -> dict[str, Any]:
+    """All but the source that decides what a result looks like, as JSON types."""
+    settings = {**upscaler.settings}
+    if images.FORMATS[job.target.suffix.lower()] in ("jpeg", "webp"):
+        settings["quality"] = options.quality
+    return settings
+
+
+def write(
+    picture: Picture,
+    target: Path,
+    *,
+    quality: int,
+    record: Callable[[int, str], None] = lambda size, sha256: None,
+) -> tuple[str, ...]:
+    """Encode and write a picture; the file appears under its name whole or not at all.
+
+    Args:
+        picture: its pixels may be spoilt.
+        record: given size and SHA-256 before the file gets its name.
+
+    Returns:
+        Notes on what the format could not hold.
+
+    Raises:
+        PictureError: the format cannot hold the picture, or the file cannot be written.
+        OSError: the file cannot be written.
+    """
+    with workshop(target) as path:
+        notes = images.write(picture, path, quality=quality, consume=True)
+        record(path.stat().st_size, artifact.sha256(path))
+        path.replace(target)
+    return notes
+
+
+def failure(job: Job, error: Exception, *, tried: bool = True) -> Failed:
+    """What a run says of a picture that met an error."""
+    if isinstance(error, MemoryError):
+        reason = "not enough memory for a picture of this size"
+    elif isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        reason = f"{where}{error.strerror or error}"
+    else:
+        reason = str(error)
+    return Failed(source=job.source, target=job.target, reason=reason, tried=tried)
+
+
+def _settled(job: Job, step: Callable[[], _T]) -> _T | Failed:
+    """Do a step; what can go wrong with one picture becomes its outcome."""
+    try:
+        return step()
+    except FolderUnusable as error:
+        return failure(job, error, tried=False)
+    except (PictureError, CheckFailed, OSError, MemoryError) as error:
+        cause = error if isinstance(error, OSError) else error.__cause__
+        if isinstance(cause, OSError) and cause.errno in _FULL:
+            raise DiskFull(f"no space is left on the disk of {job.root}") from error
+        return failure(job, error)

@@ -1,0 +1,95 @@
+"""The tile for a run, chosen by its pictures: what ``--tile auto`` means."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from hat_deploy import artifact, zoo
+from hat_deploy.errors import PictureError, UsageError
+from hat_deploy.geometry import format_size
+from hat_deploy.hardware import query_gpus
+from hat_deploy.hat.config import HATConfig
+from hat_deploy.jobs import intake, journal
+from hat_deploy.jobs.memory import available
+from hat_deploy.jobs.outcomes import Options
+from hat_deploy.sources import Job
+from hat_deploy.tile_choice import choose
+
+SAMPLE = 64
+"""Pictures whose headers are read."""
+
+
+def network_of(model: str) -> tuple[HATConfig, Path]:
+    """Config and weights of a model that ships (needs no torch) or of a checkpoint.
+
+    Raises:
+        UsageError: it is neither; an artifact has a tile of its own.
+        HatDeployError: the checkpoint cannot be read; see the subclasses.
+    """
+    path = Path(model)
+    if path.suffix.lower() in artifact.SUFFIXES:
+        raise UsageError(f"{model} has a tile of its own: leave --tile out")
+    if path.exists():
+        from hat_deploy.hat.checkpoint import load_network
+
+        return load_network(path).config, path
+    if path.suffix or len(path.parts) > 1:
+        raise UsageError(f"there is no checkpoint {path}")
+    shipped = zoo.find(model)
+    return HATConfig.from_dict(shipped.config), shipped.checkpoint
+
+
+def choose_tile(
+    jobs: Sequence[Job], model: str, options: Options, *, gpu: bool
+) -> tuple[tuple[int, int], str]:
+    """A tile for these jobs and a line that says why.
+
+    A run that goes on where one with this model ended takes that one's tile, whatever has been
+    added to the folder: another tile would be another result.
+
+    Raises:
+        UsageError: nothing can be chosen; see :func:`hat_deploy.tile_choice.choose`.
+    """
+    config, weights = network_of(model)
+    if (earlier := _earlier(jobs, artifact.sha256(weights))) is not None:
+        return earlier, f"tile {format_size(earlier)}: as the journal says of the last run"
+    ready = _ready(model)
+    if ready is not None and find_spec("torch") is None:
+        return ready, f"tile {format_size(ready)}: without torch there is no other"
+    sizes = list(_sizes(jobs, options.max_pixels))
+    chosen = choose(sizes, config, free=_free(gpu=gpu), gpu=gpu, ready=ready)
+    return chosen.tile, chosen.reason
+
+
+def _earlier(jobs: Iterable[Job], checkpoint: str) -> tuple[int, int] | None:
+    for folder in dict.fromkeys(job.root for job in jobs):
+        for entry in reversed(journal.read(folder).values()):
+            if entry.settings.get("checkpoint") == checkpoint:
+                height, width = entry.settings["tile"]
+                return height, width
+    return None
+
+
+def _ready(model: str) -> tuple[int, int] | None:
+    if Path(model).exists():
+        return None
+    return artifact.describe(zoo.find(model).onnx).tile
+
+
+def _sizes(jobs: Sequence[Job], max_pixels: int) -> Iterable[tuple[int, int]]:
+    step = max(1, -(-len(jobs) // SAMPLE))
+    for job in jobs[::step]:
+        try:
+            source = intake.read(job.source, max_pixels=max_pixels)
+        except PictureError:
+            continue
+        yield source.height, source.width
+
+
+def _free(*, gpu: bool) -> int:
+    """Half of what is free: the other half is for the runtime's own ways and for pictures."""
+    if gpu and (found := query_gpus("memory.free")):
+        return int(found[0][0]) * 2**20 // 2
+    return available() // 2

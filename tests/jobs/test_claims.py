@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import errno
+import json
+import multiprocessing
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from folders import kinds, picture, results, run
+
+from hat_deploy import jobs
+from hat_deploy.errors import UsageError
+from hat_deploy.jobs import claims, writing
+from hat_deploy.jobs.claims import FOLDER_LOCK
+from hat_deploy.jobs.journal import Journal
+
+forked = multiprocessing.get_context("fork")
+
+
+def in_another_process(action: Callable[[], object]) -> object:
+    """What an action gives when another process does it."""
+    answer = forked.SimpleQueue()
+    process = forked.Process(target=lambda: answer.put(action()))
+    process.start()
+    found = answer.get()
+    process.join()
+    return found
+
+
+def dead_process() -> int:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+@pytest.fixture
+def without_locks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file system that has none."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(claims.fcntl, "lockf", refuse)
+    monkeypatch.setattr(writing.fcntl, "flock", refuse)
+
+
+def test_a_claim_is_exclusive_until_it_is_given_back(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+
+    def other() -> object:
+        theirs = Journal(tmp_path)
+        return theirs.claims.take("a.png"), theirs.claims.take("b.png")
+
+    assert journal.claims.take("a.png")
+    assert in_another_process(other) == (False, True)
+    assert not journal.claims.take("a.png")
+    journal.claims.drop("a.png")
+    assert in_another_process(other) == (True, True)
+    journal.close()
+
+
+def test_claims_of_one_process_exclude_each_other_too(tmp_path: Path) -> None:
+    one, two = Journal(tmp_path), Journal(tmp_path / ".." / tmp_path.name)
+    assert one.claims.take("a.png")
+    assert not two.claims.take("a.png")
+    one.close()
+    assert two.claims.take("a.png")
+    two.close()
+
+
+def test_a_dead_process_holds_nothing(tmp_path: Path) -> None:
+    def die() -> None:
+        assert Journal(tmp_path).claims.take("a.png")
+        os._exit(9)
+
+    process = forked.Process(target=die)
+    process.start()
+    process.join()
+    assert process.exitcode == 9
+    journal = Journal(tmp_path)
+    assert journal.claims.take("a.png")
+    journal.close()
+
+
+def test_what_another_run_is_working_on_is_left_to_it(tmp_path: Path) -> None:
+    for n in range(3):
+        picture(tmp_path / "in" / f"{n}.png")
+    busy = Journal(tmp_path / "in-x2")
+    busy.claims.take("1.png")
+    outcomes = run(tmp_path / "in")
+    assert kinds(outcomes) == {"0.png": "Done", "1.png": "Skipped", "2.png": "Done"}
+    assert isinstance(outcomes["1.png"], jobs.Skipped)
+    assert "another run" in str(outcomes["1.png"].reason)
+    busy.close()
+    assert kinds(run(tmp_path / "in"))["1.png"] == "Done"
+
+
+@pytest.mark.usefixtures("without_locks")
+class TestWithoutLocks:
+    def test_one_run_has_the_folder(self, tmp_path: Path) -> None:
+        journal = Journal(tmp_path)
+        assert journal.claims.take("a.png")
+        with pytest.raises(UsageError, match=rf"process {os.getpid()}.* is working in"):
+            Journal(tmp_path)
+        journal.close()
+        Journal(tmp_path).close()
+        assert not list(tmp_path.glob(f"{FOLDER_LOCK}*"))
+
+    def test_a_run_on_it_says_so_for_every_picture(self, tmp_path: Path) -> None:
+        picture(tmp_path / "in" / "a.png")
+        journal = Journal(tmp_path / "in-x2")
+        (failed,) = run(tmp_path / "in").values()
+        assert isinstance(failed, jobs.Failed) and not failed.tried
+        assert "another hat-deploy" in failed.reason
+        journal.close()
+        assert kinds(run(tmp_path / "in")) == {"a.png": "Done"}
+
+    @pytest.mark.parametrize("holder", ["dead", "nonsense"])
+    def test_a_stale_lock_is_no_obstacle(self, tmp_path: Path, holder: str) -> None:
+        content = json.dumps({"host": socket.gethostname(), "pid": dead_process()})
+        (tmp_path / FOLDER_LOCK).write_text(content if holder == "dead" else "?")
+        Journal(tmp_path).close()
+
+    def test_a_lock_of_another_machine_is_respected(self, tmp_path: Path) -> None:
+        (tmp_path / FOLDER_LOCK).write_text(json.dumps({"host": "elsewhere", "pid": 1}))
+        with pytest.raises(UsageError, match=f"remove .*{FOLDER_LOCK} if it is gone"):
+            Journal(tmp_path)
+
+
+class TestLeftovers:
+    def leave(self, folder: Path) -> None:
+        def die() -> None:
+            with writing.workshop(folder / "a.png") as path:
+                path.write_bytes(b"half")
+                os._exit(9)
+
+        process = forked.Process(target=die)
+        process.start()
+        process.join()
+
+    def test_those_of_dead_processes_are_removed(self, tmp_path: Path) -> None:
+        self.leave(tmp_path / "in-x2")
+        (left,) = (tmp_path / "in-x2").iterdir()
+        foreign = tmp_path / "in-x2" / ".somebody-elses.part"
+        foreign.touch()
+        picture(tmp_path / "in" / "b.png")
+        run(tmp_path / "in")
+        assert not left.exists() and foreign.exists()
+        assert list(results(tmp_path / "in-x2")) == ["b.png"]
+
+    def test_those_of_living_ones_stay(self, tmp_path: Path) -> None:
+        with writing.workshop(tmp_path / "a.png") as path:
+            assert in_another_process(lambda: writing.sweep([tmp_path])) == 0
+            assert path.parent.exists()
+        assert not path.parent.exists()
+        assert writing.sweep([tmp_path / "none"]) == 0

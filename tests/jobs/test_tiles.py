@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from fakes import IdentityEngine
+from folders import picture
+
+from hat_deploy import artifact, jobs, sources, zoo
+from hat_deploy.errors import UsageError
+from hat_deploy.jobs import tiles
+from hat_deploy.jobs.memory import available
+from hat_deploy.upscaler import Upscaler
+
+OPTIONS = jobs.Options()
+
+
+def plan(folder: Path) -> list[sources.Job]:
+    return sources.plan([folder], scale=2, output=None, recursive=True).jobs
+
+
+def test_a_model_that_ships_keeps_its_tile_where_there_is_no_torch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture(tmp_path / "in" / "a.png", (20, 20))
+    monkeypatch.setattr(tiles, "find_spec", lambda name: None)
+    tile, why = tiles.choose_tile(plan(tmp_path / "in"), zoo.DEFAULT, OPTIONS, gpu=False)
+    assert tile == artifact.describe(zoo.find(zoo.DEFAULT).onnx).tile
+    assert "without torch" in why
+
+
+def test_pictures_decide(tmp_path: Path, tiny_checkpoint: Path) -> None:
+    picture(tmp_path / "in" / "a.png", (100, 200))
+    (tmp_path / "in" / "bad.png").write_bytes(b"")
+    tile, why = tiles.choose_tile(plan(tmp_path / "in"), str(tiny_checkpoint), OPTIONS, gpu=False)
+    assert tile == (100, 200)
+    assert why.startswith("tile 100x200: 1.00 pixels computed")
+
+
+def test_a_run_that_goes_on_keeps_its_tile(tmp_path: Path, tiny_checkpoint: Path) -> None:
+    class OfTheCheckpoint(Upscaler):
+        """What an artifact of it would leave in the journal."""
+
+        def __init__(self) -> None:
+            super().__init__(IdentityEngine((24, 16)))
+            checkpoint = artifact.sha256(tiny_checkpoint)
+            self.settings = {**self.settings, "checkpoint": checkpoint}
+
+    picture(tmp_path / "in" / "a.png", (100, 200))
+    list(jobs.run(plan(tmp_path / "in"), OfTheCheckpoint()))
+    tile, why = tiles.choose_tile(plan(tmp_path / "in"), str(tiny_checkpoint), OPTIONS, gpu=False)
+    assert tile == (24, 16)
+    assert "journal" in why
+
+
+def test_an_artifact_has_its_own(tiny_onnx: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="tile of its own"):
+        tiles.network_of(str(tiny_onnx))
+    with pytest.raises(UsageError, match="no checkpoint"):
+        tiles.network_of(str(tmp_path / "none.pth"))
+    with pytest.raises(UsageError, match="neither a file nor a model"):
+        tiles.network_of("nobody")
+
+
+def test_there_is_memory_to_take() -> None:
+    assert 2**20 < available() < 2**50

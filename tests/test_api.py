@@ -1,0 +1,73 @@
+"""The Python API as programs use it: a changed signature is a decision, not an accident."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import fields
+
+import pytest
+
+import hat_deploy
+from hat_deploy import Upscaler, jobs
+
+SIGNATURES = {
+    Upscaler.__init__: "(self, model: 'str | Path | Engine' = 'hat-nano-x2', *, "
+    "tile: 'tuple[int, int] | None' = None, halo: 'int | None' = None, device: 'str' = 'cpu', "
+    "threads: 'int | None' = None, on_stage: 'OnStage' = <function>) -> 'None'",
+    Upscaler.upscale: "(self, pixels: 'Array', *, progress: 'OnTiles | None' = None) -> 'Array'",
+    Upscaler.upscale_file: "(self, source: 'str | Path', target: 'str | Path', *, "
+    "quality: 'int' = 95, progress: 'OnTiles | None' = None) -> 'Done'",
+    Upscaler.upscale_folder: "(self, folder: 'str | Path', output: 'str | Path | None' = None, *, "
+    "recursive: 'bool' = False, format: 'str | None' = None, quality: 'int' = 95, "
+    "overwrite: 'bool' = False, fail_fast: 'bool' = False, memory: 'int | None' = None, "
+    "progress: 'OnProgress | None' = None) -> 'list[Outcome]'",
+    Upscaler.tiles: "(self, height: 'int', width: 'int') -> 'int'",
+    jobs.run: "(jobs: 'Iterable[Job]', upscaler: 'Upscaler', options: 'Options | None' = None, *, "
+    "progress: 'OnProgress | None' = None) -> 'Generator[Outcome, None, None]'",
+}
+
+FIELDS = {
+    jobs.Done: ["job", "seconds", "tiles", "notes"],
+    jobs.Skipped: ["job", "reason"],
+    jobs.Failed: ["source", "target", "reason", "tried"],
+    jobs.Progress: ["settled", "jobs", "source", "tiles_done", "tiles"],
+    jobs.Options: ["quality", "overwrite", "fail_fast", "memory", "max_pixels"],
+}
+
+
+def signature(function: object) -> str:
+    found = inspect.signature(function)
+    default = found.parameters.get("on_stage")
+    return str(found).replace(str(default.default), "<function>") if default else str(found)
+
+
+@pytest.mark.parametrize("function", SIGNATURES, ids=lambda function: function.__qualname__)
+def test_signatures(function: object) -> None:
+    assert signature(function) == SIGNATURES[function]
+
+
+@pytest.mark.parametrize("kind", FIELDS, ids=lambda kind: kind.__name__)
+def test_what_outcomes_carry(kind: type) -> None:
+    assert [field.name for field in fields(kind)] == FIELDS[kind]
+
+
+def test_names() -> None:
+    public = {name for name in dir(Upscaler) if not name.startswith("_")}
+    assert public == {
+        *("upscale", "upscale_file", "upscale_folder", "scale", "tiles"),
+        *("enlargement", "engine_for"),
+    }
+    assert hat_deploy.__all__ == ["Upscaler", "__version__"]
+    assert jobs.__all__ == [
+        *("Done", "Failed", "Job", "OnProgress", "Options", "Outcome", "Progress", "Skipped"),
+        *("run", "run_plan", "upscale_one"),
+    ]
+
+
+@pytest.mark.parametrize("function", SIGNATURES, ids=lambda function: function.__qualname__)
+def test_everything_public_is_explained(function: object) -> None:
+    described = Upscaler.__doc__ if function is Upscaler.__init__ else inspect.getdoc(function)
+    assert described
+    for name in inspect.signature(function).parameters:
+        if name not in ("self", "height", "width", "jobs", "upscaler", "options", "progress"):
+            assert f"{name}:" in described, name
