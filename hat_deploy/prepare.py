@@ -25,6 +25,7 @@ def artifact_for(
     model: str | Path,
     *,
     tile: tuple[int, int] | None = None,
+    batch: int = 1,
     io: str = "float",
     device: str = "cpu",
     on_stage: OnStage = lambda stage: None,
@@ -37,6 +38,7 @@ def artifact_for(
             ships.
         tile: height and width of a tile, halo included; an artifact has its own. Default:
             256x256.
+        batch: tiles in one call; an artifact has its own.
         io: ``float`` or ``uint8``; an artifact has its own.
         device: ``cpu``: an ``.onnx`` in fp32. ``cuda``: a ``.plan`` for this GPU where there
             is a TensorRT that can build and run it, else an ``.onnx``; both in fp16 where its
@@ -54,15 +56,15 @@ def artifact_for(
     if device == "cuda" and local_gpu() is None:
         raise UsageError("this machine has no NVIDIA GPU with a driver: leave --device cuda out")
     if path.exists():
-        return _made(path, path.stem, tile, io, device, on_stage)
+        return _made(path, path.stem, tile, batch, io, device, on_stage)
     if path.suffix or len(path.parts) > 1:
         raise UsageError(f"there is no checkpoint {path}")
     shipped = zoo.find(str(model))
     ready = artifact.describe(shipped.onnx)
-    fits = tile in (None, ready.tile) and io == ready.io
+    fits = tile in (None, ready.tile) and (batch, io) == (ready.batch, ready.io)
     if fits and (device == "cpu" or not _can_export()):
         return shipped.onnx
-    return _made(shipped.checkpoint, shipped.name, tile, io, device, on_stage)
+    return _made(shipped.checkpoint, shipped.name, tile, batch, io, device, on_stage)
 
 
 def plan_target(on_stage: OnStage = lambda stage: None) -> PlanTarget | None:
@@ -103,6 +105,7 @@ def _made(
     checkpoint: Path,
     name: str,
     tile: tuple[int, int] | None,
+    batch: int,
     io: str,
     device: str,
     on_stage: OnStage,
@@ -112,6 +115,7 @@ def _made(
         checkpoint=checkpoint,
         name=name,
         tile=tile,
+        batch=batch,
         io=io,
         precisions=HALF_FIRST if device == "cuda" else ("fp32",),
         target=plan_target(on_stage) if device == "cuda" else None,

@@ -43,6 +43,8 @@ class Recipe:
     """For the description."""
     tile: tuple[int, int] | None
     """None: what ``export`` takes by default."""
+    batch: int
+    """Tiles in one call."""
     io: str
     precisions: tuple[str, ...]
     """Tried in turn until one passes its proof; the last one's failure stands."""
@@ -63,6 +65,7 @@ class Recipe:
             "format": artifact.FORMAT,
             "name": self.name,
             "tile": self.tile,
+            "batch": self.batch,
             "io": self.io,
             "precisions": self.precisions,
             "target": asdict(self.target) if self.target else None,
@@ -107,7 +110,7 @@ class Recipe:
     def _export(self, network: HAT, precision: str, path: Path, on_stage: OnStage) -> None:
         from hat_deploy import export
 
-        options = export.ExportOptions(precision=precision, io=self.io)
+        options = export.ExportOptions(precision=precision, io=self.io, batch=self.batch)
         if self.tile is not None:
             options = replace(options, tile=self.tile)
         export.export_onnx(

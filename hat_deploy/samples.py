@@ -10,7 +10,7 @@ import numpy as np
 from hat_deploy.engines.base import Array
 from hat_deploy.errors import PictureError
 from hat_deploy.geometry import reflect_indices
-from hat_deploy.upscaler import LUMA
+from hat_deploy.planes import LUMA
 
 SHIPPED = ("astronaut", "coffee")
 """What lies in ``pictures/``; where each comes from is written there."""

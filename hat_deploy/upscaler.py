@@ -17,7 +17,6 @@ from hat_deploy.engines.base import Array, Engine, scale_of
 from hat_deploy.errors import HatDeployError, MissingExtraError, PictureError, UsageError
 from hat_deploy.geometry import check_tile, default_halo
 from hat_deploy.images import bleed
-from hat_deploy.planes import LUMA as LUMA
 from hat_deploy.planes import Allocate, Enlargement, require_picture
 from hat_deploy.recipe import OnStage
 from hat_deploy.streaming import One, stream
@@ -45,9 +44,15 @@ class Upscaler:
         tile: height and width of a tile, halo included; only where a checkpoint or a name is
             given, an artifact has its own. Default: 256x256.
         halo: border of a tile that is dropped; by default what the artifact carries.
+        batch: tiles in one call; an artifact has its own.
         device: ``cpu`` or ``cuda``. On ``cuda``, a checkpoint or a name becomes an artifact
             that takes bytes, and one that takes floats when the first 16-bit picture comes.
+        backend: ``openvino`` or ``onnxruntime``, for an ``.onnx``; by default OpenVINO on a CPU
+            where it is installed.
+        compute: ``fp32`` or ``bf16``, for OpenVINO; by default fp32, or bf16 for an artifact
+            made in it.
         threads: of the engine on a CPU; by default all cores.
+        streams: tiles that OpenVINO computes side by side, each in memory of its own.
         on_stage: told what is being done while a checkpoint is exported.
 
     Raises:
@@ -67,8 +72,12 @@ class Upscaler:
         *,
         tile: tuple[int, int] | None = None,
         halo: int | None = None,
+        batch: int = 1,
         device: str = "cpu",
+        backend: str | None = None,
+        compute: str | None = None,
         threads: int | None = None,
+        streams: int = 1,
         on_stage: OnStage = lambda stage: None,
     ) -> None:
         self._deep: Engine | HatDeployError | None = None
@@ -80,30 +89,45 @@ class Upscaler:
             halo = default_halo(model.input.size, model.window) if halo is None else halo
             check_tile(model.input.size, halo, model.window)
             self.halo = halo
-            self.settings = self._settings(_engine_identity(model), "")
+            self.settings = self._settings(_engine_identity(model), "", None)
             return
 
         def make(io: str) -> Path:
-            return prepare.artifact_for(model, tile=tile, io=io, device=device, on_stage=on_stage)
+            return prepare.artifact_for(
+                model, tile=tile, batch=batch, io=io, device=device, on_stage=on_stage
+            )
+
+        def load(path: Path) -> Engine:
+            return engines.open_artifact(
+                path,
+                device=device,
+                threads=threads,
+                backend=backend,
+                compute=compute,
+                streams=streams,
+            )
 
         path = _with_bytes(make) if device == "cuda" else make("float")
         described = artifact.describe(path)
         self.halo = described.halo if halo is None else halo
         check_tile(described.tile, self.halo, described.window)
-        self.engine = engines.open_artifact(path, device=device, threads=threads)
+        self.engine = load(path)
         given = path == Path(model)
         self.settings = self._settings(
-            _identity(path, described, given=given), described.checkpoint_sha256
+            _identity(path, described, given=given),
+            described.checkpoint_sha256,
+            compute if compute != described.precision else None,
         )
         if described.io == "uint8" and not given:
-            self._open_deep = lambda: engines.open_artifact(make("float"), device=device)
+            self._open_deep = lambda: load(make("float"))
 
-    def _settings(self, identity: str, checkpoint: str) -> Mapping[str, Any]:
+    def _settings(self, identity: str, checkpoint: str, compute: str | None) -> Mapping[str, Any]:
         return {
             "model": identity,
             "checkpoint": checkpoint,
             "tile": list(self.engine.input.size),
             "halo": self.halo,
+            "compute": compute,
         }
 
     @property

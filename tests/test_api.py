@@ -12,8 +12,9 @@ from hat_deploy import Upscaler, jobs
 
 SIGNATURES = {
     Upscaler.__init__: "(self, model: 'str | Path | Engine' = 'hat-nano-x2', *, "
-    "tile: 'tuple[int, int] | None' = None, halo: 'int | None' = None, device: 'str' = 'cpu', "
-    "threads: 'int | None' = None, on_stage: 'OnStage' = <function>) -> 'None'",
+    "tile: 'tuple[int, int] | None' = None, halo: 'int | None' = None, batch: 'int' = 1, "
+    "device: 'str' = 'cpu', backend: 'str | None' = None, compute: 'str | None' = None, "
+    "threads: 'int | None' = None, streams: 'int' = 1, on_stage: 'OnStage' = <function>) -> 'None'",
     Upscaler.upscale: "(self, pixels: 'Array', *, progress: 'OnTiles | None' = None) -> 'Array'",
     Upscaler.upscale_file: "(self, source: 'str | Path', target: 'str | Path', *, "
     "quality: 'int' = 95, progress: 'OnTiles | None' = None) -> 'Done'",

@@ -5,11 +5,13 @@ from __future__ import annotations
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hat_deploy.cli.options import (
+    Backend,
+    Compute,
     Device,
     EngineFile,
     Halo,
@@ -62,6 +64,14 @@ def command(
         int, typer.Option(min=1, max=100, help="Of JPEG and WebP; 100 is lossless WebP.")
     ] = 95,
     device: Annotated[Device, typer.Option(help="Where to run.")] = Device.CPU,
+    backend: Backend = None,
+    compute: Compute = None,
+    streams: Annotated[
+        int,
+        typer.Option(
+            min=1, help="Tiles that OpenVINO computes side by side, each in its own memory."
+        ),
+    ] = 1,
     memory: Annotated[
         str | None,
         typer.Option(
@@ -115,8 +125,17 @@ def command(
     chosen = str(engine or model or zoo.DEFAULT)
     with libraries_silenced():
         console = Console(stderr=True)
-        sides = _tile(tile, chosen, find, options, device, console)
-        with _open(chosen, sides, halo, device, console) as upscaler:
+        sides, batch = _tile(tile, chosen, find, options, device, console)
+        how = {
+            "tile": sides,
+            "batch": batch,
+            "halo": halo,
+            "device": device.value,
+            "backend": backend,
+            "compute": compute,
+            "streams": streams,
+        }
+        with _open(chosen, how, console) as upscaler:
             plan = find(scale=upscaler.scale)
             if not plan.jobs and not plan.rejected:
                 named = ", ".join(map(sources.display_name, paths))
@@ -138,29 +157,25 @@ def _tile(
     options: Options,
     device: Device,
     console: Console,
-) -> tuple[int, int] | None:
-    """The tile that was asked for; a chosen one is announced with its reason."""
+) -> tuple[tuple[int, int] | None, int]:
+    """The tile that was asked for and the batch; chosen ones are announced with their reason."""
     if text is None or text.strip().lower() != AUTO:
-        return parse_tile(text)
+        return parse_tile(text), 1
     from hat_deploy.jobs import tiles
 
     jobs = find(scale=tiles.network_of(chosen)[0].scale).jobs
-    tile, why = tiles.choose_tile(jobs, chosen, options, gpu=device is Device.CUDA)
+    tile, batch, why = tiles.choose_tile(jobs, chosen, options, gpu=device is Device.CUDA)
     console.print(why, markup=False, highlight=False, soft_wrap=True)
-    return tile
+    return tile, batch
 
 
-def _open(
-    chosen: str, tile: tuple[int, int] | None, halo: int | None, device: Device, console: Console
-) -> Upscaler:
+def _open(chosen: str, how: dict[str, Any], console: Console) -> Upscaler:
     from hat_deploy.upscaler import Upscaler
 
     with console.status("") as status:
         return Upscaler(
             chosen,
-            tile=tile,
-            halo=halo,
-            device=device.value,
+            **how,
             on_stage=lambda stage: status.update(f"exporting {chosen} once: {stage} ..."),
         )
 

@@ -26,6 +26,7 @@ def open_artifact(
     threads: int | None = None,
     backend: str | None = None,
     compute: str | None = None,
+    streams: int = 1,
 ) -> Engine:
     """The engine for an artifact, chosen by its suffix and the device.
 
@@ -35,6 +36,7 @@ def open_artifact(
         threads: of one call on a CPU; all cores by default.
         backend: one of :data:`BACKENDS`, for an ``.onnx``. Default: on a CPU OpenVINO, or ONNX
             Runtime where OpenVINO is not installed; ONNX Runtime on CUDA.
+        streams: batches that OpenVINO computes side by side.
         compute: ``fp32`` or ``bf16``, for OpenVINO; by default what the artifact was made in.
 
     Raises:
@@ -58,7 +60,7 @@ def open_artifact(
 
         if device != "cpu":
             raise UsageError("OpenVINO runs on the CPU here: use onnxruntime on cuda")
-        return OpenVINOEngine(path, precision=compute, threads=threads)
+        return OpenVINOEngine(path, precision=compute, threads=threads, streams=streams)
     from hat_deploy.engines.onnxruntime import OnnxRuntimeEngine
 
     if compute not in (None, "fp32"):

@@ -43,8 +43,8 @@ def network_of(model: str) -> tuple[HATConfig, Path]:
 
 def choose_tile(
     jobs: Sequence[Job], model: str, options: Options, *, gpu: bool
-) -> tuple[tuple[int, int], str]:
-    """A tile for these jobs and a line that says why.
+) -> tuple[tuple[int, int], int, str]:
+    """A tile for these jobs, how many make a batch, and a line that says why.
 
     A run that goes on where one with this model ended takes that one's tile, whatever has been
     added to the folder: another tile would be another result.
@@ -54,13 +54,13 @@ def choose_tile(
     """
     config, weights = network_of(model)
     if (earlier := _earlier(jobs, artifact.sha256(weights))) is not None:
-        return earlier, f"tile {format_size(earlier)}: as the journal says of the last run"
+        return earlier, 1, f"tile {format_size(earlier)}: as the journal says of the last run"
     ready = _ready(model)
     if ready is not None and find_spec("torch") is None:
-        return ready, f"tile {format_size(ready)}: without torch there is no other"
+        return ready, 1, f"tile {format_size(ready)}: without torch there is no other"
     sizes = list(_sizes(jobs, options.max_pixels))
     chosen = choose(sizes, config, free=_free(gpu=gpu), gpu=gpu, ready=ready)
-    return chosen.tile, chosen.reason
+    return chosen.tile, chosen.batch, chosen.reason
 
 
 def _earlier(jobs: Iterable[Job], checkpoint: str) -> tuple[int, int] | None:

@@ -12,6 +12,7 @@ import cv2
 import pytest
 from typer.testing import CliRunner
 
+from hat_deploy import doctor
 from hat_deploy.artifact import sha256
 from hat_deploy.bench.lineup import for_engine
 from hat_deploy.bench.measure import measure
@@ -49,8 +50,8 @@ def test_all_scopes_are_timed_side_by_side(found: Report) -> None:
 def test_what_was_measured_is_recorded(found: Report, tiny_onnx: Path) -> None:
     engine = found.participants[1]
     assert engine.sha256 == sha256(tiny_onnx)
-    assert "onnxruntime" in engine.engine
-    assert found.versions["onnxruntime"]
+    assert "openvino" in engine.engine
+    assert found.versions["openvino"]
     assert found.threads == 1
     assert any("only 3 iterations" in flag for flag in found.flags)
 
@@ -124,6 +125,11 @@ def test_an_artifact_is_timed_where_there_is_no_torch(tiny_onnx: Path, tmp_path:
     assert content["scopes"][0]["results"][0]["ratio"] is None
 
 
+def openvino_precisions() -> list[str]:
+    findings = {finding.engine: finding.usable for finding in doctor.examine()}
+    return [p for p in ("fp32", "bf16") if findings[f"openvino, cpu, {p}"]]
+
+
 @pytest.mark.slow
 def test_the_benchmark_of_the_readme_runs(tmp_path: Path) -> None:
     """In a process of its own, for its modules are no package."""
@@ -140,7 +146,11 @@ def test_the_benchmark_of_the_readme_runs(tmp_path: Path) -> None:
         check=True,
     )
     content = json.loads((tmp_path / "cpu.json").read_text())["tiny"]
-    assert [c["label"] for c in content["contenders"]] == ["torch", "onnxruntime", "spandrel"]
+    assert [c["label"] for c in content["contenders"]] == [
+        *("torch", "onnxruntime"),
+        *(f"openvino {precision}" for precision in openvino_precisions()),
+        "spandrel",
+    ]
     assert len(content["scopes"]) == 3
     assert str(tmp_path) not in json.dumps(content)
     assert (tmp_path / "cpu.md").read_text().count("| spandrel |") == 3

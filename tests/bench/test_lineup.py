@@ -141,8 +141,8 @@ def test_every_engine_of_this_machine_runs_the_shipped_model(
 ) -> None:
     model = shipped(tiny_network, tmp_path)
     monkeypatch.setattr(zoo, "shipped", lambda: [model])
-    names = ["torch, cpu", "torch, cuda", "onnxruntime, cpu", "onnxruntime, cuda"]
-    usable = {"torch, cpu", "onnxruntime, cpu"}
+    names = ["torch, cpu", "torch, cuda", "openvino, cpu, fp32", "onnxruntime, cpu"]
+    usable = {"torch, cpu", "openvino, cpu, fp32", "onnxruntime, cpu"}
     findings = [Finding(name, name in usable, "") for name in names]
     monkeypatch.setattr(doctor, "examine", lambda: findings)
     found = for_machine("tiny", halo=0)
@@ -150,6 +150,7 @@ def test_every_engine_of_this_machine_runs_the_shipped_model(
         "torch cpu fp32",
         "torch cpu bf16",
         "onnxruntime cpu",
+        "openvino cpu fp32",
     ]
     assert found.baseline == "torch cpu fp32"
     assert {c.halo for c in found.contenders} == {0}

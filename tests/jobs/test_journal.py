@@ -170,7 +170,7 @@ def test_a_line_holds_what_decides(folder: Path, output: Path) -> None:
     assert entry["source_mtime_ns"] == source.stat().st_mtime_ns
     assert entry["output_size"] == (output / entry["output"]).stat().st_size
     assert entry["output_sha256"] == results(output)[entry["output"]]
-    assert set(entry["settings"]) == {"model", "checkpoint", "tile", "halo"}
+    assert set(entry["settings"]) == {"model", "checkpoint", "tile", "halo", "compute"}
 
 
 def test_lines_of_other_processes_are_seen(tmp_path: Path, folder: Path, output: Path) -> None:

@@ -24,16 +24,18 @@ def test_a_model_that_ships_keeps_its_tile_where_there_is_no_torch(
 ) -> None:
     picture(tmp_path / "in" / "a.png", (20, 20))
     monkeypatch.setattr(tiles, "find_spec", lambda name: None)
-    tile, why = tiles.choose_tile(plan(tmp_path / "in"), zoo.DEFAULT, OPTIONS, gpu=False)
-    assert tile == artifact.describe(zoo.find(zoo.DEFAULT).onnx).tile
+    tile, batch, why = tiles.choose_tile(plan(tmp_path / "in"), zoo.DEFAULT, OPTIONS, gpu=False)
+    assert (tile, batch) == (artifact.describe(zoo.find(zoo.DEFAULT).onnx).tile, 1)
     assert "without torch" in why
 
 
 def test_pictures_decide(tmp_path: Path, tiny_checkpoint: Path) -> None:
     picture(tmp_path / "in" / "a.png", (100, 200))
     (tmp_path / "in" / "bad.png").write_bytes(b"")
-    tile, why = tiles.choose_tile(plan(tmp_path / "in"), str(tiny_checkpoint), OPTIONS, gpu=False)
-    assert tile == (100, 200)
+    tile, batch, why = tiles.choose_tile(
+        plan(tmp_path / "in"), str(tiny_checkpoint), OPTIONS, gpu=False
+    )
+    assert (tile, batch) == ((100, 200), 1)
     assert why.startswith("tile 100x200: 1.00 pixels computed")
 
 
@@ -48,8 +50,10 @@ def test_a_run_that_goes_on_keeps_its_tile(tmp_path: Path, tiny_checkpoint: Path
 
     picture(tmp_path / "in" / "a.png", (100, 200))
     list(jobs.run(plan(tmp_path / "in"), OfTheCheckpoint()))
-    tile, why = tiles.choose_tile(plan(tmp_path / "in"), str(tiny_checkpoint), OPTIONS, gpu=False)
-    assert tile == (24, 16)
+    tile, batch, why = tiles.choose_tile(
+        plan(tmp_path / "in"), str(tiny_checkpoint), OPTIONS, gpu=False
+    )
+    assert (tile, batch) == ((24, 16), 1)
     assert "journal" in why
 
 

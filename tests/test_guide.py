@@ -1,0 +1,262 @@
+"""The user guide, followed word by word: every command and every message in it is real."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import cv2
+import pytest
+import typer
+from networks import random_network, tiny_config
+
+from hat_deploy import cli, doctor
+from hat_deploy.export import FLOORS
+from hat_deploy.fidelity import LARGEST
+from hat_deploy.hat.checkpoint import save_checkpoint
+from hat_deploy.jobs import Done, Failed
+
+ROOT = Path(__file__).parent.parent
+GUIDE = ROOT / "docs" / "guide.md"
+
+NOT_RUN = {"needs a GPU", "installs packages"}
+"""Why a block of commands may be shown and not executed."""
+BUILT_NOT_RUN = "built, not run: no gpu was at hand"
+
+
+def _has_bf16() -> bool:
+    return any(found.usable for found in doctor.examine() if found.engine == "openvino, cpu, bf16")
+
+
+RUN_WHERE: dict[str, Callable[[], bool]] = {
+    "TensorRT for RTX is installed": lambda: find_spec("tensorrt_rtx_bindings") is not None,
+    "the CPU has bf16": _has_bf16,
+}
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block, the remark in the line above it, and the prose up to the next block."""
+
+    language: str
+    remark: str
+    text: str
+    after: str
+
+    @property
+    def lines(self) -> list[str]:
+        return [line for line in self.text.splitlines() if line.strip()]
+
+
+def blocks() -> list[Block]:
+    pattern = r"(?:<!-- (?P<remark>.*?) -->\n)?```(?P<language>\w+)\n(?P<text>.*?)```\n"
+    guide = GUIDE.read_text(encoding="utf-8")
+    found = list(re.finditer(pattern, guide, re.DOTALL))
+    ends = [match.start() for match in found[1:]] + [len(guide)]
+    return [
+        Block(match["language"], match["remark"] or "", match["text"], guide[match.end() : end])
+        for match, end in zip(found, ends, strict=True)
+    ]
+
+
+def of(language: str) -> list[Block]:
+    return [block for block in blocks() if block.language == language]
+
+
+@cache
+def commands() -> dict[str, Any]:
+    """The commands as the command line itself knows them."""
+    return dict(typer.main.get_command(cli.app).commands)  # type: ignore[attr-defined]
+
+
+def parse(line: str) -> dict[str, Any]:
+    """The values of a command's options; one that does not exist is an error. Runs nothing."""
+    program, name, *arguments = shlex.split(line, comments=True)
+    assert program == "hat-deploy", line
+    return dict(commands()[name].make_context(name, arguments).params)
+
+
+@pytest.fixture
+def readers_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What the guide says that its reader has."""
+    folder = tmp_path / "reader"
+    for name in ("photos", "originals", "inbox"):
+        (folder / name).mkdir(parents=True)
+    for name in ("china", "flower"):
+        whole = cv2.imread(str(ROOT / "examples" / f"{name}.png"))
+        cv2.imwrite(str(folder / "photos" / f"{name}.png"), whole[80:128, 120:184])
+        cv2.imwrite(str(folder / "originals" / f"{name}.png"), whole[80:144, 120:200])
+    good = (folder / "photos" / "china.png").read_bytes()
+    (folder / "inbox" / "good.png").write_bytes(good)
+    (folder / "inbox" / "damaged.png").write_bytes(good[: len(good) // 2])
+    save_checkpoint(random_network(tiny_config(window_size=16)), folder / "hat.pth")
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def run(line: str, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Run a command as the console script does; the exit code."""
+    monkeypatch.setattr(sys, "argv", shlex.split(line, comments=True))
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    return int(ended.value.code or 0)
+
+
+def stated_exit_code(line: str) -> int:
+    stated = re.search(r"# exit code (\d+)", line)
+    return int(stated[1]) if stated else 0
+
+
+def promised_files(line: str) -> Iterator[Path]:
+    """What a command was told to write."""
+    values = parse(line)
+    for option in ("output", "report", "csv", "plot"):
+        if values.get(option) is not None and not values.get("dry_run"):
+            yield Path(values[option])
+
+
+@pytest.mark.slow
+def test_every_command_runs_in_order(
+    readers_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ran: set[str] = set()
+    before = sorted((readers_folder / "photos").iterdir())
+    for block in of("sh"):
+        condition = block.remark.removeprefix("run where ")
+        if condition and not RUN_WHERE[condition]():
+            continue
+        for line in block.lines:
+            code = run(line, monkeypatch)
+            said = capsys.readouterr()
+            assert code == stated_exit_code(line), f"$ {line}\n{said.out}\n{said.err}"
+            for path in promised_files(line):
+                assert path.exists(), f"$ {line}\n{path} is not there\n{said.out}"
+            ran.add(shlex.split(line)[1])
+    assert ran == set(commands()), "a command is missing from the guide"
+    assert sorted((readers_folder / "photos").iterdir()) == before
+    _check_first_picture(readers_folder)
+    _check_python(of("python"))
+
+
+def _check_first_picture(folder: Path) -> None:
+    small, large = (cv2.imread(str(folder / n / "china.png")) for n in ("photos", "photos-x2"))
+    assert large.shape[:2] == (2 * small.shape[0], 2 * small.shape[1])
+
+
+def _check_python(found: list[Block]) -> None:
+    (block,) = found
+    assert len(block.lines) <= 14
+    names: dict[str, Any] = {}
+    exec(compile(block.text, str(GUIDE), "exec"), names)
+    assert names["large"].shape == (2 * names["small"].shape[0], 2 * names["small"].shape[1], 3)
+    assert Path("china-large.png").exists()
+    assert sorted(type(outcome).__name__ for outcome in names["outcomes"]) == [
+        Done.__name__,
+        Failed.__name__,
+    ]
+
+
+def test_what_is_not_run_says_why() -> None:
+    for block in of("console"):
+        reason = block.remark.removeprefix("not run: ")
+        assert reason in NOT_RUN, f"{block.text}\nsays {block.remark!r}"
+        if reason == "needs a GPU":
+            prose = block.after.split("\n#")[0].lower()
+            assert BUILT_NOT_RUN in prose, f"{block.text}\nlooks as if it had been run"
+
+
+def test_only_blocks_of_commands_and_code_are_fenced() -> None:
+    assert {block.language for block in blocks()} == {"sh", "console", "python", "text"}
+    for block in of("sh"):
+        assert not block.remark or block.remark.removeprefix("run where ") in RUN_WHERE
+
+
+def test_commands_that_are_not_run_exist_with_their_options() -> None:
+    shown = [line for block in of("console") for line in block.lines]
+    ours = [line for line in shown if not line.startswith("pip ")]
+    assert len(ours) >= 4
+    for line in ours:
+        parse(line)
+
+
+def test_an_option_that_does_not_exist_would_be_found() -> None:
+    with pytest.raises(Exception, match="no-such-option"):
+        parse("hat-deploy upscale photos/ --no-such-option")
+
+
+def test_extras_exist() -> None:
+    shown = set(re.findall(r"hat-deploy\[([a-z,]+)\]", GUIDE.read_text(encoding="utf-8")))
+    named = {extra for extras in shown for extra in extras.split(",")}
+    declared = set(
+        re.findall(r"^(\w+) = \[", (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.M)
+    )
+    assert named and named <= declared
+    assert not any({"cpu", "gpu"} <= set(extras.split(",")) for extras in shown)
+
+
+def test_options_in_the_prose_exist() -> None:
+    known = {
+        option
+        for command in commands().values()
+        for parameter in command.params
+        for option in (*parameter.opts, *parameter.secondary_opts)
+    }
+    prose = re.sub(r"```.*?```", "", GUIDE.read_text(encoding="utf-8"), flags=re.DOTALL)
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", re.sub(r"<!--.*?-->", "", prose)))
+    assert len(named) > 20
+    assert named <= known
+
+
+def test_limits_are_those_of_verify() -> None:
+    rows = re.findall(
+        r"^\| ([\w-]+) \| (\d+) dB \| ([\d.e-]+)", GUIDE.read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert {name: float(floor) for name, floor, _ in rows} == FLOORS
+    assert {name: float(largest) for name, _, largest in rows} == LARGEST
+
+
+def quoted_messages() -> list[str]:
+    """The first column of the tables under "Troubleshoot by message"."""
+    section = GUIDE.read_text(encoding="utf-8").split("## Troubleshoot by message")[1]
+    return re.findall(r"^\| `(.*?)` \|", section, re.MULTILINE)
+
+
+@cache
+def source_strings() -> list[str]:
+    """Every string of the package but docstrings; what is filled in is a line break."""
+    found = []
+    for path in (ROOT / "hat_deploy").rglob("*.py"):
+        nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+        docstrings = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+        for node in nodes:
+            if isinstance(node, ast.JoinedStr):
+                found.append("".join(_text(part) for part in node.values))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found += [] if id(node) in docstrings else [node.value]
+    return found
+
+
+def _text(part: ast.expr) -> str:
+    return part.value if isinstance(part, ast.Constant) and isinstance(part.value, str) else "\n"
+
+
+def is_said(message: str) -> bool:
+    """Whether a string of the package holds all that a message quotes, in order."""
+    pieces = [re.escape(piece.strip(" ")) for piece in message.split("...") if piece.strip(" ")]
+    pattern = re.compile(".*".join(pieces), re.DOTALL)
+    return any(pattern.search(text) for text in source_strings())
+
+
+def test_messages_are_those_of_the_package() -> None:
+    messages = quoted_messages()
+    assert len(messages) > 50
+    assert [message for message in messages if not is_said(message)] == []
+    assert not is_said("the moon is not a multiple of the network's window")
