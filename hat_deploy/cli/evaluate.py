@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hat_deploy.cli.options import Device, EngineFile, Halo, Model, Tile, parse_tile
+from hat_deploy.cli.options import (
+    Backend,
+    Compute,
+    Device,
+    EngineFile,
+    Halo,
+    Model,
+    Tile,
+    parse_tile,
+)
 from hat_deploy.errors import UsageError
 
 if TYPE_CHECKING:
@@ -29,6 +38,8 @@ def command(
     tile: Tile = None,
     halo: Halo = None,
     device: Annotated[Device, typer.Option(help="Where to run.")] = Device.CPU,
+    backend: Backend = None,
+    compute: Compute = None,
     csv: Annotated[Path | None, typer.Option(help="Also write the scores to this file.")] = None,
     report: Annotated[
         Path | None, typer.Option(help="Also write a page of pictures and scores: FILE.html.")
@@ -57,6 +68,8 @@ def command(
             tile=parse_tile(tile),
             halo=halo,
             device=device.value,
+            backend=backend,
+            compute=compute,
             on_stage=lambda stage: status.update(f"exporting {chosen} once: {stage} ..."),
         )
         with upscaler:
