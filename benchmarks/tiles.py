@@ -92,9 +92,7 @@ def main() -> None:
             tiled = enlarge(deep, running[side], halo) / 65535
             errors[side, halo] = compare(whole, tiled)
     print(f"{zoo.DEFAULT}, {width}x{height}, {running[options.tiles[0]].name}")
-    print(
-        f"torch {torch.__version__}, OpenCV {cv2.__version__}, {options.rounds} rounds in turns\n"
-    )
+    print(f"least of {options.rounds} rounds in turns; reference: torch {torch.__version__}\n")
     print("| tile | halo | microseconds a useful pixel | dB against the whole picture | largest |")
     print("|---:|---:|---:|---:|---:|")
     for side, halo in pairs:
