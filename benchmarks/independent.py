@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 import torch
 
 from hat_deploy.bench.contenders import Contender
-from hat_deploy.engines.base import Array, TensorSpec, check_batch
+from hat_deploy.engines.base import Array, EngineBase, TensorSpec, check_batch
 from hat_deploy.hat.weights import load_state_dict
 
 _LIBRARIES: list[torch.library.Library] = []
@@ -27,7 +24,7 @@ class IndependentContender(Contender):
         return IndependentEngine(self)
 
 
-class IndependentEngine:
+class IndependentEngine(EngineBase):
     """Spandrel's network, called as its users call it: eagerly, without gradients."""
 
     def __init__(self, contender: IndependentContender) -> None:
@@ -36,11 +33,11 @@ class IndependentEngine:
 
         assert contender.file is not None
         self._network = HATArch().load(load_state_dict(contender.file)).model.eval()
-        self.window = contender.config.window_size
+        self._window = contender.config.window_size
         height, width = contender.tile
         scale, channels = contender.config.scale, contender.config.in_channels
-        self.input = _spec("input", contender.batch, channels, height, width)
-        self.output = _spec("output", contender.batch, channels, height * scale, width * scale)
+        self._input = _spec("input", contender.batch, channels, height, width)
+        self._output = _spec("output", contender.batch, channels, height * scale, width * scale)
 
     @property
     def name(self) -> str:
@@ -51,18 +48,7 @@ class IndependentEngine:
         with torch.inference_mode():
             return np.ascontiguousarray(self._network(torch.from_numpy(batch)).numpy())
 
-    def stream(self, batches: Iterable[Array]) -> Iterator[Array]:
-        return map(self.run, batches)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         del self._network
 
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from types import TracebackType
-from typing import Self
-
 import numpy as np
 
-from hat_deploy.engines.base import Array, TensorSpec, check_batch
+from hat_deploy.engines.base import Array, EngineBase, TensorSpec, check_batch
 
 
-class IdentityEngine:
+class IdentityEngine(EngineBase):
     """Repeats every pixel ``scale`` times; its values are exact."""
 
     name = "identity"
@@ -31,9 +27,9 @@ class IdentityEngine:
                 return TensorSpec(name, (batch, channels, height, width), "float32", layout)
             return TensorSpec(name, (batch, height, width, channels), "uint8", layout)
 
-        self.input = spec("input", *tile)
-        self.output = spec("output", tile[0] * scale, tile[1] * scale)
-        self.window = window
+        self._input = spec("input", *tile)
+        self._output = spec("output", tile[0] * scale, tile[1] * scale)
+        self._window = window
         self.scale = scale
         self.calls = 0
 
@@ -42,20 +38,6 @@ class IdentityEngine:
         self.calls += 1
         first = 2 if self.input.layout == "NCHW" else 1
         return batch.repeat(self.scale, axis=first).repeat(self.scale, axis=first + 1)
-
-    def stream(self, batches: Iterable[Array]) -> Iterator[Array]:
-        return map(self.run, batches)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        pass
 
 
 class NaNEngine(IdentityEngine):

@@ -97,6 +97,54 @@ class Engine(Protocol):
     ) -> None: ...
 
 
+class EngineBase:
+    """What engines share: their declarations, one batch at a time, and an end.
+
+    A subclass sets ``_input``, ``_output`` and ``_window``, and writes ``name`` and ``run``.
+    """
+
+    _input: TensorSpec
+    _output: TensorSpec
+    _window: int
+
+    @property
+    def input(self) -> TensorSpec:
+        """What ``run`` takes, as the library reports it."""
+        return self._input
+
+    @property
+    def output(self) -> TensorSpec:
+        """What ``run`` returns, as the library reports it."""
+        return self._output
+
+    @property
+    def window(self) -> int:
+        """The network's attention window."""
+        return self._window
+
+    def run(self, batch: Array) -> Array:
+        """Upscale one batch; see :class:`Engine`."""
+        raise NotImplementedError
+
+    def stream(self, batches: Iterable[Array]) -> Iterator[Array]:
+        """Upscale batch after batch, one at a time."""
+        return map(self.run, batches)
+
+    def close(self) -> None:
+        """Let go of what was loaded."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
 def scale_of(engine: Engine) -> int:
     """The upscaling factor, from the engine's own shapes."""
     return engine.output.size[0] // engine.input.size[0]

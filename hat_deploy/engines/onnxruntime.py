@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hat_deploy import artifact
-from hat_deploy.engines.base import Array, TensorSpec, check_batch
+from hat_deploy.engines.base import Array, EngineBase, TensorSpec, check_batch
 from hat_deploy.errors import ArtifactError, MissingExtraError, UsageError
-
-if TYPE_CHECKING:
-    from typing import Self
 
 try:
     import onnxruntime as ort
@@ -36,7 +30,7 @@ _PROVIDER_OPTIONS: dict[str, dict[str, str]] = {
 }
 
 
-class OnnxRuntimeEngine:
+class OnnxRuntimeEngine(EngineBase):
     """An :class:`~hat_deploy.engines.base.Engine` on ONNX Runtime.
 
     On CUDA, input and output are bound once to memory on the device: each call copies the batch
@@ -75,6 +69,7 @@ class OnnxRuntimeEngine:
             )
         self._device = device
         layout = "NHWC" if self.description.io == "uint8" else "NCHW"
+        self._window = self.description.window
         self._input = _spec(self._session.get_inputs()[0], layout)
         self._output = _spec(self._session.get_outputs()[0], layout)
         self._bound = None
@@ -85,21 +80,6 @@ class OnnxRuntimeEngine:
     def name(self) -> str:
         """Library, version, device and precision."""
         return f"onnxruntime {ort.__version__}, {self._device}, {self.description.precision}"
-
-    @property
-    def input(self) -> TensorSpec:
-        """What ``run`` takes, as the session reports it."""
-        return self._input
-
-    @property
-    def output(self) -> TensorSpec:
-        """What ``run`` returns, as the session reports it."""
-        return self._output
-
-    @property
-    def window(self) -> int:
-        """The network's attention window."""
-        return self.description.window
 
     def run(self, batch: Array) -> Array:
         """Upscale one batch; see :class:`~hat_deploy.engines.base.Engine`."""
@@ -112,19 +92,8 @@ class OnnxRuntimeEngine:
             raise _failed("ONNX Runtime failed", error) from error
         return result  # type: ignore[no-any-return]
 
-    def stream(self, batches: Iterable[Array]) -> Iterator[Array]:
-        """Upscale batch after batch, one at a time: a call waits for its result, on CUDA too."""
-        return map(self.run, batches)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Let go of what was loaded."""
         self._bound = None
         del self._session
 

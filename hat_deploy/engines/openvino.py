@@ -5,19 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from hat_deploy import artifact
 from hat_deploy.cache import cache_folder
-from hat_deploy.engines.base import Array, TensorSpec, check_batch
+from hat_deploy.engines.base import Array, EngineBase, TensorSpec, check_batch
 from hat_deploy.engines.inflight import keep_in_flight
 from hat_deploy.errors import ArtifactError, MissingExtraError, UsageError
-
-if TYPE_CHECKING:
-    from typing import Self
 
 try:
     import openvino as ov
@@ -28,7 +24,7 @@ PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
 """What the engine computes in, and OpenVINO's name for it."""
 
 
-class OpenVINOEngine:
+class OpenVINOEngine(EngineBase):
     """An :class:`~hat_deploy.engines.base.Engine` on OpenVINO's CPU plugin.
 
     Args:
@@ -62,6 +58,7 @@ class OpenVINOEngine:
         except RuntimeError as error:
             raise ArtifactError(f"OpenVINO cannot load {path}: {_last_line(error)}") from error
         layout = "NHWC" if self.description.io == "uint8" else "NCHW"
+        self._window = self.description.window
         self._input = _spec(model.inputs[0], layout)
         self._output = _spec(model.outputs[0], layout)
         self._requests = [_Request(model, self._input) for _ in range(streams)]
@@ -72,21 +69,6 @@ class OpenVINOEngine:
         version = ov.__version__.split("-")[0]
         return f"openvino {version}, cpu, {self._precision}"
 
-    @property
-    def input(self) -> TensorSpec:
-        """What ``run`` takes, as the compiled model reports it."""
-        return self._input
-
-    @property
-    def output(self) -> TensorSpec:
-        """What ``run`` returns, as the compiled model reports it."""
-        return self._output
-
-    @property
-    def window(self) -> int:
-        """The network's attention window."""
-        return self.description.window
-
     def run(self, batch: Array) -> Array:
         """Upscale one batch; see :class:`~hat_deploy.engines.base.Engine`."""
         return next(self.stream([batch]))
@@ -95,15 +77,8 @@ class OpenVINOEngine:
         """Upscale batch after batch, as many at a time as there are streams."""
         return keep_in_flight(self._requests, batches)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Let go of what was loaded."""
         self._requests.clear()
 
 

@@ -5,25 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING
 
 from hat_deploy import artifact, cuda
 from hat_deploy.cuda.base import Cuda, DeviceError
 from hat_deploy.engines import plan_fit, tensorrt_library
-from hat_deploy.engines.base import Array, TensorSpec, check_batch
+from hat_deploy.engines.base import Array, EngineBase, check_batch
 from hat_deploy.engines.inflight import Need, keep_in_flight, slots_that_fit
 from hat_deploy.engines.slot import PlanSlot, size_of
 from hat_deploy.engines.tensorrt_library import EXTRAS, Library, Plan
-
-if TYPE_CHECKING:
-    from typing import Self
 
 IN_FLIGHT = 2
 """Batches under way at once: one is copied and cut by the host while the other computes."""
 
 
-class TensorRTEngine:
+class TensorRTEngine(EngineBase):
     """An :class:`~hat_deploy.engines.base.Engine` on TensorRT, of either flavour.
 
     What it needs of the GPU's memory is known before it is allocated: for each batch in
@@ -63,6 +58,7 @@ class TensorRTEngine:
             self._plan = self._load()
             stack.callback(self._plan.close)
             layout = "NHWC" if self.description.io == "uint8" else "NCHW"
+            self._window = self.description.window
             self._input, self._output = self._plan.tensors(layout)
             self._slots = self._allocate(stack, in_flight)
             self._stack = stack.pop_all()
@@ -74,21 +70,6 @@ class TensorRTEngine:
             f"{self._library.title}, {self._device.gpu.name}, {self.description.precision}, "
             f"{len(self._slots)} in flight{', CUDA graphs' if self._slots[0].has_graph else ''}"
         )
-
-    @property
-    def input(self) -> TensorSpec:
-        """What ``run`` takes, as the plan reports it."""
-        return self._input
-
-    @property
-    def output(self) -> TensorSpec:
-        """What ``run`` returns, as the plan reports it."""
-        return self._output
-
-    @property
-    def window(self) -> int:
-        """The network's attention window."""
-        return self.description.window
 
     @property
     def need(self) -> Need:
@@ -108,15 +89,8 @@ class TensorRTEngine:
             slot.drain()  # a stream that was left in the middle may have work under way
         yield from keep_in_flight(self._slots, map(self._checked, batches))
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Let go of what was loaded."""
         self._slots = []
         self._stack.close()
 

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hat_deploy.engines.base import Array, TensorSpec, check_batch
+from hat_deploy.engines.base import Array, EngineBase, TensorSpec, check_batch
 from hat_deploy.errors import MissingExtraError, UsageError
 
 if TYPE_CHECKING:
-    from typing import Self
-
     from hat_deploy.hat.network import HAT
 
 try:
@@ -24,7 +20,7 @@ except ImportError as error:
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
-class TorchEngine:
+class TorchEngine(EngineBase):
     """An :class:`~hat_deploy.engines.base.Engine` around a :class:`~hat_deploy.hat.network.HAT`.
 
     The batch and the result are float32 whatever the precision inside. The network is moved
@@ -59,6 +55,7 @@ class TorchEngine:
         self._device = device
         shape = (batch, config.in_channels, height, width)
         scaled = (batch, config.in_channels, height * config.scale, width * config.scale)
+        self._window = config.window_size
         self._input = TensorSpec("input", shape, "float32", "NCHW")
         self._output = TensorSpec("output", scaled, "float32", "NCHW")
 
@@ -66,21 +63,6 @@ class TorchEngine:
     def name(self) -> str:
         """Library, version, device and precision."""
         return f"torch {torch.__version__}, {self._device}, {self._precision}"
-
-    @property
-    def input(self) -> TensorSpec:
-        """What ``run`` takes."""
-        return self._input
-
-    @property
-    def output(self) -> TensorSpec:
-        """What ``run`` returns."""
-        return self._output
-
-    @property
-    def window(self) -> int:
-        """The network's attention window."""
-        return self._network.config.window_size
 
     def run(self, batch: Array) -> Array:
         """Upscale one batch; see :class:`~hat_deploy.engines.base.Engine`."""
@@ -90,17 +72,6 @@ class TorchEngine:
             y = self._network(x).float().cpu().numpy()
         return np.ascontiguousarray(y)
 
-    def stream(self, batches: Iterable[Array]) -> Iterator[Array]:
-        """Upscale batch after batch, one at a time."""
-        return map(self.run, batches)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Let go of what was loaded."""
         del self._network
