@@ -29,7 +29,7 @@ from hat_deploy.metrics import compare
 from hat_deploy.planes import Enlargement
 from hat_deploy.streaming import One, stream
 
-EXAMPLE = Path(__file__).parent.parent / "examples" / "originals" / "flower.jpg"
+EXAMPLE = Path(__file__).parent.parent / "examples" / "flower.png"
 
 
 def engine(network: HAT, checkpoint: Path, side: int, folder: Path) -> Engine:
