@@ -16,7 +16,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
 
-import openvino
 import torch
 from independent import IndependentContender
 
@@ -27,6 +26,7 @@ from hat_deploy.bench.lineup import Lineup
 from hat_deploy.bench.measure import measure
 from hat_deploy.bench.report import Report
 from hat_deploy.bench.timing import Settings
+from hat_deploy.engines.openvino import PRECISIONS, supports
 from hat_deploy.export import ExportOptions, export_onnx
 from hat_deploy.files import replacing
 from hat_deploy.hat.checkpoint import load_network, save_checkpoint
@@ -82,8 +82,7 @@ def contenders(name: str, config: HATConfig | None, folder: Path) -> Lineup:
 
 def openvino_precisions() -> list[str]:
     """What OpenVINO computes in on this machine without loss of speed."""
-    capabilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    return ["fp32", "bf16"] if "BF16" in capabilities else ["fp32"]
+    return [precision for precision in PRECISIONS if supports(precision)]
 
 
 def title(name: str, report: Report, scope: str, count: int) -> str:

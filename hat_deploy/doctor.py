@@ -27,8 +27,8 @@ def examine() -> list[Finding]:
     return [
         _examine("torch, cpu", "torch", "export", _torch_cpu),
         _examine("torch, cuda", "torch", "export", _torch_cuda),
-        _examine("openvino, cpu, fp32", "openvino", "cpu", _openvino("FP32")),
-        _examine("openvino, cpu, bf16", "openvino", "cpu", _openvino("BF16")),
+        _examine("openvino, cpu, fp32", "openvino", "cpu", _openvino("fp32")),
+        _examine("openvino, cpu, bf16", "openvino", "cpu", _openvino("bf16")),
         _examine("onnxruntime, cpu", "onnxruntime", "cpu", _ort("CPUExecutionProvider")),
         _examine("onnxruntime, cuda", "onnxruntime", "gpu", _ort("CUDAExecutionProvider")),
         _plans("tensorrt"),
@@ -78,13 +78,14 @@ def _torch_cuda(torch: ModuleType) -> str:
     return f"torch {torch.__version__}, {torch.cuda.get_device_name()}"
 
 
-def _openvino(capability: str) -> Callable[[ModuleType], str]:
+def _openvino(precision: str) -> Callable[[ModuleType], str]:
     def check(openvino: ModuleType) -> str:
         library = f"openvino {openvino.__version__.split('-')[0]}"
-        core = openvino.Core()
-        if capability not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-            raise _NotHere(f"{library}: this CPU has no {capability.lower()} instructions")
-        return f"{library}, {core.get_property('CPU', 'FULL_DEVICE_NAME')}"
+        from hat_deploy.engines.openvino import supports
+
+        if not supports(precision):
+            raise _NotHere(f"{library}: this CPU has no {precision} instructions")
+        return f"{library}, {openvino.Core().get_property('CPU', 'FULL_DEVICE_NAME')}"
 
     return check
 

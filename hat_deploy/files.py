@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from secrets import token_hex
 
+from hat_deploy.errors import UsageError
+
 
 @contextmanager
 def temporary(folder: Path, suffix: str) -> Iterator[Path]:
@@ -38,3 +40,20 @@ def replacing(target: Path) -> Iterator[Path]:
     with temporary(target.parent, target.suffix) as partial:
         yield partial
         partial.replace(target)
+
+
+def write(target: Path, content: bytes, what: str) -> None:
+    """Write a file that the user asked for, whole or not at all.
+
+    Args:
+        target: replaced if it is there.
+        what: it is, for the message: ``report``, ``plot``.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
+    try:
+        with replacing(target) as partial:
+            partial.write_bytes(content)
+    except OSError as error:
+        raise UsageError(f"the {what} {target} cannot be written: {error.strerror}") from error

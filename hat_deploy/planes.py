@@ -120,11 +120,7 @@ class Enlargement:
 
 def gather(pieces: list[Piece], spec: TensorSpec) -> Array:
     """Tiles of one or several pictures as a batch; one not full repeats its last tile."""
-    batch = np.empty(spec.shape, spec.dtype)
-    for slot, piece in enumerate(pieces):
-        tiling.cut(piece.plane.source, piece.tile, batch[slot], spec)
-    batch[len(pieces) :] = batch[len(pieces) - 1]
-    return batch
+    return tiling.gather_from([(piece.plane.source, piece.tile) for piece in pieces], spec)
 
 
 def require_picture(pixels: Array) -> None:

@@ -36,10 +36,15 @@ def gather(pixels: Array, tiles: Sequence[Tile], spec: TensorSpec) -> Array:
     Returns:
         An array of exactly ``spec``'s shape and dtype.
     """
+    return gather_from([(pixels, tile) for tile in tiles], spec)
+
+
+def gather_from(cuts: Sequence[tuple[Array, Tile]], spec: TensorSpec) -> Array:
+    """:func:`gather` for tiles of several pictures, each with the pixels it is cut from."""
     batch = np.empty(spec.shape, spec.dtype)
-    for slot, tile in enumerate(tiles):
+    for slot, (pixels, tile) in enumerate(cuts):
         cut(pixels, tile, batch[slot], spec)
-    batch[len(tiles) :] = batch[len(tiles) - 1]
+    batch[len(cuts) :] = batch[len(cuts) - 1]
     return batch
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from hat_deploy import files
 from hat_deploy.attribution.report import AttributionReport
 from hat_deploy.engines.base import Array
 from hat_deploy.errors import UsageError
-from hat_deploy.files import replacing
 
 _WIDTH = 720
 """Roughly; pixels of the picture become squares of a whole size."""
@@ -37,11 +37,7 @@ def save(report: AttributionReport, path: Path) -> None:
     """
     encoded, data = cv2.imencode(".png", draw(report))
     assert encoded
-    try:
-        with replacing(path) as partial:
-            partial.write_bytes(data.tobytes())
-    except OSError as error:
-        raise UsageError(f"the map {path} cannot be written: {error.strerror}") from error
+    files.write(path, data.tobytes(), "map")
 
 
 def draw(report: AttributionReport) -> Array:

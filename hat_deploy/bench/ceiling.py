@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hat_deploy.bench.children import ChildDied, in_child
+from hat_deploy.errors import MissingExtraError
 
 SECONDS = 1.0
 """How long each library is given."""
@@ -120,21 +121,24 @@ def _numpy_product(side: int) -> Product:
 
 def _openvino_products(precision: str, threads: int) -> tuple[str, MakeProduct] | None:
     try:
-        import openvino as ov
-    except ImportError:
+        from hat_deploy.engines.openvino import PRECISIONS, supports
+
+        import openvino as ov  # isort: skip  (after the import that says what is missing)
+    except MissingExtraError:
         return None
-    core = ov.Core()
-    if precision.upper() not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+    if precision not in PRECISIONS or not supports(precision):
         return None
-    hint = {"fp32": "f32", "bf16": "bf16"}[precision]
 
     def make(side: int) -> Product:
         rng = np.random.default_rng(0)
         a, b = rng.random((2, side, side), dtype=np.float32)
         given = ov.opset13.parameter([side, side], np.float32)
         model = ov.Model([ov.opset13.matmul(given, b, False, False)], [given])
-        settings = {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": threads}
-        request = core.compile_model(model, "CPU", settings).create_infer_request()
+        settings = {
+            "INFERENCE_PRECISION_HINT": PRECISIONS[precision],
+            "INFERENCE_NUM_THREADS": threads,
+        }
+        request = ov.Core().compile_model(model, "CPU", settings).create_infer_request()
         request.set_input_tensor(ov.Tensor(a))
         return lambda: request.infer()
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from hat_deploy import files
 from hat_deploy.bench.report import Report, Result, ScopeReport
 from hat_deploy.engines.base import Array
 from hat_deploy.errors import UsageError
-from hat_deploy.files import replacing
 from hat_deploy.reports.svg import tick_values
 
 WIDTH = 1000
@@ -42,11 +42,7 @@ def save(report: Report, path: Path) -> None:
         raise UsageError(f"{path}: a plot is a .png")
     encoded, data = cv2.imencode(".png", draw(report))
     assert encoded
-    try:
-        with replacing(path) as partial:
-            partial.write_bytes(data.tobytes())
-    except OSError as error:
-        raise UsageError(f"the plot {path} cannot be written: {error.strerror}") from error
+    files.write(path, data.tobytes(), "plot")
 
 
 def draw(report: Report) -> Array:

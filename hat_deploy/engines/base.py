@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
@@ -97,7 +98,7 @@ class Engine(Protocol):
     ) -> None: ...
 
 
-class EngineBase:
+class EngineBase(ABC):
     """What engines share: their declarations, one batch at a time, and an end.
 
     A subclass sets ``_input``, ``_output`` and ``_window``, and writes ``name`` and ``run``.
@@ -122,15 +123,15 @@ class EngineBase:
         """The network's attention window."""
         return self._window
 
+    @abstractmethod
     def run(self, batch: Array) -> Array:
         """Upscale one batch; see :class:`Engine`."""
-        raise NotImplementedError
 
     def stream(self, batches: Iterable[Array]) -> Iterator[Array]:
         """Upscale batch after batch, one at a time."""
         return map(self.run, batches)
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - not every engine has something to let go of
         """Let go of what was loaded."""
 
     def __enter__(self) -> Self:

@@ -51,10 +51,11 @@ class OpenVINOEngine(EngineBase):
     ) -> None:
         self.description = artifact.describe(path)
         self._precision = precision or _own_precision(self.description)
-        core = ov.Core()
-        _require_instructions(core, self._precision)
+        _require_instructions(self._precision)
         try:
-            model = core.compile_model(path, "CPU", _settings(self._precision, threads, streams))
+            model = ov.Core().compile_model(
+                path, "CPU", _settings(self._precision, threads, streams)
+            )
         except RuntimeError as error:
             raise ArtifactError(f"OpenVINO cannot load {path}: {_last_line(error)}") from error
         layout = "NHWC" if self.description.io == "uint8" else "NCHW"
@@ -115,10 +116,15 @@ def _own_precision(description: artifact.Description) -> str:
     return "bf16" if description.precision == "bf16" else "fp32"
 
 
-def _require_instructions(core: ov.Core, precision: str) -> None:
+def supports(precision: str) -> bool:
+    """Whether this CPU has instructions for a precision, ``fp32`` or ``bf16``."""
+    return precision.upper() in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def _require_instructions(precision: str) -> None:
     if precision not in PRECISIONS:
         raise UsageError(f"OpenVINO computes in {' or '.join(PRECISIONS)}, not in {precision}")
-    if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+    if not supports(precision):
         raise UsageError(
             "this CPU has no bf16 instructions (AVX512_BF16 or AMX): compute in fp32, "
             "which is faster here"

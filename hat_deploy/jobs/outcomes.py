@@ -39,44 +39,37 @@ class Options:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Done:
+class _OfAJob:
+    job: Job
+
+    @property
+    def source(self) -> Path:
+        """The file to read."""
+        return self.job.source
+
+    @property
+    def target(self) -> Path:
+        """The file to write."""
+        return self.job.target
+
+
+@dataclass(frozen=True, kw_only=True)
+class Done(_OfAJob):
     """A picture written."""
 
-    job: Job
     seconds: float
     """From the moment its file was opened; pictures overlap."""
     tiles: int
     notes: tuple[str, ...] = ()
     """What decoding changed."""
 
-    @property
-    def source(self) -> Path:
-        """The file read."""
-        return self.job.source
-
-    @property
-    def target(self) -> Path:
-        """The file written."""
-        return self.job.target
-
 
 @dataclass(frozen=True, kw_only=True)
-class Skipped:
+class Skipped(_OfAJob):
     """A picture whose result was left as it is."""
 
-    job: Job
     reason: str | None = None
     """Why, as a clause about the result; None if it is what this run would have made."""
-
-    @property
-    def source(self) -> Path:
-        """The file that was not read."""
-        return self.job.source
-
-    @property
-    def target(self) -> Path:
-        """The file that was left."""
-        return self.job.target
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,9 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
-from hat_deploy import __version__
+from hat_deploy import __version__, files
 from hat_deploy.errors import UsageError
-from hat_deploy.files import replacing
 
 SUFFIXES = (".html", ".htm")
 
@@ -61,11 +60,7 @@ def save(html: str, path: Path) -> None:
     Raises:
         UsageError: the file cannot be written.
     """
-    try:
-        with replacing(path) as partial:
-            partial.write_text(html, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"the report {path} cannot be written: {error.strerror}") from error
+    files.write(path, html.encode(), "report")
 
 
 def verdict(passed: bool | None, headline: str, reasons: Sequence[str]) -> str:
