@@ -3,6 +3,7 @@
 #   make test    run the tests
 #   make check   lint, format and types
 #   make fuzz    FUZZ_CASES damaged files of each format through the decoder, from FUZZ_FIRST on
+#   make lock    write requirements/*.txt again, after constraints.txt or pyproject.toml changed
 #   make bench   measure the CPU figures of the README again, into benchmarks/results/
 # With a CUDA device, in .venv if there is one and else with PYTHON as it is:
 #   make test-gpu    run the tests that need it and say which engines really ran, on what
@@ -12,12 +13,12 @@
 PYTHON ?= python3
 PIP_ARGS ?=
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(PIP_ARGS)
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS)
 
 # On a machine with a GPU and no package index, what is installed there has to do.
 HERE := $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
 
-.PHONY: demo test test-gpu check format bench bench-gpu clean fuzz
+.PHONY: demo test test-gpu check format lock bench bench-gpu clean fuzz
 
 demo: .venv/demo.stamp
 	$(BIN)/python examples/demo.py --out demo
@@ -53,10 +54,20 @@ clean:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv .venv
 
-.venv/demo.stamp: pyproject.toml constraints.txt | .venv/bin/python
-	$(PIP) -e '.[cpu,export]'
+# First everything that has a hash; then PyTorch, whose wheels differ by index, and this package.
+.venv/demo.stamp: pyproject.toml constraints.txt requirements/demo.txt | .venv/bin/python
+	$(PIP) --require-hashes --no-deps -r requirements/demo.txt
+	$(PIP) -c constraints.txt --no-build-isolation -e '.[cpu,export]'
 	touch $@
 
-.venv/dev.stamp: pyproject.toml constraints.txt | .venv/bin/python
-	$(PIP) -e '.[dev,cpu,export,rtx]'
+.venv/dev.stamp: pyproject.toml constraints.txt requirements/dev.txt | .venv/bin/python
+	$(PIP) --require-hashes --no-deps -r requirements/dev.txt
+	$(PIP) -c constraints.txt --no-build-isolation -e '.[dev,cpu,export,rtx]'
 	touch $@
+
+# Needs uv. What it resolves is configured in pyproject.toml.
+LOCK := uv pip compile --quiet --constraints constraints.txt pyproject.toml requirements/build.in
+
+lock:
+	$(LOCK) --extra cpu --extra export --output-file requirements/demo.txt
+	$(LOCK) --extra cpu --extra export --extra rtx --extra dev --output-file requirements/dev.txt

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -126,3 +127,16 @@ def test_doctor_names_what_is_missing() -> None:
     code = "from hat_deploy import doctor\nfor f in doctor.examine(): print(f)"
     done = python(code, "onnxruntime")
     assert "onnxruntime is not installed: pip install 'hat-deploy[cpu]'" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["demo.txt", "dev.txt"])
+def test_what_make_installs_has_a_hash_and_the_version_of_the_constraints(name: str) -> None:
+    pinned = re.findall(r"^([\w.-]+)==([\w.]+)", (ROOT / "constraints.txt").read_text(), re.M)
+    versions = {project.lower().replace("_", "-"): version for project, version in pinned}
+    text = (ROOT / "requirements" / name).read_text().replace("\\\n", " ")
+    locked = [line for line in text.splitlines() if line and not line.startswith("#")]
+    assert len(locked) > 30
+    for line in locked:
+        assert "--hash=sha256:" in line
+        project, version = line.split()[0].split("==")
+        assert versions[project] == version
