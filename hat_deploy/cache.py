@@ -164,7 +164,7 @@ def _stated(folder: Path, names: re.Pattern[str]) -> Iterator[tuple[Path, float,
 
 def _listed(folder: Path, names: re.Pattern[str]) -> list[Path]:
     try:
-        return [folder / name for name in os.listdir(folder) if names.fullmatch(name)]
+        return [path for path in folder.iterdir() if names.fullmatch(path.name)]
     except OSError:
         return []
 

@@ -42,7 +42,8 @@ class Upscaler:
             a model that ships, or an engine. A checkpoint is exported once into the user's
             cache, which takes the ``export`` extra.
         tile: height and width of a tile, halo included; only where a checkpoint or a name is
-            given, an artifact has its own. Default: 256x256.
+            given, an artifact has its own. Default: 256x256, rounded up to
+            the network's window.
         halo: border of a tile that is dropped; by default what the artifact carries.
         batch: tiles in one call; an artifact has its own.
         device: ``cpu`` or ``cuda``. On ``cuda``, a checkpoint or a name becomes an artifact
