@@ -119,7 +119,9 @@ def find(made_from: Mapping[str, Any], suffix: str) -> Path | None:
 
 
 def keep(made_from: Mapping[str, Any], suffix: str, make: Callable[[Path], object]) -> Path:
-    """Make an entry, whether there is one or not, and remove what the limit leaves no room for.
+    """Make an entry and remove what the limit then leaves no room for.
+
+    Where another process has made it meanwhile, that one stays.
 
     Args:
         made_from, suffix, make: as for :func:`fetch`.
@@ -131,6 +133,8 @@ def keep(made_from: Mapping[str, Any], suffix: str, make: Callable[[Path], objec
     folder, limit = cache_folder(), size_limit()
     with temporary(folder, suffix) as partial:
         make(partial)
+        if entry := find(made_from, suffix):
+            return entry
         entry = partial.replace(folder / _entry_name(made_from, partial, suffix))
     _prune(folder, limit, entry)
     return entry
