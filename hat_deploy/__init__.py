@@ -8,11 +8,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from hat_deploy import telemetry
+
 __version__ = "0.1.0"
 __all__ = ["Upscaler", "__version__"]
 
 if TYPE_CHECKING:
     from hat_deploy.upscaler import Upscaler
+
+
+telemetry.switch_off()
 
 
 def __getattr__(name: str) -> Any:

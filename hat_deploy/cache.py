@@ -1,7 +1,8 @@
-"""Artifacts made on the way to ``upscale --model``, kept in the user's cache folder.
+"""What is made on the way and kept for the next time, in the user's cache folder.
 
-An entry's name is the key of what it was made from and the hash of what it contains, so that
-one rename publishes it and a damaged entry gives itself away.
+That is artifacts for ``upscale --model`` and models as OpenVINO compiled them. An entry's name is
+the key of what it was made from and the hash of what it contains, so that one rename publishes
+it and a damaged entry gives itself away. The time of its last change is that of its last use.
 """
 
 from __future__ import annotations
@@ -9,22 +10,59 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from hat_deploy.amounts import parse_bytes
 from hat_deploy.artifact import sha256
 from hat_deploy.errors import UsageError
 from hat_deploy.files import temporary
 from hat_deploy.locks import alone
 
+SIZE_VARIABLE = "HAT_DEPLOY_CACHE_SIZE"
+"""Environment variable: how much to keep, as ``512M`` or ``20G``."""
+DEFAULT_SIZE = "10G"
+GRACE = 3600.0
+"""Seconds for which an entry that was used stays whatever the size: its user may not have
+opened it yet."""
+LEFT_BEHIND = 24 * 3600.0
+"""Seconds after which an unfinished entry is known to belong to a process that was killed."""
+
+_ENTRY = re.compile(r"[0-9a-f]{24}-[0-9a-f]{16}\.(onnx|plan|blob)")
+_UNFINISHED = re.compile(r"\.[0-9a-f]{12}\.part\.(onnx|plan|blob|probe)")
+
 
 def cache_folder() -> Path:
-    """``$HAT_DEPLOY_CACHE``, else ``hat-deploy`` in ``$XDG_CACHE_HOME`` or ``~/.cache``."""
+    """``$HAT_DEPLOY_CACHE``, else ``hat-deploy`` in ``$XDG_CACHE_HOME`` or ``~/.cache``.
+
+    Raises:
+        UsageError: there is no home folder.
+    """
     if explicit := os.environ.get("HAT_DEPLOY_CACHE"):
         return Path(explicit)
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "hat-deploy"
+    if base := os.environ.get("XDG_CACHE_HOME"):
+        return Path(base) / "hat-deploy"
+    try:
+        return Path.home() / ".cache" / "hat-deploy"
+    except RuntimeError as error:
+        raise UsageError(
+            "this user has no home folder to keep a cache in: set HAT_DEPLOY_CACHE to a folder"
+        ) from error
+
+
+def size_limit() -> int:
+    """Bytes that entries may take in all, from :data:`SIZE_VARIABLE`.
+
+    Raises:
+        UsageError: the variable is no amount.
+    """
+    limit = parse_bytes(SIZE_VARIABLE, os.environ.get(SIZE_VARIABLE) or DEFAULT_SIZE)
+    assert limit is not None
+    return limit
 
 
 def fetch(
@@ -33,43 +71,115 @@ def fetch(
     make: Callable[[Path], object],
     on_wait: Callable[[], object] = lambda: None,
 ) -> Path:
-    """The cached artifact, made if there is none or if it is damaged.
+    """The cached entry, made if there is none or if it is damaged.
 
     Of several processes that want the same entry, one makes it and the others wait for it.
     Where the system cannot let them wait, each makes one and publishes a whole file.
 
     Args:
         made_from: everything the content depends on, as JSON types: hashes, options, versions.
-        suffix: of the artifact, with its dot.
-        make: writes the artifact to the path it is given.
+        suffix: of the entry, with its dot: ``.onnx``, ``.plan`` or ``.blob``.
+        make: writes the entry to the path it is given.
         on_wait: called once if another process is making it.
 
     Raises:
-        UsageError: the cache folder cannot be written.
+        UsageError: it has to be made, and the cache folder cannot be written.
     """
+    if entry := find(made_from, suffix):
+        return entry
     folder = cache_folder()
     _require_writable(folder)
-    key = hashlib.sha256(json.dumps(dict(made_from), sort_keys=True).encode()).hexdigest()[:24]
-    if entry := _whole_entry(folder, key, suffix):
-        return entry
-    with alone(folder / f".{key}.lock", on_wait):
-        if entry := _whole_entry(folder, key, suffix):
-            return entry
-        with temporary(folder, suffix) as partial:
-            make(partial)
-            return partial.replace(folder / _entry_name(key, partial, suffix))
+    size_limit()
+    with alone(folder / f".{_key(made_from)}.lock", on_wait):
+        return find(made_from, suffix) or keep(made_from, suffix, make)
 
 
-def _whole_entry(folder: Path, key: str, suffix: str) -> Path | None:
-    """The entry of a key; damaged ones are removed on the way."""
-    for entry in folder.glob(f"{key}-*{suffix}"):
+def find(made_from: Mapping[str, Any], suffix: str) -> Path | None:
+    """The whole entry, if there is one; its last use is now. Damaged ones are removed.
+
+    Args:
+        made_from, suffix: as for :func:`fetch`.
+
+    Raises:
+        UsageError: there is no cache folder.
+    """
+    for entry in _listed(cache_folder(), re.compile(f"{_key(made_from)}-.*{re.escape(suffix)}")):
         try:
-            if entry.name == _entry_name(key, entry, suffix):
-                return entry
-        except FileNotFoundError:  # another process removed it as damaged
+            whole = entry.name == _entry_name(made_from, entry, suffix)
+        except OSError:  # another process removed it, or it cannot be read
             continue
-        entry.unlink(missing_ok=True)
+        with suppress(OSError):  # the folder may be for reading only
+            if whole:
+                os.utime(entry)
+            else:
+                entry.unlink()
+        if whole:
+            return entry
     return None
+
+
+def keep(made_from: Mapping[str, Any], suffix: str, make: Callable[[Path], object]) -> Path:
+    """Make an entry and remove what the limit then leaves no room for.
+
+    Where another process has made it meanwhile, that one stays.
+
+    Args:
+        made_from, suffix, make: as for :func:`fetch`.
+
+    Raises:
+        OSError: the cache folder cannot be written.
+        UsageError: there is no cache folder, or its limit is no amount.
+    """
+    folder, limit = cache_folder(), size_limit()
+    with temporary(folder, suffix) as partial:
+        make(partial)
+        if entry := find(made_from, suffix):
+            return entry
+        entry = partial.replace(folder / _entry_name(made_from, partial, suffix))
+    _prune(folder, limit, entry)
+    return entry
+
+
+def _prune(folder: Path, limit: int, made: Path) -> None:
+    """Remove what was left behind, then whole entries, those unused for longest first.
+
+    The one just made stays, and so do those used within the :data:`GRACE`.
+    """
+    now = time.time()
+    for path, changed, _ in _stated(folder, _UNFINISHED):
+        if now - changed > LEFT_BEHIND:
+            _remove(path)
+    entries = sorted(_stated(folder, _ENTRY), key=lambda entry: entry[1])
+    total = sum(size for _, _, size in entries)
+    for path, used, size in entries:
+        if total <= limit:
+            return
+        if path != made and now - used > GRACE and _remove(path):
+            total -= size
+
+
+def _stated(folder: Path, names: re.Pattern[str]) -> Iterator[tuple[Path, float, int]]:
+    """Files by name, each with the time of its last change and its size in bytes."""
+    for path in _listed(folder, names):
+        with suppress(OSError):  # another process removed it
+            found = path.lstat()
+            yield path, found.st_mtime, found.st_size
+
+
+def _listed(folder: Path, names: re.Pattern[str]) -> list[Path]:
+    try:
+        return [path for path in folder.iterdir() if names.fullmatch(path.name)]
+    except OSError:
+        return []
+
+
+def _remove(path: Path) -> bool:
+    """Whether it is gone; a file that is open cannot be removed everywhere."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        return False
+    return True
 
 
 def _require_writable(folder: Path) -> None:
@@ -83,5 +193,9 @@ def _require_writable(folder: Path) -> None:
         ) from error
 
 
-def _entry_name(key: str, path: Path, suffix: str) -> str:
-    return f"{key}-{sha256(path)[:16]}{suffix}"
+def _key(made_from: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(dict(made_from), sort_keys=True).encode()).hexdigest()[:24]
+
+
+def _entry_name(made_from: Mapping[str, Any], path: Path, suffix: str) -> str:
+    return f"{_key(made_from)}-{sha256(path)[:16]}{suffix}"

@@ -51,6 +51,9 @@ def _examine(engine: str, module: str, extra: str, check: Callable[[ModuleType],
                 engine, False, f"{module} is not installed: pip install 'hat-deploy[{extra}]'"
             )
         return Finding(engine, False, f"{module} is installed but does not load: {error}")
+    except (OSError, RuntimeError) as error:  # a library of its own is missing, or refuses
+        why = " ".join(str(error).split())
+        return Finding(engine, False, f"{module} is installed but does not work: {why}")
 
 
 def _plans(flavour: str) -> Finding:

@@ -21,7 +21,7 @@ from hat_deploy.artifact import METADATA_KEY, Description
 from hat_deploy.engines.base import Array, Engine
 from hat_deploy.errors import ArtifactError, CheckFailed, MissingExtraError, UsageError
 from hat_deploy.files import replacing
-from hat_deploy.geometry import check_tile, default_halo, format_size, round_up
+from hat_deploy.geometry import check_tile, default_halo, default_tile, format_size, round_up
 from hat_deploy.metrics import Difference, compare
 
 if TYPE_CHECKING:
@@ -60,8 +60,9 @@ class ExportOptions:
     Sizes are checked against the network when it is exported.
     """
 
-    tile: tuple[int, int] = (256, 256)
-    """Height and width of the input, halo included; multiples of the window."""
+    tile: tuple[int, int] | None = None
+    """Height and width of the input, halo included; multiples of the window. None takes 256x256,
+    rounded up to them."""
     batch: int = 1
     """Tiles in one call."""
     halo: int | None = None
@@ -95,6 +96,10 @@ class ExportOptions:
         if self.opset is not None:
             return self.opset
         return BF16_OPSET if self.precision == "bf16" else 20
+
+    def tile_for(self, network: HAT) -> tuple[int, int]:
+        """The tile in force."""
+        return self.tile or default_tile(network.config.window_size)
 
     @property
     def floor(self) -> float:
@@ -160,12 +165,12 @@ def export_onnx(
     described = describe(network, options, model=model, checkpoint_sha256=checkpoint_sha256)
     with replacing(target) as partial:
         arithmetic = _prove_arithmetic(network, options, on_stage)
-        on_stage(f"tracing at {format_size(options.tile)}")
+        on_stage(f"tracing at {format_size(described.tile)}")
         write(network, partial, described)
         on_stage("running it in ONNX Runtime")
         cheap = _multi_adds(network, options) <= CHEAP_MULTI_ADDS
-        tile = options.tile if cheap or prove_full else _proof_tile(network)
-        if tile == options.tile:
+        tile = described.tile if cheap or prove_full else _proof_tile(network)
+        if tile == described.tile:
             proof = _prove_graph(network, partial, described, tile)
         else:
             # ONNX Runtime computes outside Python, so the proof can be traced meanwhile.
@@ -195,17 +200,17 @@ def describe(
         UsageError: tile or halo do not fit the network's window.
     """
     config = network.config
-    halo = options.halo
+    tile, halo = options.tile_for(network), options.halo
     if halo is None:
-        halo = default_halo(options.tile, config.window_size)
-    check_tile(options.tile, halo, config.window_size)
+        halo = default_halo(tile, config.window_size)
+    check_tile(tile, halo, config.window_size)
     return Description(
         model=model,
         config=config.to_dict(),
         scale=config.scale,
         window=config.window_size,
         channels=config.in_channels,
-        tile=options.tile,
+        tile=tile,
         batch=options.batch,
         halo=halo,
         precision=options.precision,
@@ -384,7 +389,7 @@ def _proof_tile(network: HAT) -> tuple[int, int]:
 def _multi_adds(network: HAT, options: ExportOptions) -> float:
     from hat_deploy.hat.cost import cost
 
-    return options.batch * cost(network.config, *options.tile).multi_adds
+    return options.batch * cost(network.config, *options.tile_for(network)).multi_adds
 
 
 def _trace(network: HAT, description: Description) -> ir.Model:

@@ -17,6 +17,13 @@ def format_size(size: tuple[int, int]) -> str:
     return f"{size[0]}x{size[1]}"
 
 
+def default_tile(window: int) -> tuple[int, int]:
+    """Height and width of the tile that is taken where none is named: 256, or the next multiple
+    of the window."""
+    side = round_up(256, window)
+    return side, side
+
+
 def reflect_indices(length: int, positions: range) -> list[int]:
     """Source positions of an axis that goes on past its end by reflection.
 

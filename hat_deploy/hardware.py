@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import subprocess
+import tempfile
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -27,6 +30,10 @@ LIBRARIES = (
 )
 """Distributions whose versions a report names where they are installed."""
 
+PATIENCE = 30.0
+"""Seconds that ``nvidia-smi`` may take: it loads the driver where nothing else has."""
+_LONGEST_ANSWER = 1 << 20
+
 
 @dataclass(frozen=True, kw_only=True)
 class GPU:
@@ -34,7 +41,8 @@ class GPU:
 
     name: str
     driver: str
-    memory_mib: int
+    memory_mib: int | None
+    """None where the driver does not say, as where GPU and processor share it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,21 +95,52 @@ def versions() -> dict[str, str]:
     return found
 
 
-def query_gpus(fields: str) -> list[list[str]]:
-    """A line of values for each GPU, from ``nvidia-smi``; empty where there is none."""
-    command = ["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader,nounits"]
-    try:
-        output = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return []
-    return [[value.strip() for value in line.split(",")] for line in output.stdout.splitlines()]
+def gpu_memory(field: str) -> int | None:
+    """Bytes of memory of the first GPU; None without one, or where the driver does not say.
+
+    Args:
+        field: ``free``, ``used`` or ``total``.
+    """
+    found = _query_gpus(f"memory.{field}")
+    mib = _number(found[0][0]) if found else None
+    return None if mib is None else mib * 2**20
+
+
+def _query_gpus(*fields: str) -> list[list[str]]:
+    """A line of values for each GPU, from ``nvidia-smi``; empty where there is none, or where it
+    does not answer. A value that it does not know is a word in brackets."""
+    command = ["nvidia-smi", f"--query-gpu={','.join(fields)}", "--format=csv,noheader,nounits"]
+    # Not a pipe: what nvidia-smi has started may hold it open for longer than it lives itself.
+    with tempfile.TemporaryFile() as answer:
+        try:
+            child = subprocess.Popen(command, stdout=answer, stderr=subprocess.DEVNULL)
+        except OSError:
+            return []
+        try:
+            failed = child.wait(PATIENCE) != 0
+        except subprocess.TimeoutExpired:
+            failed = True
+        finally:
+            child.kill()
+            with suppress(subprocess.TimeoutExpired):  # a driver that hangs may keep it for good
+                child.wait(1)
+        if failed:
+            return []
+        answer.seek(0)
+        lines = answer.read(_LONGEST_ANSWER).decode("utf-8", "replace").splitlines()
+    rows = [[value.strip() for value in line.split(",")] for line in lines]
+    return [row for row in rows if len(row) == len(fields)]
 
 
 def _gpus() -> tuple[GPU, ...]:
     return tuple(
-        GPU(name=name, driver=driver, memory_mib=int(memory))
-        for name, driver, memory in query_gpus("name,driver_version,memory.total")
+        GPU(name=name, driver=driver, memory_mib=_number(memory))
+        for name, driver, memory in _query_gpus("name", "driver_version", "memory.total")
     )
+
+
+def _number(text: str) -> int | None:
+    return int(text) if re.fullmatch(r"[0-9]{1,12}", text) else None
 
 
 def _cpu_name() -> str:

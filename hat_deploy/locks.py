@@ -24,9 +24,17 @@ def alone(path: Path, on_wait: Callable[[], object] = lambda: None) -> Iterator[
         path: of a file that is there while somebody is inside; its folder exists.
         on_wait: called once if somebody else is inside.
     """
+    told = False
+
+    def tell() -> None:
+        nonlocal told
+        if not told:  # of several who wait, all but one find the next one inside
+            told = True
+            on_wait()
+
     while True:
         with path.open("w") as stream:
-            held = _lock(stream.fileno(), on_wait)
+            held = _lock(stream.fileno(), tell)
             if held and not _still_there(path, stream.fileno()):
                 continue  # the one before removed it: lock the one that others see
             try:

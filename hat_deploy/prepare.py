@@ -37,7 +37,7 @@ def artifact_for(
             in the user's cache, which takes the ``export`` extra; or the name of a model that
             ships.
         tile: height and width of a tile, halo included; an artifact has its own. Default:
-            256x256.
+            256x256, rounded up to the network's window.
         batch: tiles in one call; an artifact has its own.
         io: ``float`` or ``uint8``; an artifact has its own.
         device: ``cpu``: an ``.onnx`` in fp32. ``cuda``: a ``.plan`` for this GPU where there

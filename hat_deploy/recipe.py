@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -110,9 +110,9 @@ class Recipe:
     def _export(self, network: HAT, precision: str, path: Path, on_stage: OnStage) -> None:
         from hat_deploy import export
 
-        options = export.ExportOptions(precision=precision, io=self.io, batch=self.batch)
-        if self.tile is not None:
-            options = replace(options, tile=self.tile)
+        options = export.ExportOptions(
+            tile=self.tile, precision=precision, io=self.io, batch=self.batch
+        )
         export.export_onnx(
             network,
             path,

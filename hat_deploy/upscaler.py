@@ -42,7 +42,8 @@ class Upscaler:
             a model that ships, or an engine. A checkpoint is exported once into the user's
             cache, which takes the ``export`` extra.
         tile: height and width of a tile, halo included; only where a checkpoint or a name is
-            given, an artifact has its own. Default: 256x256.
+            given, an artifact has its own. Default: 256x256, rounded up to
+            the network's window.
         halo: border of a tile that is dropped; by default what the artifact carries.
         batch: tiles in one call; an artifact has its own.
         device: ``cpu`` or ``cuda``. On ``cuda``, a checkpoint or a name becomes an artifact
@@ -113,8 +114,9 @@ class Upscaler:
         check_tile(described.tile, self.halo, described.window)
         self.engine = load(path)
         given = path == Path(model)
+        identity = _loaded(path, self.engine) if given else _identity(described)
         self.settings = self._settings(
-            _identity(path, described, given=given),
+            identity,
             described.checkpoint_sha256,
             compute if compute != described.precision else None,
         )
@@ -298,14 +300,17 @@ _NO_MATTER = ("model", "versions", "io", "batch", "targets", "halo", "format")
 """What may differ between artifacts of one model without another picture coming out."""
 
 
-def _identity(path: Path, described: artifact.Description, *, given: bool) -> str:
-    """What a journal knows a model by.
+def _loaded(path: Path, engine: Engine) -> str:
+    """SHA-256 of the artifact that was named, of the bytes that were loaded where that is known."""
+    return getattr(engine, "sha256", None) or artifact.sha256(path)
 
-    The hash of an artifact that was named. Of one made from a checkpoint, the hash of what
-    makes its pictures: it stays when the cache is emptied or a library is upgraded.
+
+def _identity(described: artifact.Description) -> str:
+    """What a journal knows an artifact by that was made from a checkpoint.
+
+    Not its own hash but that of what makes its pictures: it stays when the cache is emptied or
+    a library is upgraded.
     """
-    if given:
-        return artifact.sha256(path)
     values = {k: v for k, v in asdict(described).items() if k not in _NO_MATTER}
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from networks import random_network, tiny_config
 from torch import Tensor, nn
 
 from hat_deploy import cli, images, samples
@@ -16,6 +17,7 @@ from hat_deploy.attribution import lam, overlay, spread
 from hat_deploy.attribution.box import Box
 from hat_deploy.attribution.report import AttributeOptions, attribute
 from hat_deploy.errors import CheckFailed, UsageError
+from hat_deploy.hat.checkpoint import save_checkpoint
 
 BOX = Box(x=12, y=9, width=4, height=5)
 
@@ -178,6 +180,15 @@ def test_a_box_at_the_edge_says_that_it_tells_nothing_there(
     report = attribute(tiny_checkpoint, photo, Box(x=0, y=16, width=4, height=4), options)
     assert report.room["left"] == 0
     assert "too near to the picture's edge to tell on the left" in report.advice
+
+
+def test_halos_are_advised_for_a_tile_that_fits_the_window(photo: Path, tmp_path: Path) -> None:
+    checkpoint = tmp_path / "twelve.pth"
+    save_checkpoint(random_network(tiny_config(window_size=12)), checkpoint)
+    options = AttributeOptions(around=8, steps=1)
+    report = attribute(checkpoint, photo, Box(x=22, y=15, width=4, height=4), options)
+    assert report.options.tile == 264
+    assert [found.halo % 6 for found in report.shares] == [0] * len(report.shares)
 
 
 def test_a_flat_picture_has_nothing_to_attribute(tiny_checkpoint: Path, tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import MappingProxyType
 
@@ -54,31 +56,60 @@ def test_a_failed_one_leaves_nothing() -> None:
     assert cache.fetch(KEY, ".onnx", make).read_bytes() == b"content"
 
 
-def test_of_several_at_once_one_makes_it_and_the_others_wait() -> None:
-    made: list[Path] = []
-    waited: list[str] = []
-    found: list[bytes] = []
-    go = threading.Barrier(4)
-
-    def slow(path: Path) -> None:
-        made.append(path)
-        time.sleep(0.2)
-        make(path)
-
-    def fetch() -> None:
-        go.wait(10)
-        entry = cache.fetch(KEY, ".onnx", slow, lambda: waited.append("waited"))
-        found.append(entry.read_bytes())
-
-    threads = [threading.Thread(target=fetch) for _ in range(4)]
+def in_threads(count: int, work: Callable[[], object]) -> None:
+    threads = [threading.Thread(target=work) for _ in range(count)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        thread.join(60)
+        assert not thread.is_alive()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such locks")
+def test_of_several_at_once_one_makes_it_and_the_others_wait() -> None:
+    made: list[Path] = []
+    found: list[bytes] = []
+    waiting = threading.Semaphore(0)
+
+    def slow(path: Path) -> None:
+        made.append(path)
+        for _ in range(3):
+            assert waiting.acquire(timeout=60)
+        make(path)
+
+    def fetch() -> None:
+        found.append(cache.fetch(KEY, ".onnx", slow, waiting.release).read_bytes())
+
+    in_threads(4, fetch)
     assert found == [b"content"] * 4
     assert len(made) == 1
-    assert len(waited) == 3
+    assert not waiting.acquire(blocking=False), "somebody said twice that it waits"
     assert len(entries()) == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such locks")
+def test_who_waits_says_so_once_however_often_another_is_first(tmp_path: Path) -> None:
+    lock = tmp_path / ".lock"
+    told: list[int] = []
+    waiting = threading.Semaphore(0)
+
+    def tell() -> None:
+        told.append(threading.get_ident())
+        waiting.release()
+
+    def enter() -> None:
+        with alone(lock, tell):
+            time.sleep(0.2)  # long enough for those who lost to wait again
+
+    with alone(lock):
+        threads = [threading.Thread(target=enter) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for _ in threads:
+            assert waiting.acquire(timeout=60)
+    for thread in threads:
+        thread.join(60)
+    assert len(told) == len(set(told)) == 3
 
 
 def test_without_locks_all_get_a_whole_entry(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,11 +126,7 @@ def test_without_locks_all_get_a_whole_entry(monkeypatch: pytest.MonkeyPatch) ->
     def fetch() -> None:
         found.append(cache.fetch(KEY, ".onnx", slow).read_bytes())
 
-    threads = [threading.Thread(target=fetch) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads(4, fetch)
     assert found == [b"content"] * 4
     assert len(entries()) == 1
 
@@ -127,5 +154,91 @@ def test_a_killed_maker_does_not_block_the_next(tmp_path: Path) -> None:
 def test_an_unwritable_folder_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("HAT_DEPLOY_CACHE", str(tmp_path / "file" / "below"))
+    with pytest.raises(UsageError, match="HAT_DEPLOY_CACHE"):
+        cache.fetch(KEY, ".onnx", make)
+
+
+def test_an_entry_that_is_there_needs_no_writable_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = cache.fetch(KEY, ".onnx", make)
+
+    def refuse(*args: object, **more: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    for name in ("touch", "unlink", "mkdir", "replace"):
+        monkeypatch.setattr(Path, name, refuse)
+    monkeypatch.setattr(os, "utime", refuse)
+    assert cache.fetch(KEY, ".onnx", pytest.fail) == entry
+
+
+def keep(name: str, size: int, *, used: float) -> Path:
+    """An entry last used so many hours ago."""
+    path = cache.keep({"from": name}, ".blob", lambda path: path.write_bytes(bytes(size)))
+    os.utime(path, (time.time() - used * 3600,) * 2)
+    return path
+
+
+def test_what_was_not_used_for_longest_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    old, used, older = keep("a", 400, used=30), keep("b", 400, used=20), keep("c", 100, used=40)
+    assert cache.find({"from": "a"}, ".blob") == old
+    monkeypatch.setenv("HAT_DEPLOY_CACHE_SIZE", "1k")
+    new = cache.fetch({"from": "d"}, ".onnx", lambda path: path.write_bytes(bytes(300)))
+    assert sorted(entries()) == sorted([old, new])
+    assert not used.exists() and not older.exists()
+
+
+def test_what_was_just_made_or_used_stays_whatever_the_limit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HAT_DEPLOY_CACHE_SIZE", "1")
+    kept = [keep("a", 400, used=0.5), keep("b", 400, used=0)]
+    assert sorted(entries()) == sorted(kept)
+
+
+def test_of_two_who_made_the_same_the_first_stays() -> None:
+    def beaten(path: Path) -> None:
+        path.write_bytes(b"second")
+        cache.keep(KEY, ".blob", make)
+
+    assert cache.keep(KEY, ".blob", beaten).read_bytes() == b"content"
+    assert len(entries()) == 1
+
+
+def test_files_of_others_are_not_touched(monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = cache.cache_folder()
+    folder.mkdir()
+    for name in ("hat.onnx", "a" * 24 + "-" + "b" * 16 + ".jpg", ".0123456789ab.part.jpg"):
+        (folder / name).write_bytes(bytes(2000))
+        os.utime(folder / name, (0, 0))
+    monkeypatch.setenv("HAT_DEPLOY_CACHE_SIZE", "1")
+    keep("a", 400, used=0)
+    assert len(entries()) == 4
+
+
+def test_what_killed_exports_left_is_removed_after_a_day() -> None:
+    folder = cache.cache_folder()
+    folder.mkdir()
+    dead, alive = folder / ".0123456789ab.part.onnx", folder / ".ba9876543210.part.plan"
+    for path, hours in ((dead, 25), (alive, 23)):
+        path.touch()
+        os.utime(path, (time.time() - hours * 3600,) * 2)
+    entry = cache.fetch(KEY, ".onnx", make)
+    assert sorted(entries()) == sorted([alive, entry])
+
+
+def test_a_limit_that_is_none_is_said_before_anything_is_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HAT_DEPLOY_CACHE_SIZE", "much")
+    with pytest.raises(UsageError, match="HAT_DEPLOY_CACHE_SIZE much: write bytes"):
+        cache.fetch(KEY, ".onnx", pytest.fail)
+
+
+def test_without_a_home_folder_the_way_out_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", homeless)
+    for name in ("HAT_DEPLOY_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
     with pytest.raises(UsageError, match="HAT_DEPLOY_CACHE"):
         cache.fetch(KEY, ".onnx", make)

@@ -214,3 +214,13 @@ def test_a_large_graph_of_bytes_is_proved_by_siblings(
 def test_a_floor_that_is_asked_for_is_kept(tmp_path: Path, tiny_network: HAT) -> None:
     with pytest.raises(CheckFailed, match="at least 200 was expected"):
         export_tiny(tiny_network, tmp_path / "x.onnx", precision="bf16", min_psnr=200)
+
+
+@pytest.mark.parametrize(
+    ("window", "overlap", "side"), [(4, 0.5, 256), (7, 0.3, 259), (12, 0.5, 264)]
+)
+def test_without_a_tile_the_default_fits_the_window(window: int, overlap: float, side: int) -> None:
+    network = random_network(tiny_config(window_size=window, overlap_ratio=overlap))
+    described = export.describe(network, ExportOptions(), model="tiny", checkpoint_sha256="")
+    assert described.tile == (side, side)
+    assert described.halo % window == 0

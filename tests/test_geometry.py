@@ -9,6 +9,7 @@ from hat_deploy.errors import UsageError
 from hat_deploy.geometry import (
     check_tile,
     default_halo,
+    default_tile,
     grid,
     halos,
     reflect_indices,
@@ -113,3 +114,10 @@ def test_what_does_not_fit_is_refused(tile: tuple[int, int], halo: int, says: st
 def test_default_halo_fits(tile: tuple[int, int], expected: int) -> None:
     assert default_halo(tile, 16) == expected
     check_tile(tile, expected, 16)
+
+
+@pytest.mark.parametrize(("window", "side"), [(4, 256), (7, 259), (8, 256), (12, 264), (16, 256)])
+def test_the_default_tile_fits_the_window(window: int, side: int) -> None:
+    tile = default_tile(window)
+    assert tile == (side, side)
+    check_tile(tile, default_halo(tile, window), window)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from networks import random_network, tiny_config
 
-from hat_deploy import build, cache, cuda, prepare, zoo
+from hat_deploy import build, cache, cuda, export, prepare, zoo
 from hat_deploy.artifact import describe
 from hat_deploy.engines import tensorrt_library
 from hat_deploy.errors import ArtifactError, CheckFailed, UsageError
@@ -44,6 +44,15 @@ def test_on_a_cpu_a_checkpoint_becomes_fp32_onnx_for_floats_or_bytes(
     rounded = describe(prepare.artifact_for(tiny_checkpoint, tile=TILE, io="uint8"))
     assert (floats.precision, floats.io, floats.tile) == ("fp32", "float", TILE)
     assert (rounded.precision, rounded.io, rounded.tile) == ("fp32", "uint8", TILE)
+
+
+def test_without_a_tile_the_networks_window_decides(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = tmp_path / "twelve.pth"
+    save_checkpoint(random_network(tiny_config(window_size=12)), checkpoint)
+    monkeypatch.setattr(export, "default_tile", lambda window: (window, 2 * window))
+    assert describe(prepare.artifact_for(checkpoint)).tile == (12, 24)
 
 
 def test_the_ready_file_of_a_shipped_model_is_for_floats_on_a_cpu() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,15 +16,13 @@ from hat_deploy.attribution.box import Box
 from hat_deploy.attribution.spread import Beyond
 from hat_deploy.engines.base import Array
 from hat_deploy.errors import CheckFailed, UsageError
-from hat_deploy.geometry import check_tile, round_up
+from hat_deploy.geometry import check_tile, default_tile, round_up
 from hat_deploy.hat.checkpoint import load_network
 from hat_deploy.verify import facts, find_checkpoint
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-TILE = 256
-"""Side of the tile that halos are advised for, where the user names none."""
 AROUND = 64
 """Pixels looked at around the box, likewise."""
 _ROUNDING = 1e-5
@@ -37,8 +35,9 @@ class AttributeOptions:
 
     around: int = AROUND
     """LR pixels on each side of the box; the piece is widened to whole windows."""
-    tile: int = TILE
-    """Side of the tiles that a halo is wanted for: only some halos fit."""
+    tile: int | None = None
+    """Side of the tiles that a halo is wanted for: only some halos fit. None takes 256, rounded
+    up to the window."""
     steps: int = lam.STEPS
     """Of the path from the blurred picture to the picture."""
     device: str = "cpu"
@@ -171,7 +170,9 @@ def attribute(
     network = load_network(checkpoint, conv_scale=options.conv_scale, img_range=options.img_range)
     config = network.config
     sample = samples.read(picture, config.in_channels)
-    check_tile((options.tile, options.tile), 0, config.window_size)
+    tile = options.tile or default_tile(config.window_size)[0]
+    options = replace(options, tile=tile)
+    check_tile((tile, tile), 0, config.window_size)
     box.require_inside(*sample.pixels.shape[:2])
     rows, columns = _piece(box, sample.pixels.shape[:2], options.around, config.window_size)
     pixels = sample.pixels[rows.start : rows.stop, columns.start : columns.stop]
@@ -203,7 +204,7 @@ def attribute(
         map=found.map,
         completeness=found.completeness,
         gini=spread.gini(found.map),
-        shares=tuple(spread.by_halo(found.map, inner, options.tile, config.window_size)),
+        shares=tuple(spread.by_halo(found.map, inner, tile, config.window_size)),
     )
 
 

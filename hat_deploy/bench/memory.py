@@ -16,7 +16,7 @@ import numpy as np
 from hat_deploy.bench.children import ChildDied, in_child
 from hat_deploy.bench.contenders import Contender
 from hat_deploy.engines.base import Array, TensorSpec
-from hat_deploy.hardware import query_gpus
+from hat_deploy.hardware import gpu_memory
 
 _STATUS = Path("/proc/self/status")
 
@@ -52,11 +52,11 @@ def random_batch(spec: TensorSpec) -> Array:
 def _observe(contender: Contender, threads: int) -> PeakMemory:
     """Runs in the child."""
     on_device = contender.device == "cuda"
-    device_before = _device_used() if on_device else None
+    device_before = gpu_memory("used") if on_device else None
     host_before = _resident("VmRSS")
     with contender.open(threads) as engine:
         engine.run(random_batch(engine.input))
-        device_after = _device_used() if on_device else None
+        device_after = gpu_memory("used") if on_device else None
     device = None
     if device_before is not None and device_after is not None:
         device = device_after - device_before
@@ -71,9 +71,3 @@ def _resident(field: str) -> int | None:
         if name == field:
             return int(value.split()[0]) * 1024
     return None
-
-
-def _device_used() -> int | None:
-    """Bytes in use on the first GPU."""
-    found = query_gpus("memory.used")
-    return int(found[0][0]) * 2**20 if found else None

@@ -33,7 +33,12 @@ def command(
     around: Annotated[
         int, typer.Option(min=1, help="Pixels of PICTURE to look at around the box.")
     ] = 64,
-    tile: Annotated[int, typer.Option(min=1, help="Tile side that a halo is wanted for.")] = 256,
+    tile: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Tile side that a halo is wanted for; default: 256, in whole windows."
+        ),
+    ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Of the path from blurred to sharp.")] = 50,
     conv_scale: ConvScale = None,
     img_range: ImgRange = None,

@@ -31,8 +31,12 @@ def command(
         Path, typer.Option("-o", "--output", help="The .onnx or .plan file to write.")
     ],
     tile: Annotated[
-        str, typer.Option(help="Input size, halo included: 256 or HEIGHTxWIDTH.")
-    ] = "256",
+        str | None,
+        typer.Option(
+            help="Input size, halo included: 256 or HEIGHTxWIDTH. Default: 256, rounded up to a "
+            "multiple of the network's window."
+        ),
+    ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Tiles in one call.")] = 1,
     halo: Annotated[
         int | None, typer.Option(min=0, help="Default halo the artifact carries.")
@@ -85,10 +89,8 @@ def command(
         return
     from hat_deploy.export import ExportOptions
 
-    size = parse_tile(tile)
-    assert size is not None
     options = ExportOptions(
-        tile=size,
+        tile=parse_tile(tile),
         batch=batch,
         halo=halo,
         precision=precision or ("fp16" if target else "fp32"),

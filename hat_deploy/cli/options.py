@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from hat_deploy.amounts import parse_bytes as parse_bytes
 from hat_deploy.errors import UsageError
 
 Model = Annotated[str | None, typer.Option(help="A model that ships, or a checkpoint.")]
@@ -65,18 +66,3 @@ def parse_tile(text: str | None) -> tuple[int, int] | None:
         raise UsageError(f"--tile {text}: write one side, 256, or HEIGHTxWIDTH, 192x320")
     height = int(match[1])
     return height, int(match[2] or height)
-
-
-def parse_bytes(option: str, text: str | None) -> int | None:
-    """``512M``, ``4G`` or ``1.5GiB`` as bytes; a bare number is bytes.
-
-    Raises:
-        UsageError: it is none of these, or nothing.
-    """
-    if text is None:
-        return None
-    match = re.fullmatch(r"(\d{1,15}(?:\.\d{1,3})?)([kmgt]?)(?:i?b)?", text.strip().lower())
-    amount = int(float(match[1]) * 1024 ** " kmgt".index(match[2] or " ")) if match else 0
-    if amount < 1:
-        raise UsageError(f"{option} {text}: write bytes, such as 512M or 4G")
-    return amount

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
+
+from hat_deploy.artifact import Description
+from hat_deploy.errors import ArtifactError
 
 if TYPE_CHECKING:
     from typing import Self
@@ -146,6 +150,63 @@ class EngineBase(ABC):
         self.close()
 
 
+@dataclass(frozen=True)
+class Declared:
+    """One input or output in a library's own words, unchecked."""
+
+    name: str
+    shape: Sequence[object]
+    """An int for each dimension that is fixed."""
+    dtype: str
+    """A numpy name where the library's type has one."""
+
+
+def check_declared(
+    path: Path, described: Description, inputs: Sequence[Declared], outputs: Sequence[Declared]
+) -> tuple[TensorSpec, TensorSpec]:
+    """What goes in and what comes out, once it is what the artifact's description says.
+
+    The description decides where pixels go, so a graph that disagrees with it would give wrong
+    images and no error.
+
+    Args:
+        path: of the artifact, for the message.
+        described: what it says about itself.
+        inputs, outputs: what it has, as the library that runs it reports.
+
+    Raises:
+        ArtifactError: there is not one of each, or its shape or type is another.
+    """
+    changed = "its description says so, and it is not as 'export' made it: export it again"
+    for kind, found in (("input", inputs), ("output", outputs)):
+        if len(found) != 1:
+            raise ArtifactError(
+                f"{path} has {len(found)} {kind}s, and 1 was expected: it is not as 'export' "
+                "made it; export it again"
+            )
+    specs = _specs(described, inputs[0].name, outputs[0].name)
+    for declared, spec in zip((inputs[0], outputs[0]), specs, strict=True):
+        if (*declared.shape,) != spec.shape or declared.dtype != spec.dtype:
+            raise ArtifactError(
+                f"in {path}, {declared.name!r} is {declared.dtype} {[*declared.shape]}; "
+                f"{spec.dtype} {[*spec.shape]} was expected: {changed}"
+            )
+    return specs
+
+
+def _specs(described: Description, *names: str) -> tuple[TensorSpec, TensorSpec]:
+    """What a description says goes in and comes out."""
+    batch, channels, scale = described.batch, described.channels, described.scale
+    height, width = described.tile
+
+    def spec(name: str, height: int, width: int) -> TensorSpec:
+        if described.io == "uint8":
+            return TensorSpec(name, (batch, height, width, channels), "uint8", "NHWC")
+        return TensorSpec(name, (batch, channels, height, width), "float32", "NCHW")
+
+    return spec(names[0], height, width), spec(names[1], scale * height, scale * width)
+
+
 def scale_of(engine: Engine) -> int:
     """The upscaling factor, from the engine's own shapes."""
     return engine.output.size[0] // engine.input.size[0]
@@ -164,3 +225,17 @@ def check_batch(spec: TensorSpec, batch: Array) -> None:
         )
     if not batch.flags.c_contiguous:
         raise ValueError(f"engine input '{spec.name}' must be C-contiguous")
+
+
+def check_result(spec: TensorSpec, result: Array) -> None:
+    """Refuse what an engine computed if it is not what it declared: a graph can lie.
+
+    Raises:
+        ArtifactError: another shape or dtype.
+    """
+    if result.shape != spec.shape or result.dtype != np.dtype(spec.dtype):
+        raise ArtifactError(
+            f"the engine computed {result.dtype} {[*result.shape]} where {spec.name!r} is "
+            f"declared as {spec.dtype} {[*spec.shape]}: the artifact is not as 'export' made it; "
+            "export it again"
+        )

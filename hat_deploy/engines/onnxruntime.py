@@ -7,7 +7,15 @@ from pathlib import Path
 import numpy as np
 
 from hat_deploy import artifact
-from hat_deploy.engines.base import Array, EngineBase, TensorSpec, check_batch
+from hat_deploy.engines.base import (
+    Array,
+    Declared,
+    EngineBase,
+    TensorSpec,
+    check_batch,
+    check_declared,
+    check_result,
+)
 from hat_deploy.errors import ArtifactError, MissingExtraError, UsageError
 
 try:
@@ -68,10 +76,13 @@ class OnnxRuntimeEngine(EngineBase):
                 "'hat-deploy doctor' says what it can run"
             )
         self._device = device
-        layout = "NHWC" if self.description.io == "uint8" else "NCHW"
         self._window = self.description.window
-        self._input = _spec(self._session.get_inputs()[0], layout)
-        self._output = _spec(self._session.get_outputs()[0], layout)
+        self._input, self._output = check_declared(
+            path,
+            self.description,
+            [_declared(value) for value in self._session.get_inputs()],
+            [_declared(value) for value in self._session.get_outputs()],
+        )
         self._bound = None
         if device != "cpu":
             self._bound = Bound(self._session, self._input, self._output, device)
@@ -86,11 +97,13 @@ class OnnxRuntimeEngine(EngineBase):
         check_batch(self._input, batch)
         if self._bound is not None:
             return self._bound.run(batch)
+        result: Array
         try:
             (result,) = self._session.run([self._output.name], {self._input.name: batch})
         except Exception as error:  # as above
             raise _failed("ONNX Runtime failed", error) from error
-        return result  # type: ignore[no-any-return]
+        check_result(self._output, result)
+        return result
 
     def close(self) -> None:
         """Let go of what was loaded."""
@@ -167,12 +180,5 @@ def _session_options(threads: int | None) -> ort.SessionOptions:
     return options
 
 
-def _spec(value: ort.NodeArg, layout: str) -> TensorSpec:
-    shape = tuple(value.shape)
-    dtype = _DTYPES.get(value.type)
-    if dtype is None or len(shape) != 4 or not all(isinstance(n, int) for n in shape):
-        raise ArtifactError(
-            f"'{value.name}' is {value.type} {list(value.shape)}; "
-            "four fixed dimensions of float32, float16 or uint8 were expected"
-        )
-    return TensorSpec(value.name, shape, dtype, layout)
+def _declared(value: ort.NodeArg) -> Declared:
+    return Declared(value.name, value.shape, _DTYPES.get(value.type, value.type))

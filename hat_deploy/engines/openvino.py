@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+import logging
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hat_deploy import artifact
-from hat_deploy.cache import cache_folder
-from hat_deploy.engines.base import Array, EngineBase, TensorSpec, check_batch
+from hat_deploy.cache import cache_folder, find, keep
+from hat_deploy.engines.base import (
+    Array,
+    Declared,
+    EngineBase,
+    TensorSpec,
+    check_batch,
+    check_declared,
+    check_result,
+)
 from hat_deploy.engines.inflight import keep_in_flight
 from hat_deploy.errors import ArtifactError, MissingExtraError, UsageError
 
@@ -22,6 +34,10 @@ except ImportError as error:
 
 PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
 """What the engine computes in, and OpenVINO's name for it."""
+
+_OUTSIDE = b"\x0a\x08location"
+"""In an ``.onnx`` that has weights in other files, as protobuf writes the key that names them.
+``export`` makes none such, and its hash would not be theirs."""
 
 
 class OpenVINOEngine(EngineBase):
@@ -41,6 +57,9 @@ class OpenVINOEngine(EngineBase):
         UsageError: this CPU has no bf16 instructions.
     """
 
+    sha256: str
+    """Of the artifact, as it was read."""
+
     def __init__(
         self,
         path: Path,
@@ -52,17 +71,19 @@ class OpenVINOEngine(EngineBase):
         self.description = artifact.describe(path)
         self._precision = precision or _own_precision(self.description)
         _require_instructions(self._precision)
+        self.sha256 = artifact.sha256(path)
         try:
-            model = ov.Core().compile_model(
-                path, "CPU", _settings(self._precision, threads, streams)
-            )
+            model = _load(path, self.sha256, _settings(self._precision, threads, streams))
         except RuntimeError as error:
             raise ArtifactError(f"OpenVINO cannot load {path}: {_last_line(error)}") from error
-        layout = "NHWC" if self.description.io == "uint8" else "NCHW"
         self._window = self.description.window
-        self._input = _spec(model.inputs[0], layout)
-        self._output = _spec(model.outputs[0], layout)
-        self._requests = [_Request(model, self._input) for _ in range(streams)]
+        self._input, self._output = specs = check_declared(
+            path,
+            self.description,
+            [_declared(port) for port in model.inputs],
+            [_declared(port) for port in model.outputs],
+        )
+        self._requests = [_Request(model, specs) for _ in range(streams)]
 
     @property
     def name(self) -> str:
@@ -86,22 +107,100 @@ class OpenVINOEngine(EngineBase):
 class _Request:
     """Room for one batch, computed by OpenVINO's own threads."""
 
-    def __init__(self, model: ov.CompiledModel, spec: TensorSpec) -> None:
+    def __init__(self, model: ov.CompiledModel, specs: tuple[TensorSpec, TensorSpec]) -> None:
         self._request = model.create_infer_request()
-        self._spec = spec
+        self._input, self._output = specs
 
     def submit(self, batch: Array) -> None:
-        check_batch(self._spec, batch)
+        check_batch(self._input, batch)
         with _readable_errors():
             self._request.start_async({0: batch}, share_inputs=False)
 
     def collect(self) -> Array:
         with _readable_errors():
             self._request.wait()
-        return np.array(self._request.get_output_tensor().data)
+        result = np.array(self._request.get_output_tensor().data)
+        check_result(self._output, result)
+        return result
 
     def drain(self) -> None:
         self._request.wait()
+
+
+def _load(path: Path, digest: str, settings: dict[str, Any]) -> ov.CompiledModel:
+    """The model, compiled once for these settings on this processor and kept in the cache.
+
+    Not by OpenVINO's ``CACHE_DIR``: it knows a file by its path, size and second of change, and
+    runs what it kept without looking whether it is whole.
+
+    Args:
+        path: an ``.onnx``.
+        digest: its SHA-256.
+
+    Raises:
+        ArtifactError: the file is being changed.
+        RuntimeError: OpenVINO refuses it.
+    """
+    core = ov.Core()
+    made_from = {
+        "artifact": digest,
+        "openvino": ov.get_version(),
+        "processor": core.get_property("CPU", "FULL_DEVICE_NAME"),
+        "instructions": sorted(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")),
+        "settings": settings,
+    }
+    if kept := _load_kept(core, made_from, settings):
+        return kept
+    model = core.compile_model(path, "CPU", settings)
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise ArtifactError(f"{path} was changed while it was loaded: start again")
+    if _OUTSIDE not in content:
+        _keep(model, made_from)
+    return model
+
+
+def _load_kept(
+    core: ov.Core, made_from: dict[str, Any], settings: dict[str, Any]
+) -> ov.CompiledModel | None:
+    try:
+        blob = find(made_from, ".blob")
+        if blob is None:
+            return None
+        compiled = io.BytesIO(blob.read_bytes())
+    except (OSError, UsageError):  # another process removed it, or there is no cache
+        return None
+    try:
+        return core.import_model(compiled, "CPU", settings)
+    except RuntimeError:  # it is what was written, and still of no use
+        with suppress(OSError):
+            blob.unlink()
+        return None
+
+
+def _keep(model: ov.CompiledModel, made_from: dict[str, Any]) -> None:
+    try:
+        keep(made_from, ".blob", lambda path: path.write_bytes(_exported(model)))
+    except (OSError, UsageError) as error:
+        reason = str(error)
+        if isinstance(error, OSError):
+            reason = (
+                f"the cache folder {cache_folder()} cannot be written ({error.strerror}): "
+                "set HAT_DEPLOY_CACHE to one that can"
+            )
+        _tell(f"OpenVINO compiles the model again at each start, for {reason}")
+
+
+def _exported(model: ov.CompiledModel) -> bytes:
+    stream = io.BytesIO()
+    model.export_model(stream)
+    return stream.getvalue()
+
+
+@cache
+def _tell(note: str) -> None:
+    """Once, on stderr unless the program has other plans for this package's log."""
+    logging.getLogger("hat_deploy").warning("note: %s", note)
 
 
 @contextmanager
@@ -135,7 +234,6 @@ def _settings(precision: str, threads: int | None, streams: int) -> dict[str, An
     settings: dict[str, Any] = {
         "INFERENCE_PRECISION_HINT": PRECISIONS[precision],
         "NUM_STREAMS": streams,
-        "CACHE_DIR": str(cache_folder() / "openvino"),
         # Pinned threads of two processes share the first cores and leave the others idle.
         "ENABLE_CPU_PINNING": False,
     }
@@ -150,12 +248,7 @@ def _last_line(error: RuntimeError) -> str:
     return lines[-1] if lines else type(error).__name__
 
 
-def _spec(port: ov.Output, layout: str) -> TensorSpec:
-    shape, dtype = port.partial_shape, port.element_type.to_dtype().name
-    if shape.is_dynamic or len(shape) != 4 or dtype not in ("float32", "float16", "uint8"):
-        raise ArtifactError(
-            f"'{port.any_name}' is {dtype} {shape}; "
-            "four fixed dimensions of float32, float16 or uint8 were expected"
-        )
-    batch, *rest = shape.to_shape()
-    return TensorSpec(port.any_name, (batch, *rest), dtype, layout)
+def _declared(port: ov.Output) -> Declared:
+    shape = port.partial_shape
+    lengths = list(shape.to_shape()) if shape.is_static else [str(shape)]
+    return Declared(port.any_name, lengths, port.element_type.to_dtype().name)

@@ -9,7 +9,7 @@ from pathlib import Path
 from hat_deploy import artifact, cuda
 from hat_deploy.cuda.base import Cuda, DeviceError
 from hat_deploy.engines import plan_fit, tensorrt_library
-from hat_deploy.engines.base import Array, EngineBase, check_batch
+from hat_deploy.engines.base import Array, EngineBase, check_batch, check_declared
 from hat_deploy.engines.inflight import Need, keep_in_flight, slots_that_fit
 from hat_deploy.engines.slot import PlanSlot, size_of
 from hat_deploy.engines.tensorrt_library import EXTRAS, Library, Plan
@@ -57,9 +57,10 @@ class TensorRTEngine(EngineBase):
             plan_fit.require_gpu(path, self.description, flavour, self._device.gpu)
             self._plan = self._load()
             stack.callback(self._plan.close)
-            layout = "NHWC" if self.description.io == "uint8" else "NCHW"
             self._window = self.description.window
-            self._input, self._output = self._plan.tensors(layout)
+            self._input, self._output = check_declared(
+                path, self.description, self._plan.declared("INPUT"), self._plan.declared("OUTPUT")
+            )
             self._slots = self._allocate(stack, in_flight)
             self._stack = stack.pop_all()
 

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from hat_deploy.engines.base import TensorSpec
+from hat_deploy.engines.base import Declared
 from hat_deploy.engines.tensorrt_reports import Reports, TensorRTError
 from hat_deploy.errors import ArtifactError, MissingExtraError
 from hat_deploy.tensorrt_builder import MODULES
@@ -99,34 +99,20 @@ class Plan:
             return int(self._engine.device_memory_size_v2)
         return int(self._engine.device_memory_size)
 
-    def tensors(self, layout: str) -> tuple[TensorSpec, TensorSpec]:
-        """The one input and the one output, as the engine reports them.
+    def declared(self, kind: str) -> list[Declared]:
+        """Its inputs or outputs, as the engine reports them; a length that varies is -1.
 
         Args:
-            layout: ``NCHW`` or ``NHWC``, which an engine does not know.
-
-        Raises:
-            ArtifactError: there are others, or their shapes or types are not an artifact's.
+            kind: ``INPUT`` or ``OUTPUT``.
         """
         names = [self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)]
-        modes = self._trt.TensorIOMode
-        found = []
-        for mode in (modes.INPUT, modes.OUTPUT):
-            named = [name for name in names if self._engine.get_tensor_mode(name) == mode]
-            if len(named) != 1:
-                raise ArtifactError(f"the plan has {len(named)} {mode.name.lower()}s, 1 expected")
-            found.append(self._spec(named[0], layout))
-        return found[0], found[1]
+        mode = getattr(self._trt.TensorIOMode, kind)
+        return [self._declared(n) for n in names if self._engine.get_tensor_mode(n) == mode]
 
-    def _spec(self, name: str, layout: str) -> TensorSpec:
-        shape = tuple(self._engine.get_tensor_shape(name))
-        dtype = self._engine.get_tensor_dtype(name)
-        if dtype.name not in _DTYPES or len(shape) != 4 or min(shape) < 1:
-            raise ArtifactError(
-                f"'{name}' is {dtype.name} {list(shape)}; four fixed dimensions of float32, "
-                "float16 or uint8 were expected"
-            )
-        return TensorSpec(name, shape, _DTYPES[dtype.name], layout)
+    def _declared(self, name: str) -> Declared:
+        dtype = self._engine.get_tensor_dtype(name).name
+        shape = [int(length) for length in self._engine.get_tensor_shape(name)]
+        return Declared(name, shape, _DTYPES.get(dtype, dtype))
 
     def context(self, memory: int) -> Context:
         """A way to run it, which computes in memory of its own.

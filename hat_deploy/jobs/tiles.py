@@ -9,7 +9,7 @@ from pathlib import Path
 from hat_deploy import artifact, zoo
 from hat_deploy.errors import PictureError, UsageError
 from hat_deploy.geometry import format_size
-from hat_deploy.hardware import query_gpus
+from hat_deploy.hardware import gpu_memory
 from hat_deploy.hat.config import HATConfig
 from hat_deploy.jobs import intake, journal
 from hat_deploy.jobs.memory import available
@@ -90,6 +90,6 @@ def _sizes(jobs: Sequence[Job], max_pixels: int) -> Iterable[tuple[int, int]]:
 
 def _free(*, gpu: bool) -> int:
     """Half of what is free: the other half is for the runtime's own ways and for pictures."""
-    if gpu and (found := query_gpus("memory.free")):
-        return int(found[0][0]) * 2**20 // 2
+    if gpu and (free := gpu_memory("free")):
+        return free // 2
     return available() // 2

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import hashlib
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 
+from hat_deploy import cache
+from hat_deploy.engines import openvino as module
 from hat_deploy.engines.openvino import OpenVINOEngine
 from hat_deploy.engines.torch import TorchEngine
 from hat_deploy.errors import ArtifactError, UsageError
@@ -107,3 +112,120 @@ def test_what_openvino_refuses_is_one_sentence(tiny_onnx: Path, tmp_path: Path) 
 def test_another_precision_is_refused(tiny_onnx: Path) -> None:
     with pytest.raises(UsageError, match="fp32 or bf16"):
         OpenVINOEngine(tiny_onnx, precision="fp16")
+
+
+def computed(path: Path) -> np.ndarray:
+    with OpenVINOEngine(path, threads=1) as engine:
+        return engine.run(batches(1)[0])
+
+
+def blobs() -> list[Path]:
+    return sorted(cache.cache_folder().glob("*.blob"))
+
+
+def doubled(source: Path, target: Path) -> Path:
+    """An artifact of equal size, whose last convolution gives twice as much."""
+    model = onnx.load(source)
+    last = next(n for n in reversed(model.graph.node) if n.op_type == "Conv")
+    for tensor in model.graph.initializer:
+        if tensor.name in last.input:
+            values = onnx.numpy_helper.to_array(tensor) * np.float32(2)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+    onnx.save(model, target)
+    return target
+
+
+def test_a_model_is_known_by_its_content_not_by_its_path(tiny_onnx: Path, tmp_path: Path) -> None:
+    one, other = tmp_path / "one.onnx", doubled(tiny_onnx, tmp_path / "other.onnx")
+    onnx.save(onnx.load(tiny_onnx), one)
+    assert one.stat().st_size == other.stat().st_size
+    found = []
+    for source in (one, other):
+        path = shutil.copy(source, tmp_path / "F.onnx")
+        os.utime(path, (1_700_000_000, 1_700_000_000))
+        found.append(computed(path))
+    assert np.array_equal(found[1], computed(other))
+    assert not np.array_equal(*found)
+    assert len(blobs()) == 2
+
+
+def test_what_was_compiled_is_used_again_and_gives_the_same(
+    tiny_onnx: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = computed(tiny_onnx)
+
+    class Core(module.ov.Core):  # type: ignore[misc]
+        def compile_model(self, *args: object) -> None:
+            pytest.fail("it was compiled again")
+
+    monkeypatch.setattr(module.ov, "Core", Core)
+    assert np.array_equal(computed(tiny_onnx), first)
+
+
+def test_a_damaged_blob_is_compiled_again(tiny_onnx: Path) -> None:
+    first = computed(tiny_onnx)
+    for place in range(8):
+        (blob,) = blobs()
+        damaged = bytearray(blob.read_bytes())
+        at = len(damaged) * place // 8
+        damaged[at : at + 4096] = bytes(b ^ 0xFF for b in damaged[at : at + 4096])
+        blob.write_bytes(damaged)
+        assert np.array_equal(computed(tiny_onnx), first), place
+        (again,) = blobs()
+        assert again.read_bytes() != damaged, place
+
+
+def test_a_blob_that_openvino_refuses_is_compiled_again(tiny_onnx: Path) -> None:
+    first = computed(tiny_onnx)
+    (blob,) = blobs()
+    blob.write_bytes(b"whole, and no model")
+    digest = hashlib.sha256(blob.read_bytes()).hexdigest()[:16]
+    useless = blob.rename(blob.with_name(f"{blob.stem[:24]}-{digest}.blob"))
+    assert np.array_equal(computed(tiny_onnx), first)
+    (again,) = blobs()
+    assert again != useless
+
+
+def test_other_settings_are_another_blob(tiny_onnx: Path) -> None:
+    for threads, streams in ((1, 1), (2, 1), (2, 2), (2, 2)):
+        OpenVINOEngine(tiny_onnx, threads=threads, streams=streams).close()
+    assert len(blobs()) == 3
+
+
+def test_weights_in_other_files_are_not_cached(tiny_onnx: Path, tmp_path: Path) -> None:
+    path = tmp_path / "apart.onnx"
+    onnx.save(onnx.load(tiny_onnx), path, save_as_external_data=True, location="weights")
+    assert np.array_equal(computed(path), computed(tiny_onnx))
+    assert len(blobs()) == 1
+
+
+def test_a_folder_that_cannot_be_written_is_done_without_and_said_once(
+    tiny_onnx: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    first = computed(tiny_onnx)
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("HAT_DEPLOY_CACHE", str(tmp_path / "file" / "below"))
+    for _ in range(2):
+        assert np.array_equal(computed(tiny_onnx), first)
+    (said,) = caplog.messages
+    assert str(tmp_path / "file" / "below") in said
+    assert "HAT_DEPLOY_CACHE" in said
+
+
+def test_an_artifact_that_changes_meanwhile_is_said(
+    tiny_onnx: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = shutil.copy(tiny_onnx, tmp_path / "F.onnx")
+
+    class Core(module.ov.Core):  # type: ignore[misc]
+        def compile_model(self, *args: object) -> object:
+            doubled(tiny_onnx, path)
+            return super().compile_model(*args)
+
+    monkeypatch.setattr(module.ov, "Core", Core)
+    with pytest.raises(ArtifactError, match="was changed while it was loaded"):
+        computed(path)
+    assert blobs() == []
