@@ -1,18 +1,23 @@
-"""An EXIF block changed in place, so that what points into it (maker notes) still fits."""
+"""An EXIF block changed in place, so that what points into it (maker notes) still fits.
+
+A block is damaged that no two readers would take for the same: where its directories lie over
+each other or over the header, nothing can be changed without breaking something else.
+"""
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from dataclasses import dataclass
 
 from hat_deploy.errors import PictureError
 from hat_deploy.images.picture import Density, Pixels
 from hat_deploy.images.tags import (
     EXIF_DIRECTORY,
-    NUMBERS,
+    GPS_DIRECTORY,
+    INTEROP_DIRECTORY,
     ORIENTATION,
     RESOLUTIONS,
-    Directory,
+    SIZES,
     Tag,
     TagFile,
     density_of,
@@ -24,88 +29,194 @@ _WIDTHS, _HEIGHTS = (256, 40962), (257, 40963)
 _THUMBNAILS = ((513, 514), (273, 279))
 """Where a thumbnail starts and how long it is: as JPEG, as one strip."""
 
+_POINTERS = {EXIF_DIRECTORY: (INTEROP_DIRECTORY,), GPS_DIRECTORY: ()}
+"""The tags of the first directory that point to one, and the tags in there that do."""
+
+
+@dataclass(frozen=True)
+class _Outline:
+    """Where the parts of a sound block lie."""
+
+    block: TagFile
+    following: int
+    """The offset of the thumbnail's directory, or 0."""
+    described: list[tuple[int, Tag]]
+    """The tags of the first and of the EXIF directory, in the order of the file."""
+    link: int
+    """Where ``following`` is written."""
+    fixed: list[tuple[int, int]]
+    """Start and end of the header and of each directory."""
+    values: list[tuple[int, int]]
+    """Start and end of the values that lie outside the directories."""
+
+    def require_clear(self, start: int, end: int) -> None:
+        """Refuse a place that lies over the header or a directory."""
+        if _overlap(self.fixed, start, end):
+            raise PictureError("its EXIF is damaged: a value lies over a directory")
+
 
 def upright_exif(exif: bytes | None) -> tuple[bytes | None, int]:
     """The block with its orientation set to 1 and without its thumbnail, and what it had.
 
-    A block that cannot be parsed is dropped: nobody could say how it wants to be turned.
+    A block that is damaged is dropped; what it says of the orientation counts if it can be read.
 
     Returns:
         The block or None, and an orientation from 1 to 8 (1 if none, or none with a meaning).
     """
     if exif is None:
         return None, 1
+    orientation = _orientation(exif)
     try:
-        block = TagFile(exif)
-        if block.big:
-            return None, 1
-        tags, following = block.directory(block.first)
-        tag = tags.get(ORIENTATION)
-        orientation = 1 if tag is None else block.number(tag)
+        outline = _outline(exif)
+        upright = bytearray(exif)
+        _set_upright(upright, outline)
+        if outline.following:
+            _drop_thumbnail(upright, outline)
+        _outline(bytes(upright))
     except (PictureError, struct.error):
-        return None, 1
-    upright = bytearray(exif)
-    if tag is not None and orientation != 1:
-        struct.pack_into(block.order + NUMBERS[tag.kind], upright, tag.at, 1)
-    if following:
-        _drop_thumbnail(upright, block, following)
-    return bytes(upright), orientation if 1 <= orientation <= 8 else 1
+        return None, orientation
+    return bytes(upright), orientation
 
 
-def _drop_thumbnail(upright: bytearray, block: TagFile, at: int) -> None:
-    """Unlink the second directory; overwrite the thumbnail, or cut it off where it comes last."""
-    entries = struct.unpack_from(block.order + "H", upright, block.first)[0]
-    link = block.first + 2 + 12 * entries
-    struct.pack_into(block.order + "I", upright, link, 0)
+def is_sound(exif: bytes) -> bool:
+    """Whether a block's directories can be read and are apart from each other."""
     try:
-        second, _ = block.directory(at)
-        for start, length in _THUMBNAILS:
-            if start in second and length in second:
-                first = block.number(second[start])
-                end = min(first + block.number(second[length]), len(upright))
-                upright[first:end] = b"" if end >= len(upright) - 1 else bytes(end - first)
+        _outline(exif)
     except (PictureError, struct.error):
-        return  # what is unlinked and cannot be read needs no removing
+        return False
+    return True
 
 
 def resized_exif(exif: bytes, *, size: tuple[int, int], scale: int) -> bytes:
     """The block with the dimensions it states set, and the resolution it states multiplied.
 
     Args:
-        exif: a block that :func:`upright_exif` has accepted.
+        exif: a block that :func:`upright_exif` has returned; a damaged one comes back as it is.
         size: height and width of the picture it will describe.
         scale: how many pixels there are now where there was one.
     """
-    block = TagFile(exif)
+    try:
+        outline = _outline(exif)
+    except (PictureError, struct.error):
+        return exif
+    order = outline.block.order
     result = bytearray(exif)
-    for tags in _directories(block):
-        for number, tag in tags.items():
-            if number in _WIDTHS + _HEIGHTS and tag.count == 1:
-                # As a LONG, whatever it was: a SHORT ends at 65,535.
-                value = size[number in _WIDTHS]
-                struct.pack_into(block.order + "HII", result, tag.entry + 2, 4, 1, value)
-            elif number in RESOLUTIONS and scale != 1:
-                _multiply(result, block.order, tag, scale)
+    multiplied: set[int] = set()
+    for number, tag in outline.described:
+        if number in _WIDTHS + _HEIGHTS and tag.count == 1:
+            # As a LONG, whatever it was: a SHORT ends at 65,535.
+            value = size[number in _WIDTHS]
+            struct.pack_into(order + "HII", result, tag.entry + 2, 4, 1, value)
+        elif number in RESOLUTIONS and scale != 1 and tag.at not in multiplied:
+            _multiply(result, order, tag, scale)
+            multiplied.add(tag.at)  # some writers store both resolutions in one place
     return bytes(result)
 
 
 def exif_density(exif: bytes | None) -> Density | None:
-    """The resolution that a block accepted by :func:`upright_exif` states."""
+    """The resolution that a block states that :func:`upright_exif` has returned."""
     if exif is None:
         return None
     block = TagFile(exif)
     return density_of(block, block.directory(block.first)[0])
 
 
-def _directories(block: TagFile) -> Iterator[Directory]:
-    """The first directory, and the EXIF directory it points to where that can be read."""
-    tags, _ = block.directory(block.first)
-    yield tags
+def _outline(exif: bytes) -> _Outline:
+    """The parts of a block.
+
+    Raises:
+        PictureError: a directory cannot be read, or lies over another or over the header; or a
+            resolution does.
+        struct.error: a number passes the end.
+    """
+    block = TagFile(exif)
+    if block.unpack("H", 2) != 42:
+        raise PictureError("its EXIF is damaged: it has no TIFF header")
+    fixed, values = [(0, 8)], []
+
+    def enter(at: int) -> tuple[list[tuple[int, Tag]], int]:
+        entries, following = block.entries(at)
+        end = at + 6 + 12 * len(entries)
+        if _overlap(fixed, at, end):
+            raise PictureError("its EXIF is damaged: a directory lies over another")
+        fixed.append((at, end))
+        for _, tag in entries:
+            size = SIZES.get(tag.kind, 1) * tag.count
+            if size > 4:
+                values.append((tag.at, tag.at + size))
+        return entries, following
+
+    described, following = enter(block.first)
+    link = fixed[-1][1] - 4
+    for pointer, inner in _POINTERS.items():
+        for number, tag in list(described):
+            if number == pointer:
+                entries, _ = enter(block.number(tag))
+                if pointer == EXIF_DIRECTORY:
+                    described = described + entries
+                for deeper, place in entries:
+                    if deeper in inner:
+                        enter(block.number(place))
+    outline = _Outline(block, following, described, link, fixed, values)
+    for number, tag in described:
+        if number in RESOLUTIONS and (tag.kind, tag.count) == (5, 1):
+            outline.require_clear(tag.at, tag.at + 8)
+    return outline
+
+
+def _overlap(places: list[tuple[int, int]], start: int, end: int) -> bool:
+    return any(start < other_end and other < end for other, other_end in places)
+
+
+def _orientation(exif: bytes) -> int:
+    """What the first directory says; 1 if that cannot be read, or has no meaning."""
     try:
-        if EXIF_DIRECTORY in tags:
-            yield block.directory(block.number(tags[EXIF_DIRECTORY]))[0]
+        block = TagFile(exif)
+        orientation = block.number(block.directory(block.first)[0][ORIENTATION])
+    except (KeyError, PictureError, struct.error):
+        return 1
+    return orientation if 1 <= orientation <= 8 else 1
+
+
+def _set_upright(upright: bytearray, outline: _Outline) -> None:
+    """Set every orientation of the first directory to 1."""
+    for number, tag in outline.block.entries(outline.block.first)[0]:
+        if number == ORIENTATION:
+            # As one SHORT, whatever it was: a list would lie elsewhere, anywhere.
+            struct.pack_into(outline.block.order + "HIHH", upright, tag.entry + 2, 3, 1, 1, 0)
+
+
+def _drop_thumbnail(upright: bytearray, outline: _Outline) -> None:
+    """Unlink the second directory; overwrite the thumbnail, or cut it off where it comes last.
+
+    Raises:
+        PictureError: the thumbnail lies over a directory.
+    """
+    block = outline.block
+    struct.pack_into(block.order + "I", upright, outline.link, 0)
+    for first, end in _thumbnails(outline):
+        outline.require_clear(first, end)
+        end = min(end, len(upright))  # another, over this one, may have been cut off
+        last = end >= len(upright) - 1 and not _overlap(outline.values, first, end)
+        upright[first:end] = b"" if last else bytes(end - first)
+
+
+def _thumbnails(outline: _Outline) -> list[tuple[int, int]]:
+    """Start and end of the thumbnail, in each of the ways it may be stored; the last one first."""
+    block, found = outline.block, []
+    try:
+        second, _ = block.directory(outline.following)
     except (PictureError, struct.error):
-        return
+        return []  # what is unlinked and cannot be read needs no removing
+    for start, length in _THUMBNAILS:
+        try:
+            first = block.number(second[start])
+            end = min(first + block.number(second[length]), len(block.data))
+        except (KeyError, PictureError, struct.error):
+            continue
+        if first < end:
+            found.append((first, end))
+    return sorted(found, reverse=True)
 
 
 def _multiply(block: bytearray, order: str, tag: Tag, factor: int) -> None:
@@ -115,7 +226,7 @@ def _multiply(block: bytearray, order: str, tag: Tag, factor: int) -> None:
     above, below = struct.unpack_from(order + "II", block, tag.at)
     if above * factor < 2**32:
         above *= factor
-    else:
+    elif below >= factor:
         below //= factor
     struct.pack_into(order + "II", block, tag.at, above, below)
 
