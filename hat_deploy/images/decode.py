@@ -14,7 +14,7 @@ from hat_deploy.images.exif import exif_density, oriented, upright_exif
 from hat_deploy.images.headers import Header, printable
 from hat_deploy.images.kinds import inspect
 from hat_deploy.images.metadata import XMP_MARK
-from hat_deploy.images.opencv import one_line, swap_red_and_blue
+from hat_deploy.images.opencv import refusing, swap_red_and_blue
 from hat_deploy.images.picture import Density, Metadata, Picture, Pixels
 from hat_deploy.images.xmp import upright_xmp
 
@@ -36,19 +36,22 @@ def decode(path: Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
             is truncated or damaged, holds several frames, has samples that are neither 8-bit
             nor 16-bit integers, or more than ``max_pixels`` pixels (told from its header).
     """
-    return decode_bytes(_read(path, 8 * max_pixels + 2**26), max_pixels=max_pixels)
+    with refusing("it cannot be read"):
+        data = _read(path, 8 * max_pixels + 2**26)
+    return decode_bytes(data, max_pixels=max_pixels)
 
 
 def decode_bytes(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Picture:
     """:func:`decode` for the content of a file."""
-    header = inspect(data)
-    _refuse_size(header, max_pixels)
-    pixels, found = _decode(header.patched or data)
-    if header.fix is not None:
-        pixels = header.fix(pixels)
-    swap_red_and_blue(pixels)
-    metadata, orientation, notes = _upright(header, found)
-    pixels = np.ascontiguousarray(oriented(pixels, orientation))
+    with refusing("it cannot be decoded"):
+        header = inspect(data)
+        _refuse_size(header, max_pixels)
+        pixels, found = _decode(header.patched or data)
+        if header.fix is not None:
+            pixels = header.fix(pixels)
+        swap_red_and_blue(pixels)
+        metadata, orientation, notes = _upright(header, found)
+        pixels = np.ascontiguousarray(oriented(pixels, orientation))
     icc, dropped = _fitting_profile(metadata.icc, pixels)
     return Picture(
         pixels=pixels,
@@ -113,10 +116,7 @@ def _refuse_size(header: Header, max_pixels: int) -> None:
 def _decode(data: bytes) -> tuple[Pixels, Metadata]:
     """Pixels as OpenCV gives them: gray, BGR or BGRA, turned only if they come from a TIFF."""
     buffer = np.frombuffer(data, np.uint8)
-    try:
-        pixels, kinds, blocks = cv2.imdecodeWithMetadata(buffer, cv2.IMREAD_UNCHANGED)
-    except cv2.error as error:
-        raise PictureError(f"it cannot be decoded: {one_line(error)}") from error
+    pixels, kinds, blocks = cv2.imdecodeWithMetadata(buffer, cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.size == 0:
         raise PictureError("it cannot be decoded: the file is truncated or damaged")
     if pixels.dtype not in (np.uint8, np.uint16):

@@ -11,7 +11,7 @@ from hat_deploy.images.picture import Density
 from hat_deploy.images.tags import density
 
 _MARKER = re.compile(rb"\xff[^\xff]")
-"""The end of any number of fill bytes, and the marker; nothing to go back over where there is none."""
+"""The last of any number of fill bytes, and the marker; there is nothing to go back over."""
 _MOST_SEGMENTS = 10_000
 _MOST_SCANS = 100
 """Progressive files have about ten; each costs a pass over the whole picture."""

@@ -13,6 +13,7 @@ import numpy as np
 from hat_deploy.errors import PictureError
 from hat_deploy.images.colour import profile_of
 from hat_deploy.images.headers import Header, printable
+from hat_deploy.images.opencv import bands
 from hat_deploy.images.picture import Density, Pixels
 from hat_deploy.images.tags import density_per_metre
 
@@ -158,6 +159,9 @@ def _density(chunk: bytes) -> Density | None:
 
 
 def _level_to_alpha(gray: Pixels, level: int) -> Pixels:
-    opaque = np.iinfo(gray.dtype).max
-    alpha = np.where(gray == level, 0, opaque).astype(gray.dtype)
-    return np.dstack([gray, gray, gray, alpha])
+    result = np.empty((*gray.shape, 4), gray.dtype)
+    for rows in bands(gray):
+        result[rows, :, :3] = gray[rows, :, None]
+        result[rows, :, 3] = np.iinfo(gray.dtype).max
+        result[rows, :, 3][gray[rows] == level] = 0
+    return result

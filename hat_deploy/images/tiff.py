@@ -9,6 +9,7 @@ import numpy as np
 
 from hat_deploy.errors import PictureError
 from hat_deploy.images.headers import Header
+from hat_deploy.images.opencv import bands
 from hat_deploy.images.picture import Pixels
 from hat_deploy.images.tags import (
     EXTRA_SAMPLES,
@@ -111,16 +112,18 @@ def _tiff_notes(kind: int, bits: int, *, premultiplied: bool) -> tuple[str, ...]
 
 def _tiff_fix(kind: int, bits: int, *, premultiplied: bool) -> Callable[[Pixels], Pixels] | None:
     if kind == 0 and bits == 16:
-        return np.invert
+        return lambda pixels: np.invert(pixels, out=pixels)
     if kind == 5:
         return lambda pixels: pixels[..., :3]
     return _straight if premultiplied else None
 
 
 def _straight(pixels: Pixels) -> Pixels:
-    """Colours divided by their alpha; where that is zero they stay as they are."""
+    """Colours divided by their alpha, in place; where that is zero they stay as they are."""
     limit = int(np.iinfo(pixels.dtype).max)
-    alpha = np.maximum(pixels[..., 3:], 1).astype(np.uint32)
-    colours = np.minimum((pixels[..., :3] * np.uint32(limit) + alpha // 2) // alpha, limit)
-    colours = np.where(pixels[..., 3:] == 0, pixels[..., :3], colours)
-    return np.concatenate([colours.astype(pixels.dtype), pixels[..., 3:]], axis=2)
+    for rows in bands(pixels):
+        band = pixels[rows]
+        alpha = np.maximum(band[..., 3:], 1).astype(np.uint32)
+        colours = np.minimum((band[..., :3] * np.uint32(limit) + alpha // 2) // alpha, limit)
+        np.copyto(band[..., :3], colours.astype(pixels.dtype), where=band[..., 3:] != 0)
+    return pixels
