@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from hat_deploy.errors import PictureError
-from hat_deploy.images.exif import exif_density, oriented, upright_exif
+from hat_deploy.images.exif import exif_density, is_sound, oriented, upright_exif
 from hat_deploy.images.headers import Header, printable
 from hat_deploy.images.kinds import inspect
 from hat_deploy.images.metadata import XMP_MARK
@@ -23,6 +23,9 @@ MAX_PIXELS = 2**28
 
 MAX_SIDE = 2**20
 """The longest side that OpenCV decodes."""
+
+MOST_METADATA = 2**24
+"""Bytes that a block of metadata may have; what is larger is dropped with a note."""
 
 
 def decode(path: Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
@@ -62,8 +65,7 @@ def decode_bytes(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Picture:
 
 def _upright(header: Header, found: Metadata) -> tuple[Metadata, int, tuple[str, ...]]:
     """What header and OpenCV found, for the picture when it is turned; and how to turn it."""
-    before = header.exif or found.exif
-    exif, orientation = upright_exif(before)
+    exif, orientation, notes = _upright_exif(header.exif or found.exif)
     density = header.density or exif_density(exif)
     if density is not None and orientation >= 5:
         density = Density(density.y, density.x)
@@ -75,7 +77,19 @@ def _upright(header: Header, found: Metadata) -> tuple[Metadata, int, tuple[str,
         xmp=xmp and upright_xmp(xmp),
         density=density,
     )
-    return metadata, orientation, ("damaged EXIF dropped",) if before and not exif else ()
+    return metadata, orientation, notes
+
+
+def _upright_exif(exif: bytes | None) -> tuple[bytes | None, int, tuple[str, ...]]:
+    """What can be kept of a block, the orientation it gave, and a note on what cannot."""
+    if exif is None:
+        return None, 1, ()
+    if len(exif) > MOST_METADATA:
+        return None, 1, (f"EXIF over {MOST_METADATA >> 20} MiB dropped",)
+    upright, orientation = upright_exif(exif)
+    if upright is None:
+        return None, 1, ("damaged EXIF dropped",)
+    return upright, orientation, () if is_sound(exif) else ("damaged parts of the EXIF dropped",)
 
 
 def _read(path: Path, largest: int) -> bytes:

@@ -1,12 +1,13 @@
 """An EXIF block changed in place, so that what points into it (maker notes) still fits.
 
-A block is damaged that no two readers would take for the same: where its directories lie over
-each other or over the header, nothing can be changed without breaking something else.
+What is damaged is left out: a directory that lies over another or over the header, a value past
+the end, at which some readers stop. So whatever is changed, nothing else changes with it.
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from hat_deploy.errors import PictureError
@@ -29,62 +30,98 @@ _WIDTHS, _HEIGHTS = (256, 40962), (257, 40963)
 _THUMBNAILS = ((513, 514), (273, 279))
 """Where a thumbnail starts and how long it is: as JPEG, as one strip."""
 
-_POINTERS = {EXIF_DIRECTORY: (INTEROP_DIRECTORY,), GPS_DIRECTORY: ()}
-"""The tags of the first directory that point to one, and the tags in there that do."""
+_INNER = {0: (EXIF_DIRECTORY, GPS_DIRECTORY), EXIF_DIRECTORY: (INTEROP_DIRECTORY,)}
+"""The tags that point to further directories, by the directory (0: the first) they are in."""
+
+_UNREADABLE = (PictureError, struct.error)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One directory of a block."""
+
+    name: int
+    """The tag that points to it; 0 for the first."""
+    at: int
+    end: int
+    entries: list[tuple[int, Tag]]
+    following: int
+    """The offset of the next one, of the first the thumbnail's; 0 if none."""
 
 
 @dataclass(frozen=True)
 class _Outline:
-    """Where the parts of a sound block lie."""
+    """Where the parts of a block lie."""
 
     block: TagFile
-    following: int
-    """The offset of the thumbnail's directory, or 0."""
-    described: list[tuple[int, Tag]]
-    """The tags of the first and of the EXIF directory, in the order of the file."""
-    link: int
-    """Where ``following`` is written."""
-    fixed: list[tuple[int, int]]
-    """Start and end of the header and of each directory."""
-    values: list[tuple[int, int]]
-    """Start and end of the values that lie outside the directories."""
+    parts: list[_Part]
+    """The first directory and those it leads to, apart from each other and from the header."""
+    broken: set[int]
+    """Where the entries lie that lead to anything else."""
 
-    def require_clear(self, start: int, end: int) -> None:
-        """Refuse a place that lies over the header or a directory."""
-        if _overlap(self.fixed, start, end):
-            raise PictureError("its EXIF is damaged: a value lies over a directory")
+    @property
+    def described(self) -> Iterator[tuple[int, Tag]]:
+        """The tags that tell of the picture: the first directory's and the EXIF directory's."""
+        for part in self.parts:
+            if part.name in (0, EXIF_DIRECTORY):
+                yield from part.entries
+
+    def is_clear(self, start: int, end: int) -> bool:
+        """Whether a place has nothing of the header and of the directories."""
+        return start >= 8 and all(end <= part.at or part.end <= start for part in self.parts)
+
+    def holds_values(self, start: int, end: int) -> bool:
+        """Whether the value of a tag lies at a place."""
+        tags = [tag for part in self.parts for _, tag in part.entries]
+        return any(tag.at < end and start < tag.at + _size(tag) for tag in tags)
 
 
-def upright_exif(exif: bytes | None) -> tuple[bytes | None, int]:
-    """The block with its orientation set to 1 and without its thumbnail, and what it had.
-
-    A block that is damaged is dropped; what it says of the orientation counts if it can be read.
+def upright_exif(exif: bytes) -> tuple[bytes | None, int]:
+    """The block with its orientation set to 1, without its thumbnail and what is damaged.
 
     Returns:
-        The block or None, and an orientation from 1 to 8 (1 if none, or none with a meaning).
+        The block, or None if nothing of it can be read; and an orientation from 1 to 8 (1 if
+        none, or none with a meaning).
     """
-    if exif is None:
-        return None, 1
-    orientation = _orientation(exif)
     try:
-        outline = _outline(exif)
-        upright = bytearray(exif)
-        _set_upright(upright, outline)
-        if outline.following:
-            _drop_thumbnail(upright, outline)
-        _outline(bytes(upright))
-    except (PictureError, struct.error):
-        return None, orientation
-    return bytes(upright), orientation
+        whole = without_damage(exif)
+        outline = _outline(whole)
+    except _UNREADABLE:
+        return None, 1
+    upright = bytearray(whole)
+    orientation = _set_upright(upright, outline)
+    _drop_thumbnail(upright, outline)
+    return bytes(upright), orientation if 1 <= orientation <= 8 else 1
+
+
+def without_damage(exif: bytes) -> bytes:
+    """The block without the entries that lead nowhere, or to what something else is too.
+
+    Raises:
+        PictureError: it has no first directory.
+        struct.error: a number passes the end.
+    """
+    outline = _outline(exif)
+    if not outline.broken:
+        return exif
+    whole = bytearray(exif)
+    order = outline.block.order
+    for part in outline.parts:
+        sound = [tag.entry for _, tag in part.entries if tag.entry not in outline.broken]
+        kept = b"".join(exif[entry : entry + 12] for entry in sound)
+        body = (
+            struct.pack(order + "H", len(sound)) + kept + struct.pack(order + "I", part.following)
+        )
+        whole[part.at : part.end] = body.ljust(part.end - part.at, b"\0")
+    return bytes(whole)
 
 
 def is_sound(exif: bytes) -> bool:
-    """Whether a block's directories can be read and are apart from each other."""
+    """Whether a block can be read, all of it."""
     try:
-        _outline(exif)
-    except (PictureError, struct.error):
+        return not _outline(exif).broken
+    except _UNREADABLE:
         return False
-    return True
 
 
 def resized_exif(exif: bytes, *, size: tuple[int, int], scale: int) -> bytes:
@@ -95,10 +132,9 @@ def resized_exif(exif: bytes, *, size: tuple[int, int], scale: int) -> bytes:
         size: height and width of the picture it will describe.
         scale: how many pixels there are now where there was one.
     """
-    try:
-        outline = _outline(exif)
-    except (PictureError, struct.error):
+    if not is_sound(exif):
         return exif
+    outline = _outline(exif)
     order = outline.block.order
     result = bytearray(exif)
     multiplied: set[int] = set()
@@ -125,104 +161,90 @@ def _outline(exif: bytes) -> _Outline:
     """The parts of a block.
 
     Raises:
-        PictureError: a directory cannot be read, or lies over another or over the header; or a
-            resolution does.
+        PictureError: it has no TIFF header, or no first directory.
         struct.error: a number passes the end.
     """
     block = TagFile(exif)
     if block.unpack("H", 2) != 42:
-        raise PictureError("its EXIF is damaged: it has no TIFF header")
-    fixed, values = [(0, 8)], []
-
-    def enter(at: int) -> tuple[list[tuple[int, Tag]], int]:
-        entries, following = block.entries(at)
-        end = at + 6 + 12 * len(entries)
-        if _overlap(fixed, at, end):
-            raise PictureError("its EXIF is damaged: a directory lies over another")
-        fixed.append((at, end))
-        for _, tag in entries:
-            size = SIZES.get(tag.kind, 1) * tag.count
-            if size > 4:
-                values.append((tag.at, tag.at + size))
-        return entries, following
-
-    described, following = enter(block.first)
-    link = fixed[-1][1] - 4
-    for pointer, inner in _POINTERS.items():
-        for number, tag in list(described):
-            if number == pointer:
-                entries, _ = enter(block.number(tag))
-                if pointer == EXIF_DIRECTORY:
-                    described = described + entries
-                for deeper, place in entries:
-                    if deeper in inner:
-                        enter(block.number(place))
-    outline = _Outline(block, following, described, link, fixed, values)
-    for number, tag in described:
-        if number in RESOLUTIONS and (tag.kind, tag.count) == (5, 1):
-            outline.require_clear(tag.at, tag.at + 8)
+        raise PictureError("its EXIF has no TIFF header")
+    outline = _Outline(block, [], set())
+    _enter(outline, 0, block.first)
+    for number, tag in outline.described:
+        rational = (tag.kind, tag.count) == (5, 1) and outline.is_clear(tag.at, tag.at + 8)
+        if number in RESOLUTIONS and not rational:
+            outline.broken.add(tag.entry)
     return outline
 
 
-def _overlap(places: list[tuple[int, int]], start: int, end: int) -> bool:
-    return any(start < other_end and other < end for other, other_end in places)
+def _enter(outline: _Outline, name: int, at: int) -> None:
+    """Add a directory to an outline, and those it leads to."""
+    block = outline.block
+    entries, following = block.entries(at)
+    end = at + 6 + 12 * len(entries)
+    if not outline.is_clear(at, end):
+        raise PictureError("its EXIF is damaged: a directory lies over another")
+    outline.parts.append(_Part(name, at, end, entries, following))
+    for number, tag in entries:
+        try:
+            if tag.kind not in SIZES or (_size(tag) > 4 and tag.at + _size(tag) > len(block.data)):
+                raise PictureError("its EXIF is damaged: a value passes its end")
+            if number in _INNER.get(name, ()):
+                _enter(outline, number, block.number(tag))
+        except _UNREADABLE:
+            outline.broken.add(tag.entry)
 
 
-def _orientation(exif: bytes) -> int:
-    """What the first directory says; 1 if that cannot be read, or has no meaning."""
-    try:
-        block = TagFile(exif)
-        orientation = block.number(block.directory(block.first)[0][ORIENTATION])
-    except (KeyError, PictureError, struct.error):
-        return 1
-    return orientation if 1 <= orientation <= 8 else 1
+def _size(tag: Tag) -> int:
+    """The bytes of a tag's value."""
+    return SIZES.get(tag.kind, 1) * tag.count
 
 
-def _set_upright(upright: bytearray, outline: _Outline) -> None:
-    """Set every orientation of the first directory to 1."""
-    for number, tag in outline.block.entries(outline.block.first)[0]:
+def _set_upright(upright: bytearray, outline: _Outline) -> int:
+    """Set every orientation of the first directory to 1; what the first was, 1 if none."""
+    found = 1
+    for number, tag in reversed(outline.parts[0].entries):
         if number == ORIENTATION:
+            try:
+                found = outline.block.number(tag)
+            except _UNREADABLE:
+                found = 1
             # As one SHORT, whatever it was: a list would lie elsewhere, anywhere.
             struct.pack_into(outline.block.order + "HIHH", upright, tag.entry + 2, 3, 1, 1, 0)
+    return found
 
 
 def _drop_thumbnail(upright: bytearray, outline: _Outline) -> None:
-    """Unlink the second directory; overwrite the thumbnail, or cut it off where it comes last.
+    """Unlink the second directory; overwrite the thumbnail, or cut it off where it comes last."""
+    first = outline.parts[0]
+    struct.pack_into(outline.block.order + "I", upright, first.end - 4, 0)
+    for start, length in _thumbnails(outline.block, first.following):
+        end = min(start + length, len(upright))
+        if start >= end or not outline.is_clear(start, end):
+            continue  # no thumbnail, whatever it is
+        last = end >= len(upright) - 1 and not outline.holds_values(start, end)
+        upright[start:end] = b"" if last else bytes(end - start)
 
-    Raises:
-        PictureError: the thumbnail lies over a directory.
+
+def _thumbnails(block: TagFile, at: int) -> list[tuple[int, int]]:
+    """Start and length of the thumbnail in each of the ways it may be stored; the last one first.
+
+    What cannot be read is left out: once unlinked, it needs no removing.
     """
-    block = outline.block
-    struct.pack_into(block.order + "I", upright, outline.link, 0)
-    for first, end in _thumbnails(outline):
-        outline.require_clear(first, end)
-        end = min(end, len(upright))  # another, over this one, may have been cut off
-        last = end >= len(upright) - 1 and not _overlap(outline.values, first, end)
-        upright[first:end] = b"" if last else bytes(end - first)
-
-
-def _thumbnails(outline: _Outline) -> list[tuple[int, int]]:
-    """Start and end of the thumbnail, in each of the ways it may be stored; the last one first."""
-    block, found = outline.block, []
+    found = []
     try:
-        second, _ = block.directory(outline.following)
-    except (PictureError, struct.error):
-        return []  # what is unlinked and cannot be read needs no removing
+        second = block.directory(at)[0] if at else {}
+    except _UNREADABLE:
+        return []
     for start, length in _THUMBNAILS:
         try:
-            first = block.number(second[start])
-            end = min(first + block.number(second[length]), len(block.data))
-        except (KeyError, PictureError, struct.error):
+            found.append((block.number(second[start]), block.number(second[length])))
+        except (KeyError, *_UNREADABLE):
             continue
-        if first < end:
-            found.append((first, end))
     return sorted(found, reverse=True)
 
 
 def _multiply(block: bytearray, order: str, tag: Tag, factor: int) -> None:
     """A rational made ``factor`` times as large, in its numerator or, at its end, divisor."""
-    if tag.kind != 5 or tag.count != 1 or tag.at + 8 > len(block):
-        return
     above, below = struct.unpack_from(order + "II", block, tag.at)
     if above * factor < 2**32:
         above *= factor
