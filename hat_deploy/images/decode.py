@@ -56,6 +56,8 @@ def decode_bytes(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Picture:
         metadata, orientation, notes = _upright(header, found)
         pixels = np.ascontiguousarray(oriented(pixels, orientation))
     icc, dropped = _fitting_profile(metadata.icc, pixels)
+    if header.has_profile and metadata.icc is None:
+        dropped = ("damaged colour profile dropped",)
     return Picture(
         pixels=pixels,
         metadata=replace(metadata, icc=icc),
@@ -69,7 +71,7 @@ def _upright(header: Header, found: Metadata) -> tuple[Metadata, int, tuple[str,
     density = header.density or exif_density(exif)
     if density is not None and orientation >= 5:
         density = Density(density.y, density.x)
-    xmp = header.xmp or found.xmp
+    xmp, too_much = _bounded(header.xmp or found.xmp, "XMP")
     metadata = replace(
         found,
         icc=header.icc or found.icc,
@@ -77,15 +79,21 @@ def _upright(header: Header, found: Metadata) -> tuple[Metadata, int, tuple[str,
         xmp=xmp and upright_xmp(xmp),
         density=density,
     )
-    return metadata, orientation, notes
+    return metadata, orientation, notes + too_much
+
+
+def _bounded(block: bytes | None, what: str) -> tuple[bytes | None, tuple[str, ...]]:
+    """A block of metadata, or None and a note if it is larger than anybody's."""
+    if block is None or len(block) <= MOST_METADATA:
+        return block, ()
+    return None, (f"{what} over {MOST_METADATA >> 20} MiB dropped",)
 
 
 def _upright_exif(exif: bytes | None) -> tuple[bytes | None, int, tuple[str, ...]]:
     """What can be kept of a block, the orientation it gave, and a note on what cannot."""
+    exif, too_much = _bounded(exif, "EXIF")
     if exif is None:
-        return None, 1, ()
-    if len(exif) > MOST_METADATA:
-        return None, 1, (f"EXIF over {MOST_METADATA >> 20} MiB dropped",)
+        return None, 1, too_much
     upright, orientation = upright_exif(exif)
     if upright is None:
         return None, 1, ("damaged EXIF dropped",)
@@ -127,7 +135,7 @@ def _refuse_size(header: Header, max_pixels: int) -> None:
         raise PictureError(f"it has {size} pixels, and no side may be over {MAX_SIDE:,}")
 
 
-def _decode(data: bytes) -> tuple[Pixels, Metadata]:
+def _decode(data: bytes | bytearray) -> tuple[Pixels, Metadata]:
     """Pixels as OpenCV gives them: gray, BGR or BGRA, turned only if they come from a TIFF."""
     buffer = np.frombuffer(data, np.uint8)
     pixels, kinds, blocks = cv2.imdecodeWithMetadata(buffer, cv2.IMREAD_UNCHANGED)
@@ -147,8 +155,9 @@ def _decode(data: bytes) -> tuple[Pixels, Metadata]:
 
 def _fitting_profile(icc: bytes | None, pixels: Pixels) -> tuple[bytes | None, tuple[str, ...]]:
     """The profile if it describes such pixels; else none, and a note."""
+    icc, too_much = _bounded(icc, "colour profile")
     if icc is None:
-        return None, ()
+        return None, too_much
     if len(icc) < 132 or icc[36:40] != b"acsp" or int.from_bytes(icc[:4], "big") != len(icc):
         return None, ("damaged colour profile dropped",)
     space = printable(icc[16:20].strip())

@@ -28,6 +28,7 @@ SIZES |= {16: 8, 17: 8, 18: 8}
 
 _MOST_DIRECTORIES = 256
 _MOST_ENTRIES = 4096
+_MOST_ENTRIES_IN_ALL = 16 * _MOST_ENTRIES
 
 
 @dataclass(frozen=True)
@@ -89,12 +90,22 @@ class TagFile:
         return tags, self.unpack("Q" if self.big else "I", end)
 
     def directories(self) -> Iterator[Directory]:
-        """All directories of the chain, up to a bound that also ends a circular chain."""
-        at = self.first
+        """All directories of the chain, up to a bound.
+
+        Raises:
+            PictureError: one cannot be read, they come round to one of them, or they are many.
+        """
+        at, seen, left = self.first, set[int](), _MOST_ENTRIES_IN_ALL
         for _ in range(_MOST_DIRECTORIES):
             if not at:
                 return
+            if at in seen:
+                raise PictureError("the file is damaged: its directories come round in a circle")
+            seen.add(at)
             tags, at = self.directory(at)
+            left -= len(tags)
+            if left < 0:
+                raise PictureError(f"it has over {_MOST_ENTRIES_IN_ALL} tags: it is damaged")
             yield tags
         raise PictureError(f"it has over {_MOST_DIRECTORIES} frames; animations are not supported")
 

@@ -41,16 +41,16 @@ def inspect_tiff(data: bytes) -> Header:
         PictureError: its directories are damaged, or its samples are of a refused kind.
     """
     file = TagFile(data)
-    pages = list(file.directories())
-    if not pages:
+    pages = file.directories()
+    page = next(pages, None)
+    if page is None:
         raise PictureError("the file is damaged: it is a TIFF without a picture")
-    page = pages[0]
 
     def number(tags: Directory, name: int, default: int) -> int:
         return file.number(tags[name]) if name in tags else default
 
     # Bits 0 and 2 of tag 254 mark thumbnails and masks, which are no frames of their own.
-    frames = sum(not number(tags, 254, 0) & 5 for tags in pages[1:]) + 1
+    frames = sum(not number(tags, 254, 0) & 5 for tags in pages) + 1
     kind, bits = number(page, 262, -1), number(page, 258, 1)
     samples, extra = number(page, 277, 1), number(page, EXTRA_SAMPLES, 0)
     _refuse_tiff(kind, bits, samples, number(page, 339, 1))
@@ -61,7 +61,8 @@ def inspect_tiff(data: bytes) -> Header:
         # libtiff would multiply 8-bit colours by their alpha; not if they are said to be so.
         tag = page[EXTRA_SAMPLES]
         value = struct.pack(file.order + NUMBERS[tag.kind], 1)
-        patched = data[: tag.at] + value + data[tag.at + len(value) :]
+        patched = bytearray(data)
+        patched[tag.at : tag.at + len(value)] = value
     _refuse_tiles(number(page, 322, 0), number(page, 323, 0), width, height)
     return Header(
         width=width,
