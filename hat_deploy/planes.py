@@ -12,9 +12,13 @@ from hat_deploy import tiling
 from hat_deploy.engines.base import Array, Engine, TensorSpec, scale_of
 from hat_deploy.errors import CheckFailed, PictureError
 from hat_deploy.geometry import Grid, Tile
+from hat_deploy.images.scratch import release
 
 LUMA = np.array([0.299, 0.587, 0.114])
 """BT.601 weights: how three equal-valued channels become gray again."""
+
+_ROWS = 256
+"""Rows of a result that are filled before a mapped one is let go of."""
 
 Allocate = Callable[[tuple[int, ...], tiling.DType], Array]
 """Makes the array that a result is written into, from its shape and dtype."""
@@ -149,8 +153,10 @@ def _pairs(pixels: Array, result: Array, channels: int) -> list[tuple[Array, Arr
         pairs += [_gray(pixels[..., i], result[..., i], channels) for i in range(3)]
     if pixels.shape[2] == 4:
         alpha = pixels[..., 3]
-        if (alpha == alpha[0, 0]).all():
-            result[..., 3] = alpha[0, 0]
+        if all((row == alpha[0, 0]).all() for row in alpha):
+            for top in range(0, len(result), _ROWS):
+                result[top : top + _ROWS, :, 3] = alpha[0, 0]
+                release(result)
         else:
             pairs.append(_gray(alpha, result[..., 3], channels))
     return pairs

@@ -158,11 +158,16 @@ class Upscaler:
             raise PictureError(f"nothing here runs 16-bit pictures: {self._deep}")
         return self._deep
 
-    def enlargement(self, pixels: Array, *, allocate: Allocate = np.empty) -> Enlargement:
-        """What :func:`hat_deploy.streaming.stream` takes; for arguments see :meth:`upscale`."""
+    def enlargement(
+        self, pixels: Array, *, allocate: Allocate = np.empty, consume: bool = False
+    ) -> Enlargement:
+        """What :func:`hat_deploy.streaming.stream` takes; for arguments see :meth:`upscale`.
+
+        With ``consume`` the colours of transparent pixels are changed in the argument itself.
+        """
         require_picture(pixels)
         engine = self.engine_for(pixels.dtype)
-        return Enlargement(bleed(pixels), engine, self.halo, allocate=allocate)
+        return Enlargement(bleed(pixels, consume=consume), engine, self.halo, allocate=allocate)
 
     def upscale(self, pixels: Array, *, progress: OnTiles | None = None) -> Array:
         """Upscale one picture.

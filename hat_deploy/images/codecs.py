@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -14,15 +12,17 @@ import numpy as np
 from hat_deploy.errors import PictureError
 from hat_deploy.files import temporary
 from hat_deploy.images.metadata import HEAD, MOST_JPEG_ICC, completed
-from hat_deploy.images.opencv import one_line, swap_red_and_blue
+from hat_deploy.images.opencv import refusing, swap_red_and_blue
 from hat_deploy.images.picture import Metadata, Picture, Pixels
+
+_REFUSED = "the result cannot be encoded"
 
 
 def encode_in_memory(picture: Picture, form: str, quality: int) -> bytes:
     """A file's content, without what :func:`completed` adds."""
-    pixels = _in_opencvs_order(picture.pixels, consume=False)
     kinds, blocks = _blocks(picture.metadata, form)
-    with _refusing():
+    with refusing(_REFUSED):
+        pixels = _in_opencvs_order(picture.pixels, consume=False)
         done, data = cv2.imencodeWithMetadata(
             f".{form}", pixels, kinds, blocks, _options(form, quality)
         )
@@ -46,9 +46,9 @@ def write_directly(picture: Picture, path: Path, form: str, quality: int, *, con
         OSError: it cannot be written.
     """
     path.touch()  # so that a folder that cannot be written says why
-    pixels = _in_opencvs_order(picture.pixels, consume=consume)
     kinds, blocks = _blocks(picture.metadata, form)
-    with _refusing():
+    with refusing(_REFUSED):
+        pixels = _in_opencvs_order(picture.pixels, consume=consume)
         done = cv2.imwriteWithMetadata(str(path), pixels, kinds, blocks, _options(form, quality))
         _check(done and _is_whole(path, form), path)
     _complete(path, form, picture.metadata)
@@ -84,14 +84,6 @@ def _options(form: str, quality: int) -> list[int]:
         # "Preserve" keeps the colour under full transparency too.
         return [cv2.IMWRITE_WEBP_LOSSLESS_MODE, cv2.IMWRITE_WEBP_LOSSLESS_PRESERVE_COLOR]
     return [cv2.IMWRITE_WEBP_QUALITY, quality] if form == "webp" else []
-
-
-@contextmanager
-def _refusing() -> Iterator[None]:
-    try:
-        yield
-    except cv2.error as error:
-        raise PictureError(f"the result cannot be encoded: {one_line(error)}") from error
 
 
 def _check(done: bool, path: Path | None = None) -> None:

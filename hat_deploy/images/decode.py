@@ -10,11 +10,11 @@ import cv2
 import numpy as np
 
 from hat_deploy.errors import PictureError
-from hat_deploy.images.exif import exif_density, oriented, upright_exif
+from hat_deploy.images.exif import exif_density, is_sound, oriented, upright_exif
 from hat_deploy.images.headers import Header, printable
 from hat_deploy.images.kinds import inspect
 from hat_deploy.images.metadata import XMP_MARK
-from hat_deploy.images.opencv import one_line, swap_red_and_blue
+from hat_deploy.images.opencv import refusing, swap_red_and_blue
 from hat_deploy.images.picture import Density, Metadata, Picture, Pixels
 from hat_deploy.images.xmp import upright_xmp
 
@@ -23,6 +23,9 @@ MAX_PIXELS = 2**28
 
 MAX_SIDE = 2**20
 """The longest side that OpenCV decodes."""
+
+MOST_METADATA = 2**24
+"""Bytes that a block of metadata may have; what is larger is dropped with a note."""
 
 
 def decode(path: Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
@@ -36,20 +39,25 @@ def decode(path: Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
             is truncated or damaged, holds several frames, has samples that are neither 8-bit
             nor 16-bit integers, or more than ``max_pixels`` pixels (told from its header).
     """
-    return decode_bytes(_read(path, 8 * max_pixels + 2**26), max_pixels=max_pixels)
+    with refusing("it cannot be read"):
+        data = _read(path, 8 * max_pixels + 2**26)
+    return decode_bytes(data, max_pixels=max_pixels)
 
 
 def decode_bytes(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Picture:
     """:func:`decode` for the content of a file."""
-    header = inspect(data)
-    _refuse_size(header, max_pixels)
-    pixels, found = _decode(header.patched or data)
-    if header.fix is not None:
-        pixels = header.fix(pixels)
-    swap_red_and_blue(pixels)
-    metadata, orientation, notes = _upright(header, found)
-    pixels = np.ascontiguousarray(oriented(pixels, orientation))
+    with refusing("it cannot be decoded"):
+        header = inspect(data)
+        _refuse_size(header, max_pixels)
+        pixels, found = _decode(header.patched or data)
+        if header.fix is not None:
+            pixels = header.fix(pixels)
+        swap_red_and_blue(pixels)
+        metadata, orientation, notes = _upright(header, found)
+        pixels = np.ascontiguousarray(oriented(pixels, orientation))
     icc, dropped = _fitting_profile(metadata.icc, pixels)
+    if header.has_profile and metadata.icc is None:
+        dropped = ("damaged colour profile dropped",)
     return Picture(
         pixels=pixels,
         metadata=replace(metadata, icc=icc),
@@ -59,12 +67,11 @@ def decode_bytes(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Picture:
 
 def _upright(header: Header, found: Metadata) -> tuple[Metadata, int, tuple[str, ...]]:
     """What header and OpenCV found, for the picture when it is turned; and how to turn it."""
-    before = header.exif or found.exif
-    exif, orientation = upright_exif(before)
+    exif, orientation, notes = _upright_exif(header.exif or found.exif)
     density = header.density or exif_density(exif)
     if density is not None and orientation >= 5:
         density = Density(density.y, density.x)
-    xmp = header.xmp or found.xmp
+    xmp, too_much = _bounded(header.xmp or found.xmp, "XMP")
     metadata = replace(
         found,
         icc=header.icc or found.icc,
@@ -72,7 +79,25 @@ def _upright(header: Header, found: Metadata) -> tuple[Metadata, int, tuple[str,
         xmp=xmp and upright_xmp(xmp),
         density=density,
     )
-    return metadata, orientation, ("damaged EXIF dropped",) if before and not exif else ()
+    return metadata, orientation, notes + too_much
+
+
+def _bounded(block: bytes | None, what: str) -> tuple[bytes | None, tuple[str, ...]]:
+    """A block of metadata, or None and a note if it is larger than anybody's."""
+    if block is None or len(block) <= MOST_METADATA:
+        return block, ()
+    return None, (f"{what} over {MOST_METADATA >> 20} MiB dropped",)
+
+
+def _upright_exif(exif: bytes | None) -> tuple[bytes | None, int, tuple[str, ...]]:
+    """What can be kept of a block, the orientation it gave, and a note on what cannot."""
+    exif, too_much = _bounded(exif, "EXIF")
+    if exif is None:
+        return None, 1, too_much
+    upright, orientation = upright_exif(exif)
+    if upright is None:
+        return None, 1, ("damaged EXIF dropped",)
+    return upright, orientation, () if is_sound(exif) else ("damaged parts of the EXIF dropped",)
 
 
 def _read(path: Path, largest: int) -> bytes:
@@ -110,13 +135,10 @@ def _refuse_size(header: Header, max_pixels: int) -> None:
         raise PictureError(f"it has {size} pixels, and no side may be over {MAX_SIDE:,}")
 
 
-def _decode(data: bytes) -> tuple[Pixels, Metadata]:
+def _decode(data: bytes | bytearray) -> tuple[Pixels, Metadata]:
     """Pixels as OpenCV gives them: gray, BGR or BGRA, turned only if they come from a TIFF."""
     buffer = np.frombuffer(data, np.uint8)
-    try:
-        pixels, kinds, blocks = cv2.imdecodeWithMetadata(buffer, cv2.IMREAD_UNCHANGED)
-    except cv2.error as error:
-        raise PictureError(f"it cannot be decoded: {one_line(error)}") from error
+    pixels, kinds, blocks = cv2.imdecodeWithMetadata(buffer, cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.size == 0:
         raise PictureError("it cannot be decoded: the file is truncated or damaged")
     if pixels.dtype not in (np.uint8, np.uint16):
@@ -133,8 +155,9 @@ def _decode(data: bytes) -> tuple[Pixels, Metadata]:
 
 def _fitting_profile(icc: bytes | None, pixels: Pixels) -> tuple[bytes | None, tuple[str, ...]]:
     """The profile if it describes such pixels; else none, and a note."""
+    icc, too_much = _bounded(icc, "colour profile")
     if icc is None:
-        return None, ()
+        return None, too_much
     if len(icc) < 132 or icc[36:40] != b"acsp" or int.from_bytes(icc[:4], "big") != len(icc):
         return None, ("damaged colour profile dropped",)
     space = printable(icc[16:20].strip())

@@ -1,18 +1,24 @@
-"""An EXIF block changed in place, so that what points into it (maker notes) still fits."""
+"""An EXIF block changed in place, so that what points into it (maker notes) still fits.
+
+What is damaged is left out: a directory that lies over another or over the header, a value past
+the end, at which some readers stop. So whatever is changed, nothing else changes with it.
+"""
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from hat_deploy.errors import PictureError
 from hat_deploy.images.picture import Density, Pixels
 from hat_deploy.images.tags import (
     EXIF_DIRECTORY,
-    NUMBERS,
+    GPS_DIRECTORY,
+    INTEROP_DIRECTORY,
     ORIENTATION,
     RESOLUTIONS,
-    Directory,
+    SIZES,
     Tag,
     TagFile,
     density_of,
@@ -24,98 +30,225 @@ _WIDTHS, _HEIGHTS = (256, 40962), (257, 40963)
 _THUMBNAILS = ((513, 514), (273, 279))
 """Where a thumbnail starts and how long it is: as JPEG, as one strip."""
 
+_INNER = {0: (EXIF_DIRECTORY, GPS_DIRECTORY), EXIF_DIRECTORY: (INTEROP_DIRECTORY,)}
+"""The tags that point to further directories, by the directory (0: the first) they are in."""
 
-def upright_exif(exif: bytes | None) -> tuple[bytes | None, int]:
-    """The block with its orientation set to 1 and without its thumbnail, and what it had.
+_UNREADABLE = (PictureError, struct.error)
 
-    A block that cannot be parsed is dropped: nobody could say how it wants to be turned.
+
+@dataclass(frozen=True)
+class _Part:
+    """One directory of a block."""
+
+    name: int
+    """The tag that points to it; 0 for the first."""
+    at: int
+    end: int
+    entries: list[tuple[int, Tag]]
+    following: int
+    """The offset of the next one, of the first the thumbnail's; 0 if none."""
+
+
+@dataclass(frozen=True)
+class _Outline:
+    """Where the parts of a block lie."""
+
+    block: TagFile
+    parts: list[_Part]
+    """The first directory and those it leads to, apart from each other and from the header."""
+    broken: set[int]
+    """Where the entries lie that lead to anything else."""
+
+    @property
+    def described(self) -> Iterator[tuple[int, Tag]]:
+        """The tags that tell of the picture: the first directory's and the EXIF directory's."""
+        for part in self.parts:
+            if part.name in (0, EXIF_DIRECTORY):
+                yield from part.entries
+
+    def is_clear(self, start: int, end: int) -> bool:
+        """Whether a place has nothing of the header and of the directories."""
+        return start >= 8 and all(end <= part.at or part.end <= start for part in self.parts)
+
+    def holds_values(self, start: int, end: int) -> bool:
+        """Whether the value of a tag lies at a place."""
+        tags = [tag for part in self.parts for _, tag in part.entries]
+        return any(tag.at < end and start < tag.at + _size(tag) for tag in tags)
+
+
+def upright_exif(exif: bytes) -> tuple[bytes | None, int]:
+    """The block with its orientation set to 1, without its thumbnail and what is damaged.
 
     Returns:
-        The block or None, and an orientation from 1 to 8 (1 if none, or none with a meaning).
+        The block, or None if nothing of it can be read; and an orientation from 1 to 8 (1 if
+        none, or none with a meaning).
     """
-    if exif is None:
-        return None, 1
     try:
-        block = TagFile(exif)
-        if block.big:
-            return None, 1
-        tags, following = block.directory(block.first)
-        tag = tags.get(ORIENTATION)
-        orientation = 1 if tag is None else block.number(tag)
-    except (PictureError, struct.error):
+        whole = without_damage(exif)
+        outline = _outline(whole)
+    except _UNREADABLE:
         return None, 1
-    upright = bytearray(exif)
-    if tag is not None and orientation != 1:
-        struct.pack_into(block.order + NUMBERS[tag.kind], upright, tag.at, 1)
-    if following:
-        _drop_thumbnail(upright, block, following)
+    upright = bytearray(whole)
+    orientation = _set_upright(upright, outline)
+    _drop_thumbnail(upright, outline)
     return bytes(upright), orientation if 1 <= orientation <= 8 else 1
 
 
-def _drop_thumbnail(upright: bytearray, block: TagFile, at: int) -> None:
-    """Unlink the second directory; overwrite the thumbnail, or cut it off where it comes last."""
-    entries = struct.unpack_from(block.order + "H", upright, block.first)[0]
-    link = block.first + 2 + 12 * entries
-    struct.pack_into(block.order + "I", upright, link, 0)
+def without_damage(exif: bytes) -> bytes:
+    """The block without the entries that lead nowhere, or to what something else is too.
+
+    Raises:
+        PictureError: it has no first directory.
+        struct.error: a number passes the end.
+    """
+    outline = _outline(exif)
+    if not outline.broken:
+        return exif
+    whole = bytearray(exif)
+    order = outline.block.order
+    for part in outline.parts:
+        sound = [tag.entry for _, tag in part.entries if tag.entry not in outline.broken]
+        kept = b"".join(exif[entry : entry + 12] for entry in sound)
+        body = (
+            struct.pack(order + "H", len(sound)) + kept + struct.pack(order + "I", part.following)
+        )
+        whole[part.at : part.end] = body.ljust(part.end - part.at, b"\0")
+    return bytes(whole)
+
+
+def is_sound(exif: bytes) -> bool:
+    """Whether a block can be read, all of it."""
     try:
-        second, _ = block.directory(at)
-        for start, length in _THUMBNAILS:
-            if start in second and length in second:
-                first = block.number(second[start])
-                end = min(first + block.number(second[length]), len(upright))
-                upright[first:end] = b"" if end >= len(upright) - 1 else bytes(end - first)
-    except (PictureError, struct.error):
-        return  # what is unlinked and cannot be read needs no removing
+        return not _outline(exif).broken
+    except _UNREADABLE:
+        return False
 
 
 def resized_exif(exif: bytes, *, size: tuple[int, int], scale: int) -> bytes:
     """The block with the dimensions it states set, and the resolution it states multiplied.
 
     Args:
-        exif: a block that :func:`upright_exif` has accepted.
+        exif: a block that :func:`upright_exif` has returned; a damaged one comes back as it is.
         size: height and width of the picture it will describe.
         scale: how many pixels there are now where there was one.
     """
-    block = TagFile(exif)
+    if not is_sound(exif):
+        return exif
+    outline = _outline(exif)
+    order = outline.block.order
     result = bytearray(exif)
-    for tags in _directories(block):
-        for number, tag in tags.items():
-            if number in _WIDTHS + _HEIGHTS and tag.count == 1:
-                # As a LONG, whatever it was: a SHORT ends at 65,535.
-                value = size[number in _WIDTHS]
-                struct.pack_into(block.order + "HII", result, tag.entry + 2, 4, 1, value)
-            elif number in RESOLUTIONS and scale != 1:
-                _multiply(result, block.order, tag, scale)
+    multiplied: set[int] = set()
+    for number, tag in outline.described:
+        if number in _WIDTHS + _HEIGHTS and tag.count == 1:
+            # As a LONG, whatever it was: a SHORT ends at 65,535.
+            value = size[number in _WIDTHS]
+            struct.pack_into(order + "HII", result, tag.entry + 2, 4, 1, value)
+        elif number in RESOLUTIONS and scale != 1 and tag.at not in multiplied:
+            _multiply(result, order, tag, scale)
+            multiplied.add(tag.at)  # some writers store both resolutions in one place
     return bytes(result)
 
 
 def exif_density(exif: bytes | None) -> Density | None:
-    """The resolution that a block accepted by :func:`upright_exif` states."""
+    """The resolution that a block states that :func:`upright_exif` has returned."""
     if exif is None:
         return None
     block = TagFile(exif)
     return density_of(block, block.directory(block.first)[0])
 
 
-def _directories(block: TagFile) -> Iterator[Directory]:
-    """The first directory, and the EXIF directory it points to where that can be read."""
-    tags, _ = block.directory(block.first)
-    yield tags
+def _outline(exif: bytes) -> _Outline:
+    """The parts of a block.
+
+    Raises:
+        PictureError: it has no TIFF header, or no first directory.
+        struct.error: a number passes the end.
+    """
+    block = TagFile(exif)
+    if block.unpack("H", 2) != 42:
+        raise PictureError("its EXIF has no TIFF header")
+    outline = _Outline(block, [], set())
+    _enter(outline, 0, block.first)
+    for number, tag in outline.described:
+        rational = (tag.kind, tag.count) == (5, 1) and outline.is_clear(tag.at, tag.at + 8)
+        if number in RESOLUTIONS and not rational:
+            outline.broken.add(tag.entry)
+    return outline
+
+
+def _enter(outline: _Outline, name: int, at: int) -> None:
+    """Add a directory to an outline, and those it leads to."""
+    block = outline.block
+    entries, following = block.entries(at)
+    end = at + 6 + 12 * len(entries)
+    if not outline.is_clear(at, end):
+        raise PictureError("its EXIF is damaged: a directory lies over another")
+    outline.parts.append(_Part(name, at, end, entries, following))
+    for number, tag in entries:
+        try:
+            if tag.kind not in SIZES or (_size(tag) > 4 and tag.at + _size(tag) > len(block.data)):
+                raise PictureError("its EXIF is damaged: a value passes its end")
+            if number in _INNER.get(name, ()):
+                _enter(outline, number, block.number(tag))
+        except _UNREADABLE:
+            outline.broken.add(tag.entry)
+
+
+def _size(tag: Tag) -> int:
+    """The bytes of a tag's value."""
+    return SIZES.get(tag.kind, 1) * tag.count
+
+
+def _set_upright(upright: bytearray, outline: _Outline) -> int:
+    """Set every orientation of the first directory to 1; what the first was, 1 if none."""
+    found = 1
+    for number, tag in reversed(outline.parts[0].entries):
+        if number == ORIENTATION:
+            try:
+                found = outline.block.number(tag)
+            except _UNREADABLE:
+                found = 1
+            # As one SHORT, whatever it was: a list would lie elsewhere, anywhere.
+            struct.pack_into(outline.block.order + "HIHH", upright, tag.entry + 2, 3, 1, 1, 0)
+    return found
+
+
+def _drop_thumbnail(upright: bytearray, outline: _Outline) -> None:
+    """Unlink the second directory; overwrite the thumbnail, or cut it off where it comes last."""
+    first = outline.parts[0]
+    struct.pack_into(outline.block.order + "I", upright, first.end - 4, 0)
+    for start, length in _thumbnails(outline.block, first.following):
+        end = min(start + length, len(upright))
+        if start >= end or not outline.is_clear(start, end):
+            continue  # no thumbnail, whatever it is
+        last = end >= len(upright) - 1 and not outline.holds_values(start, end)
+        upright[start:end] = b"" if last else bytes(end - start)
+
+
+def _thumbnails(block: TagFile, at: int) -> list[tuple[int, int]]:
+    """Start and length of the thumbnail in each of the ways it may be stored; the last one first.
+
+    What cannot be read is left out: once unlinked, it needs no removing.
+    """
+    found = []
     try:
-        if EXIF_DIRECTORY in tags:
-            yield block.directory(block.number(tags[EXIF_DIRECTORY]))[0]
-    except (PictureError, struct.error):
-        return
+        second = block.directory(at)[0] if at else {}
+    except _UNREADABLE:
+        return []
+    for start, length in _THUMBNAILS:
+        try:
+            found.append((block.number(second[start]), block.number(second[length])))
+        except (KeyError, *_UNREADABLE):
+            continue
+    return sorted(found, reverse=True)
 
 
 def _multiply(block: bytearray, order: str, tag: Tag, factor: int) -> None:
     """A rational made ``factor`` times as large, in its numerator or, at its end, divisor."""
-    if tag.kind != 5 or tag.count != 1 or tag.at + 8 > len(block):
-        return
     above, below = struct.unpack_from(order + "II", block, tag.at)
     if above * factor < 2**32:
         above *= factor
-    else:
+    elif below >= factor:
         below //= factor
     struct.pack_into(order + "II", block, tag.at, above, below)
 

@@ -29,7 +29,9 @@ class Header:
     xmp: bytes | None = None
     exif: bytes | None = None
     density: Density | None = None
-    patched: bytes | None = None
+    has_profile: bool = False
+    """Whether OpenCV has to find a colour profile, unless that is damaged."""
+    patched: bytes | bytearray | None = None
     """The file as it must be given to OpenCV, where that is not as it is."""
     fix: Callable[[Pixels], Pixels] | None = None
     """What OpenCV leaves to be done to the pixels it decodes."""
@@ -47,7 +49,10 @@ def inspect_webp(data: bytes) -> Header:
     height = int.from_bytes(data[27:30], "little") + 1
     chunks = list(_webp_chunks(data, end))
     if data[20] & 0x02:
-        return Header(width=width, height=height, frames=sum(n == b"ANMF" for n, _ in chunks))
+        frames = [at for name, at in chunks if name == b"ANMF"]
+        if len(frames) == 1 and data[frames[0] + 14 : frames[0] + 20] != data[24:30]:
+            raise PictureError("the file is damaged: a WebP of two different sizes")
+        return Header(width=width, height=height, frames=len(frames))
     for name, at in chunks:
         if name in (b"VP8 ", b"VP8L") and _webp_size(data, at) != (width, height):
             raise PictureError("the file is damaged: a WebP of two different sizes")

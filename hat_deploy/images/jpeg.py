@@ -10,7 +10,8 @@ from hat_deploy.images.headers import Header
 from hat_deploy.images.picture import Density
 from hat_deploy.images.tags import density
 
-_MARKER = re.compile(rb"\xff+[^\xff]")
+_MARKER = re.compile(rb"\xff[^\xff]")
+"""The last of any number of fill bytes, and the marker; there is nothing to go back over."""
 _MOST_SEGMENTS = 10_000
 _MOST_SCANS = 100
 """Progressive files have about ten; each costs a pass over the whole picture."""

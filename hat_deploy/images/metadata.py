@@ -6,7 +6,7 @@ import struct
 import zlib
 from dataclasses import replace
 
-from hat_deploy.images.exif import resized_exif
+from hat_deploy.images.exif import is_sound, resized_exif
 from hat_deploy.images.picture import Density, Metadata
 from hat_deploy.images.xmp import resized_xmp
 
@@ -44,6 +44,9 @@ def enlarged(metadata: Metadata, *, scale: int, size: tuple[int, int]) -> Metada
 
 def fitting(metadata: Metadata, form: str, *, gray: bool) -> tuple[Metadata, tuple[str, ...]]:
     """What a format can hold of a picture's metadata, and a note on each thing that it cannot."""
+    damaged: tuple[str, ...] = ()
+    if metadata.exif is not None and not is_sound(metadata.exif):
+        metadata, damaged = replace(metadata, exif=None), ("damaged EXIF dropped",)
     drop: dict[str, str] = {}
     if form == "bmp":
         drop = {"icc": "colour profile", "exif": "EXIF", "xmp": "XMP"}
@@ -60,7 +63,7 @@ def fitting(metadata: Metadata, form: str, *, gray: bool) -> tuple[Metadata, tup
     held = {name: what for name, what in drop.items() if getattr(metadata, name) is not None}
     known = {"bmp": "BMP", "webp": "WebP", "jpeg": "JPEG", "tiff": "TIFF"}
     notes = tuple(f"{what} dropped: {known[form]} cannot hold it" for what in held.values())
-    return replace(metadata, **dict.fromkeys(held)), notes
+    return replace(metadata, **dict.fromkeys(held)), (*damaged, *notes)
 
 
 def completed(form: str, head: bytes, metadata: Metadata) -> bytes:

@@ -13,6 +13,7 @@ import numpy as np
 from hat_deploy.errors import PictureError
 from hat_deploy.images.colour import profile_of
 from hat_deploy.images.headers import Header, printable
+from hat_deploy.images.opencv import bands
 from hat_deploy.images.picture import Density, Pixels
 from hat_deploy.images.tags import density_per_metre
 
@@ -27,7 +28,12 @@ _TEXTS = {
 """XMP, and EXIF as it was stored before it had a chunk of its own."""
 
 
+_LOOKED_AT = (b"tRNS", b"iCCP", b"sRGB", b"cICP", b"gAMA", b"cHRM", b"pHYs", b"acTL")
+"""The chunks that are looked at here."""
+
 _MOST_CHUNKS = 10_000
+_LARGEST_CHUNK = 8_000_000
+"""Bytes of a chunk that is not pixels; libpng's limit."""
 
 
 class _Chunk(NamedTuple):
@@ -38,6 +44,11 @@ class _Chunk(NamedTuple):
     sound: bool
     """Whether its checksum holds."""
 
+    @property
+    def oversized(self) -> bool:
+        """Whether libpng would refuse it, and with it the file."""
+        return self.end - self.start - 12 > _LARGEST_CHUNK
+
 
 def inspect_png(data: bytes) -> Header:
     """The header of a PNG whose chunks reach its end, with no damage to the critical ones."""
@@ -46,17 +57,19 @@ def inspect_png(data: bytes) -> Header:
         raise PictureError(f"the file is damaged: a PNG of {bits} bits a sample")
     chunks = list(_chunks(data))
     found = {chunk.kind: data[chunk.start + 8 : chunk.end - 4] for chunk in _small(chunks)}
-    frames = struct.unpack(">I", found[b"acTL"][:4])[0] if b"acTL" in found else 1
+    animation = found.get(b"acTL", b"")
+    frames = int.from_bytes(animation[:4], "big") if len(animation) == 8 else 1
     fix = None
-    if colour == 0 and b"tRNS" in found:
+    if colour == 0 and len(found.get(b"tRNS", b"")) == 2:
         step = 255 // (2**bits - 1) if bits < 8 else 1
         fix = partial(_level_to_alpha, level=int.from_bytes(found[b"tRNS"][:2], "big") * step)
     return Header(
         width=width,
         height=height,
         frames=frames,
-        notes=(*_notes(colour, bits, transparent=b"tRNS" in found), *_damaged(chunks)),
+        notes=(*_notes(colour, bits, transparent=fix is not None), *_damaged(chunks)),
         icc=_profile(found, gray=colour == 0 and fix is None),
+        has_profile=b"iCCP" in found,
         density=_density(found.get(b"pHYs", b"")),
         patched=_without_the_rest(data, chunks),
         fix=fix,
@@ -97,8 +110,8 @@ def _chunk_at(data: bytes, at: int) -> tuple[bytes, int, bool]:
 
 
 def _small(chunks: list[_Chunk]) -> Iterator[_Chunk]:
-    """Sound chunks that are not pixels, the last of a kind first, so that its first counts."""
-    return (c for c in reversed(chunks) if c.sound and c.kind not in (b"IDAT", b"fdAT"))
+    """Sound chunks that are looked at, the last of a kind first, so that its first counts."""
+    return (c for c in reversed(chunks) if c.sound and c.kind in _LOOKED_AT and not c.oversized)
 
 
 def _without_the_rest(data: bytes, chunks: list[_Chunk]) -> bytes | None:
@@ -113,7 +126,8 @@ def _without_the_rest(data: bytes, chunks: list[_Chunk]) -> bytes | None:
         critical = not chunk.kind[0] & 0x20
         body = data[chunk.start + 8 : chunk.start + 40]
         wanted = chunk.kind in _DECODED or body.startswith(_TEXTS.get(chunk.kind, ()))
-        if critical or (wanted and chunk.sound and chunk.kind not in seen):
+        usable = chunk.sound and not chunk.oversized
+        if critical or (wanted and usable and chunk.kind not in seen):
             kept.append(chunk)
             seen.add(chunk.kind)
     if len(kept) == len(chunks):
@@ -133,10 +147,13 @@ def _notes(colour: int, bits: int, *, transparent: bool) -> Iterator[str]:
 
 
 def _damaged(chunks: list[_Chunk]) -> Iterator[str]:
-    """A note for each kind of chunk that would be made use of if its checksum held."""
+    """A note for each kind of chunk that would be made use of if it were sound and smaller."""
     for kind in (*_DECODED, b"pHYs", b"gAMA", b"cHRM"):
-        if any(chunk.kind == kind and not chunk.sound for chunk in chunks):
+        own = [chunk for chunk in chunks if chunk.kind == kind]
+        if any(not chunk.sound for chunk in own):
             yield f"damaged {printable(kind)} chunk dropped"
+        if any(chunk.sound and chunk.oversized for chunk in own):
+            yield f"{printable(kind)} chunk over {_LARGEST_CHUNK:,} bytes dropped"
 
 
 def _profile(found: dict[bytes, bytes], *, gray: bool) -> bytes | None:
@@ -158,6 +175,9 @@ def _density(chunk: bytes) -> Density | None:
 
 
 def _level_to_alpha(gray: Pixels, level: int) -> Pixels:
-    opaque = np.iinfo(gray.dtype).max
-    alpha = np.where(gray == level, 0, opaque).astype(gray.dtype)
-    return np.dstack([gray, gray, gray, alpha])
+    result = np.empty((*gray.shape, 4), gray.dtype)
+    for rows in bands(gray):
+        result[rows, :, :3] = gray[rows, :, None]
+        result[rows, :, 3] = np.iinfo(gray.dtype).max
+        result[rows, :, 3][gray[rows] == level] = 0
+    return result

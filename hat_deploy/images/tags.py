@@ -28,6 +28,7 @@ SIZES |= {16: 8, 17: 8, 18: 8}
 
 _MOST_DIRECTORIES = 256
 _MOST_ENTRIES = 4096
+_MOST_ENTRIES_IN_ALL = 16 * _MOST_ENTRIES
 
 
 @dataclass(frozen=True)
@@ -57,38 +58,54 @@ class TagFile:
         self.data = data
         self.order = "<" if data[:2] == b"II" else ">"
         self.big = struct.unpack_from(self.order + "H", data, 2)[0] == 43
-        self.first: int = self._unpack("Q", 8) if self.big else self._unpack("I", 4)
+        self.first: int = self.unpack("Q", 8) if self.big else self.unpack("I", 4)
 
-    def _unpack(self, code: str, at: int) -> int:
+    def unpack(self, code: str, at: int) -> int:
+        """The number at an offset, by one of the codes of ``struct``."""
         if at >= len(self.data):
             raise PictureError("the file is truncated or damaged: an offset passes its end")
         return int(struct.unpack_from(self.order + code, self.data, at)[0])
 
     def directory(self, at: int) -> tuple[Directory, int]:
         """The tags of the directory at an offset, and the next one's offset (0: none)."""
+        entries, following = self.entries(at)
+        return dict(entries), following
+
+    def entries(self, at: int) -> tuple[list[tuple[int, Tag]], int]:
+        """:meth:`directory` with tags in the order of the file, one that comes twice included."""
         count, width, value = ("Q", 20, 8) if self.big else ("H", 12, 4)
         start = at + struct.calcsize(self.order + count)
-        entries = self._unpack(count, at)
+        entries = self.unpack(count, at)
         end = start + width * entries
         if entries > _MOST_ENTRIES or end > len(self.data):
             raise PictureError("the file is truncated or damaged: a directory passes its end")
-        tags: Directory = {}
+        tags: list[tuple[int, Tag]] = []
         for entry in range(start, end, width):
             code = self.order + ("HHQ" if self.big else "HHI")
             number, kind, amount = struct.unpack_from(code, self.data, entry)
             place = entry + width - value
             if SIZES.get(kind, 1) * amount > value:
-                place = self._unpack("Q" if self.big else "I", place)
-            tags[number] = Tag(kind, amount, entry, place)
-        return tags, self._unpack("Q" if self.big else "I", end)
+                place = self.unpack("Q" if self.big else "I", place)
+            tags.append((number, Tag(kind, amount, entry, place)))
+        return tags, self.unpack("Q" if self.big else "I", end)
 
     def directories(self) -> Iterator[Directory]:
-        """All directories of the chain, up to a bound that also ends a circular chain."""
-        at = self.first
+        """All directories of the chain, up to a bound.
+
+        Raises:
+            PictureError: one cannot be read, they come round to one of them, or they are many.
+        """
+        at, seen, left = self.first, set[int](), _MOST_ENTRIES_IN_ALL
         for _ in range(_MOST_DIRECTORIES):
             if not at:
                 return
+            if at in seen:
+                raise PictureError("the file is damaged: its directories come round in a circle")
+            seen.add(at)
             tags, at = self.directory(at)
+            left -= len(tags)
+            if left < 0:
+                raise PictureError(f"it has over {_MOST_ENTRIES_IN_ALL} tags: it is damaged")
             yield tags
         raise PictureError(f"it has over {_MOST_DIRECTORIES} frames; animations are not supported")
 
@@ -96,7 +113,7 @@ class TagFile:
         """The first value of a tag."""
         if tag.kind not in NUMBERS or tag.count < 1:
             raise PictureError("the file is damaged: a tag that should be a number is none")
-        return self._unpack(NUMBERS[tag.kind], tag.at)
+        return self.unpack(NUMBERS[tag.kind], tag.at)
 
     def block(self, tag: Tag | None) -> bytes | None:
         """The bytes of a tag, if it is there."""
@@ -106,7 +123,10 @@ class TagFile:
 def density_of(file: TagFile, tags: Directory) -> Density | None:
     """The resolution that a directory states, if it has one with a unit."""
     tag = tags.get(RESOLUTION_UNIT)
-    unit = 2 if tag is None else file.number(tag) if tag.kind == 3 else 0
+    try:
+        unit = 2 if tag is None else file.number(tag)
+    except (PictureError, struct.error):
+        return None
     values = []
     for number in RESOLUTIONS:
         tag = tags.get(number)

@@ -9,6 +9,7 @@ import numpy as np
 
 from hat_deploy.errors import PictureError
 from hat_deploy.images.headers import Header
+from hat_deploy.images.opencv import bands
 from hat_deploy.images.picture import Pixels
 from hat_deploy.images.tags import (
     EXTRA_SAMPLES,
@@ -40,16 +41,16 @@ def inspect_tiff(data: bytes) -> Header:
         PictureError: its directories are damaged, or its samples are of a refused kind.
     """
     file = TagFile(data)
-    pages = list(file.directories())
-    if not pages:
+    pages = file.directories()
+    page = next(pages, None)
+    if page is None:
         raise PictureError("the file is damaged: it is a TIFF without a picture")
-    page = pages[0]
 
     def number(tags: Directory, name: int, default: int) -> int:
         return file.number(tags[name]) if name in tags else default
 
     # Bits 0 and 2 of tag 254 mark thumbnails and masks, which are no frames of their own.
-    frames = sum(not number(tags, 254, 0) & 5 for tags in pages[1:]) + 1
+    frames = sum(not number(tags, 254, 0) & 5 for tags in pages) + 1
     kind, bits = number(page, 262, -1), number(page, 258, 1)
     samples, extra = number(page, 277, 1), number(page, EXTRA_SAMPLES, 0)
     _refuse_tiff(kind, bits, samples, number(page, 339, 1))
@@ -60,7 +61,8 @@ def inspect_tiff(data: bytes) -> Header:
         # libtiff would multiply 8-bit colours by their alpha; not if they are said to be so.
         tag = page[EXTRA_SAMPLES]
         value = struct.pack(file.order + NUMBERS[tag.kind], 1)
-        patched = data[: tag.at] + value + data[tag.at + len(value) :]
+        patched = bytearray(data)
+        patched[tag.at : tag.at + len(value)] = value
     _refuse_tiles(number(page, 322, 0), number(page, 323, 0), width, height)
     return Header(
         width=width,
@@ -111,16 +113,18 @@ def _tiff_notes(kind: int, bits: int, *, premultiplied: bool) -> tuple[str, ...]
 
 def _tiff_fix(kind: int, bits: int, *, premultiplied: bool) -> Callable[[Pixels], Pixels] | None:
     if kind == 0 and bits == 16:
-        return np.invert
+        return lambda pixels: np.invert(pixels, out=pixels)
     if kind == 5:
         return lambda pixels: pixels[..., :3]
     return _straight if premultiplied else None
 
 
 def _straight(pixels: Pixels) -> Pixels:
-    """Colours divided by their alpha; where that is zero they stay as they are."""
+    """Colours divided by their alpha, in place; where that is zero they stay as they are."""
     limit = int(np.iinfo(pixels.dtype).max)
-    alpha = np.maximum(pixels[..., 3:], 1).astype(np.uint32)
-    colours = np.minimum((pixels[..., :3] * np.uint32(limit) + alpha // 2) // alpha, limit)
-    colours = np.where(pixels[..., 3:] == 0, pixels[..., :3], colours)
-    return np.concatenate([colours.astype(pixels.dtype), pixels[..., 3:]], axis=2)
+    for rows in bands(pixels):
+        band = pixels[rows]
+        alpha = np.maximum(band[..., 3:], 1).astype(np.uint32)
+        colours = np.minimum((band[..., :3] * np.uint32(limit) + alpha // 2) // alpha, limit)
+        np.copyto(band[..., :3], colours.astype(pixels.dtype), where=band[..., 3:] != 0)
+    return pixels

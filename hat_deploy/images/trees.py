@@ -122,7 +122,7 @@ def lay_out(tree: Tree, at: int, *, big: bool = False) -> bytes:
     head, entry, word, pointer = ("<Q", "<HHQ", "<Q", 16) if big else ("<H", "<HHI", "<I", 4)
     width = struct.calcsize(word)
     behind_at = at + struct.calcsize(head) + len(tree) * (struct.calcsize(entry) + width) + width
-    entries, behind = [struct.pack(head, len(tree))], b""
+    entries, behind = [struct.pack(head, len(tree))], bytearray()
     for number, value in sorted(tree.items(), key=lambda item: item[0]):
         place = behind_at + len(behind)
         if isinstance(value, Value):
@@ -133,4 +133,4 @@ def lay_out(tree: Tree, at: int, *, big: bool = False) -> bytes:
             behind += data + b"\0" * (len(data) % 2)
             data = struct.pack(word, place)
         entries.append(struct.pack(entry, number, kind, amount) + data.ljust(width, b"\0"))
-    return b"".join(entries) + bytes(width) + behind
+    return b"".join(entries) + bytes(width) + bytes(behind)

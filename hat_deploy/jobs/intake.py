@@ -37,6 +37,15 @@ class Source:
         )
         return self.height * self.width * 4 * (2 if deep else 1)
 
+    @property
+    def most_decoding_bytes(self) -> int:
+        """An upper bound on what decoding takes at its peak, beside the file.
+
+        The decoder's own image, with its coefficients or a strip of a TIFF as large as the
+        image, or with the copy that leaves the decoder.
+        """
+        return 3 * self.most_bytes
+
 
 def read(path: Path, *, max_pixels: int) -> Source:
     """Read a file and its header; nothing is decoded.

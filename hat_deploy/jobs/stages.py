@@ -40,7 +40,7 @@ class Item:
     source: tuple[int, int, str]
     """Size, time of change and SHA-256 of the file."""
     picture: Picture
-    """As decoded."""
+    """As decoded, but for the colours of transparent pixels once its work is made."""
     reserved: int
     """Bytes of the budget it holds."""
     started: float
@@ -82,7 +82,7 @@ class Stages:
             MemoryError: there is no memory for its result.
         """
         allocate = partial(images.blank, folder=item.job.target.parent, memory=self._budget.memory)
-        item.work = self._upscaler.enlargement(item.picture.pixels, allocate=allocate)
+        item.work = self._upscaler.enlargement(item.picture.pixels, allocate=allocate, consume=True)
         return item.work
 
     def finish(self, item: Item) -> Outcome:
@@ -116,7 +116,8 @@ class Stages:
         started = time.monotonic()
         limit = self._options.max_pixels
         source = intake.read(job.source, max_pixels=limit)
-        reserved = source.most_bytes + min(source.most_bytes * self._area, self._budget.memory)
+        result = min(source.most_bytes * self._area, self._budget.memory)
+        reserved = max(source.most_decoding_bytes, source.most_bytes + result)
         self._budget.reserve(reserved)
         try:
             picture = images.decode_bytes(source.data, max_pixels=limit)

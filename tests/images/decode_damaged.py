@@ -7,16 +7,20 @@ decoded, so that whoever started this knows which one ended it; the last line is
 
 from __future__ import annotations
 
+import io
 import resource
 import signal
 import sys
+import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import mutations
 from peak import peak
+from PIL import Image
 
 from hat_deploy.errors import PictureError
-from hat_deploy.images import decode_bytes
+from hat_deploy.images import Picture, decode_bytes, encode, enlarged
 
 MOST_PIXELS = 10**6
 
@@ -30,21 +34,43 @@ def main(form: str, first: int, last: int, seconds: float, growth: int) -> None:
     for number in range(first, last):
         print(number, flush=True)
         signal.setitimer(signal.ITIMER_REAL, seconds)  # its signal ends the process
-        _decode(mutations.case(form, number, files))
+        _decode(mutations.case(form, number, files), sound=form == "exif")
         if peak() > limit:
             raise SystemExit(f"grew by over {growth >> 20} MiB")
     print("done", flush=True)
 
 
-def _decode(data: bytes) -> None:
+def _decode(data: bytes, *, sound: bool) -> None:
+    """Decode a damaged file; one that is sound but for its EXIF has to become a picture."""
     try:
         picture = decode_bytes(data, max_pixels=MOST_PIXELS)
     except PictureError as error:
+        assert not sound, error
         message = str(error)
         assert "\n" not in message, message
         assert "memory" not in message.lower(), message
     else:
         assert picture.pixels.size <= 4 * MOST_PIXELS
+        if sound:
+            _check_results(picture)
+
+
+def _check_results(picture: Picture) -> None:
+    """What is written of damaged EXIF must be EXIF to others: whole directories, upright."""
+    height, width = picture.pixels.shape[:2]
+    metadata = enlarged(picture.metadata, scale=2, size=(2 * height, 2 * width))
+    for suffix in (".png", ".jpg", ".webp", ".tif"):
+        data = encode(replace(picture, metadata=metadata), suffix)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            # A value that its file does not hold is the source's; readers pass it over.
+            warnings.filterwarnings("ignore", "Possibly corrupt EXIF data")
+            warnings.filterwarnings("ignore", "Tag data larger than file")
+            warnings.filterwarnings("ignore", "Metadata Warning, tag .* had too many entries")
+            tags = Image.open(io.BytesIO(data)).getexif()
+            assert tags.get(274, 1) == 1, tags[274]
+            inner = [tags.get_ifd(pointer) for pointer in (34665, 34853, 40965, 1)]
+        assert not inner[3], "a thumbnail's directory is left"
 
 
 def _limit_memory(growth: int) -> None:

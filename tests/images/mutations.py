@@ -8,11 +8,14 @@ from collections.abc import Callable
 from random import Random
 
 import cv2
+import mutations_exif
 import numpy as np
 from picture_files import SRGB, XMP, chunk, exif, png, saved, tiff
 from PIL import Image, PngImagePlugin
 
 FORMATS = ("png", "jpeg", "webp", "tiff", "bmp")
+SPECIAL = ("exif", "fill")
+"""Sound files with damaged EXIF, and files mostly of 0xFF or of markers."""
 
 RGB = np.random.default_rng(0).integers(0, 256, (24, 40, 3), np.uint8)
 _RGBA = np.dstack([RGB, RGB[..., 0]])
@@ -21,6 +24,8 @@ _EXTREMES = (0, 1, 2, 3, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x10000, 0x7FFFFFFF, 
 
 def seeds(form: str) -> list[bytes]:
     """Sound files of a format, between them with everything that the decoder looks at."""
+    if form == "exif":
+        return [saved(RGB, kind, exif=b"Exif\0\0" + exif(6)) for kind in mutations_exif.KINDS]
     block = b"Exif\0\0" + exif(6)
     if form == "png":
         text = PngImagePlugin.PngInfo()
@@ -34,7 +39,7 @@ def seeds(form: str) -> list[bytes]:
             png(0, 16, [RGB[0].tobytes()] * 8, 60, chunk(b"tRNS", b"\0\5"), colour),
             png(4, 8, [RGB[0].tobytes()] * 8, 60, chunk(b"cICP", bytes([9, 16, 0, 1]))),
         ]
-    if form == "jpeg":
+    if form in ("jpeg", "fill"):
         return [
             saved(RGB, "JPEG", icc_profile=SRGB, exif=block, xmp=XMP, dpi=(300, 300)),
             saved(RGB, "JPEG", progressive=True, subsampling="4:2:0"),
@@ -76,6 +81,10 @@ def _run_length_bmp() -> bytes:
 
 def case(form: str, number: int, files: list[bytes]) -> bytes:
     """The damaged file of a number; the first kilobyte is hit most."""
+    if form == "exif":
+        return mutations_exif.case(number)
+    if form == "fill":
+        return _fill(number, files)
     random = Random(f"{form} {number}")
     data = bytearray(files[number % len(files)])
     for _ in range(random.choice((1, 1, 2, 4, 8))):
@@ -83,6 +92,45 @@ def case(form: str, number: int, files: list[bytes]) -> bytes:
     if form == "png" and random.random() < 0.8:
         _mend_checksums(data)
     return bytes(data)
+
+
+_MOST_FILL = 400_000
+_STARTS = (b"\x89PNG\r\n\x1a\n", b"RIFF\xff\xff\xff\0WEBP", b"II*\0", b"MM\0*", b"BM")
+
+
+def _fill(number: int, files: list[bytes]) -> bytes:
+    """A file as erased memory leaves it: longer with its number, up to some MB."""
+    random = Random(f"fill {number}")
+    seed = files[number % len(files)]
+    header = seed[: random.choice((2, 3, 20, random.randrange(2, len(seed)), len(seed)))]
+    parts = [header if random.random() < 0.9 else random.choice(_STARTS)]
+    for _ in range(random.randrange(1, 6)):
+        length = _MOST_FILL * (number % 100) // 100 + random.randrange(8)
+        one = random.choice(_FILLINGS)
+        parts.append(one * (length // len(one)))
+        if random.random() < 0.3:
+            at = random.randrange(len(seed))
+            parts.append(seed[at : at + random.randrange(400)])
+    return b"".join(parts) + random.choice((b"", b"\xff", b"\xff\xd9", seed))
+
+
+_FILLINGS = (
+    *(b"\xff", b"\xff", b"\xff", b"\xff\0", b"\xff\xff\0", b"\xff\xd0", b"\xff\xd8", b"\xff\xd9"),
+    *(
+        b"\xff\xda",
+        b"\xff\1",
+        b"\xff\xe1\0\2",
+        b"\xff\xe1\0\0",
+        b"\xff\xe1\xff\xff",
+        b"\xff\xc4\0\2",
+    ),
+    *(
+        b"\xff\xc0\0\x11\x08\0\x10\0\x10\3",
+        b"\0",
+        b"\xff\xff\xff\xe0\0\4\xff\xff",
+        b"\xff\xfe\0\x03\xff",
+    ),
+)
 
 
 def _place(data: bytearray, random: Random) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import cv2
@@ -75,3 +76,35 @@ def test_where_there_is_nothing_to_do_nothing_is_copied(alpha: Any) -> None:
     pixels = RGB if alpha is None else np.dstack([RGB, np.full_like(RGB[..., 0], alpha)])
     assert bleed(pixels) is pixels
     assert bleed(RGB[..., 0]).ndim == 2
+
+
+def test_large_pictures_are_filled_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within reach of a block the nearest visible pixel decides, as if there were no blocks."""
+    rows, columns = np.mgrid[:70, :90]
+    pixels = np.dstack([rows, columns, rows ^ columns, np.zeros_like(rows)]).astype(np.uint8)
+    pixels[::9, ::11, 3] = 255
+    whole = bleed(pixels)
+    monkeypatch.setattr(sys.modules["hat_deploy.images.alpha"], "_BLOCK", 16)
+    monkeypatch.setattr(sys.modules["hat_deploy.images.alpha"], "_REACH", 12)
+    np.testing.assert_array_equal(bleed(pixels), whole)
+
+
+@pytest.mark.parametrize("consume", [False, True])
+def test_what_is_far_from_anything_visible_takes_a_colour_all_the_same(
+    consume: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules["hat_deploy.images.alpha"], "_BLOCK", 8)
+    monkeypatch.setattr(sys.modules["hat_deploy.images.alpha"], "_REACH", 4)
+    pixels = np.zeros((50, 90, 4), np.uint16)
+    pixels[3, 2] = (1, 2, 3, 65535)
+    pixels[40, 85] = (4, 5, 6, 1)
+    before = pixels.copy()
+    filled = bleed(pixels, consume=consume)
+    assert (filled is pixels) == consume
+    assert consume or (pixels == before).all()
+    np.testing.assert_array_equal(filled[..., 3], before[..., 3])
+    assert {tuple(colour) for colour in filled[..., :3].reshape(-1, 3).tolist()} == {
+        (1, 2, 3),
+        (4, 5, 6),
+    }
+    assert filled[0, 0, 0] == 1 and filled[-1, -1, 0] == 4

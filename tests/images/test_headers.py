@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import struct
+import subprocess
+import sys
 import time
 import zlib
 
@@ -179,3 +181,20 @@ def test_exif_tags_that_share_their_bytes_do_not_multiply_them() -> None:
     data = data[: entry + 8] + struct.pack("<I", len(data)) + data[entry + 12 :] + inner + bytes(4)
     kept = decode_bytes(data).metadata.exif
     assert kept is not None and len(kept) < 2**24 + 2**17
+
+
+def test_erased_memory_in_place_of_a_jpeg_is_refused_at_once() -> None:
+    """Every byte is the start of a marker; looked at from each anew, these would take days."""
+    code = """
+from hat_deploy.errors import PictureError
+from hat_deploy.images import decode_bytes
+for start in (b"\\xff\\xd8", b"\\xff\\xd8\\xff\\xe0\\0\\4\\0\\0"):
+    try:
+        decode_bytes(start + b"\\xff" * 10**7)
+    except PictureError as error:
+        print(error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300
+    )
+    assert done.stdout.splitlines() == ["the file is truncated inside its header"] * 2
