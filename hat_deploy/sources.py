@@ -1,4 +1,5 @@
 """Which files a run reads, and where each result goes. Names and folders only, no pixels."""
+# ruff: noqa: PTH - strings and not paths, for there may be hundreds of thousands of names
 
 from __future__ import annotations
 
@@ -298,9 +299,7 @@ def _base(path: Path, scale: int, output: Path | None, *, alone: bool) -> Path:
     return output / name if name else output
 
 
-def _target(
-    found: _Found, base: Path, scale: int, output: Path | None, suffix: str | None
-) -> Path:
+def _target(found: _Found, base: Path, scale: int, output: Path | None, suffix: str | None) -> Path:
     if found.inside is None:
         stem, ending = _split(os.path.basename(found.path))
         marked = f"-x{scale}" if output is None else ""

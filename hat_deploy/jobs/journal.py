@@ -248,6 +248,7 @@ class Journal:
         size = os.fstat(self._descriptor).st_size
         return size > 0 and os.pread(self._descriptor, 1, size - 1) != b"\n"
 
+
 class _Same:
     """How the source of an entry compares with a job's, hashed only when need be."""
 

@@ -137,9 +137,10 @@ def _parts(line: bytes) -> tuple[bytes, bytes] | None:
     """Name of the result and settings, both as JSON; None if the line is no entry."""
     if len(line) > LONGEST_LINE:
         return None
-    if (found := _LINE.fullmatch(line)) and _settings(found["settings"]) is not None:
-        if b"\\" not in found["output"]:  # else there is more than one way to write it
-            return found["output"], found["settings"]
+    found = _LINE.fullmatch(line)
+    # With an escape in it there is more than one way to write a name.
+    if found and b"\\" not in found["output"] and _settings(found["settings"]) is not None:
+        return found["output"], found["settings"]
     entry = _entry(line)
     if entry is None:
         return None

@@ -230,11 +230,38 @@ class TestWithoutLocks:
         journal.close()
         assert kinds(run(tmp_path / "in")) == {"a.png": "Done"}
 
-    @pytest.mark.parametrize("holder", ["dead", "nonsense"])
-    def test_a_stale_lock_is_no_obstacle(self, tmp_path: Path, holder: str) -> None:
-        content = json.dumps({"host": socket.gethostname(), "pid": dead_process()})
-        (tmp_path / FOLDER_LOCK).write_text(content if holder == "dead" else "?")
+    def test_a_lock_of_a_dead_process_is_no_obstacle(self, tmp_path: Path) -> None:
+        holder = {"host": socket.gethostname(), "pid": dead_process()}
+        (tmp_path / FOLDER_LOCK).write_text(json.dumps(holder))
         Journal(tmp_path).close()
+
+    @pytest.mark.parametrize(
+        "content",
+        [
+            "?",
+            "",
+            "[" * 100_000,
+            '{"host":' * 500,
+            *(
+                json.dumps({"host": socket.gethostname(), "pid": pid})
+                for pid in (10**30, 2**31, 0, -1, 1.5, True, "1", None, [1], float("inf"))
+            ),
+            json.dumps({"host": ["elsewhere"], "pid": 1}),
+        ],
+    )
+    def test_a_lock_of_nobody_is_no_obstacle(self, tmp_path: Path, content: str) -> None:
+        (tmp_path / FOLDER_LOCK).write_text(content)
+        Journal(tmp_path).close()
+        assert not list(tmp_path.glob(f"{FOLDER_LOCK}*"))
+
+    def test_a_lock_without_hard_links(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse(*_: object) -> None:
+            raise OSError(errno.EPERM, "Operation not permitted")
+
+        monkeypatch.setattr(claims.os, "link", refuse)
+        self.test_one_run_has_the_folder(tmp_path)
 
     def test_a_lock_of_another_machine_is_respected(self, tmp_path: Path) -> None:
         (tmp_path / FOLDER_LOCK).write_text(json.dumps({"host": "elsewhere", "pid": 1}))
