@@ -49,7 +49,7 @@ def fetch(
     """
     folder = cache_folder()
     _require_writable(folder)
-    key = hashlib.sha256(json.dumps(dict(made_from), sort_keys=True).encode()).hexdigest()[:24]
+    key = _key(made_from)
     if entry := _whole_entry(folder, key, suffix):
         return entry
     with alone(folder / f".{key}.lock", on_wait):
@@ -58,6 +58,17 @@ def fetch(
         with temporary(folder, suffix) as partial:
             make(partial)
             return partial.replace(folder / _entry_name(key, partial, suffix))
+
+
+def has(made_from: Mapping[str, Any], suffix: str) -> bool:
+    """Whether :func:`fetch` would have nothing to make; changes nothing."""
+    key = _key(made_from)
+    entries = cache_folder().glob(f"{key}-*{suffix}")
+    return any(entry.name == _entry_name(key, entry, suffix) for entry in entries)
+
+
+def _key(made_from: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(dict(made_from), sort_keys=True).encode()).hexdigest()[:24]
 
 
 def _whole_entry(folder: Path, key: str, suffix: str) -> Path | None:

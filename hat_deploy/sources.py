@@ -1,5 +1,6 @@
 """Which files a run reads, and where each result goes. Names and folders only, no pixels."""
-# ruff: noqa: PTH - strings and not paths, for there may be hundreds of thousands of names
+# Strings and not paths, for there may be hundreds of thousands of names:
+# ruff: noqa: PTH114, PTH116, PTH118, PTH119
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from hat_deploy import artifact, zoo
-from hat_deploy.errors import UsageError
+from hat_deploy.errors import CheckpointError, UsageError
 from hat_deploy.geometry import format_size
 from hat_deploy.hardware import query_gpus
 from hat_deploy.hat.config import HATConfig
@@ -26,6 +26,8 @@ LARGEST = 4096
 def network_of(model: str) -> tuple[HATConfig, Path]:
     """Config and weights of a model that ships (needs no torch) or of a checkpoint.
 
+    The config is read off the weights' shapes; whether they make a network is not tried.
+
     Raises:
         UsageError: it is neither; an artifact has a tile of its own.
         HatDeployError: the checkpoint cannot be read; see the subclasses.
@@ -34,9 +36,13 @@ def network_of(model: str) -> tuple[HATConfig, Path]:
     if path.suffix.lower() in artifact.SUFFIXES:
         raise UsageError(f"{model} has a tile of its own: leave --tile out")
     if path.exists():
-        from hat_deploy.hat.checkpoint import load_network
+        from hat_deploy.hat.checkpoint import detect_config, load_state_dict
 
-        return load_network(path).config, path
+        try:
+            return detect_config(load_state_dict(path)), path
+        except CheckpointError as error:
+            named = str(error).startswith(str(path))
+            raise CheckpointError(str(error) if named else f"{path}: {error}") from error
     if path.suffix or len(path.parts) > 1:
         raise UsageError(f"there is no checkpoint {path}")
     shipped = zoo.find(model)
