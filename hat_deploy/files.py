@@ -69,16 +69,20 @@ def make_folder(folder: Path) -> None:
     Raises:
         OSError: it cannot be made.
     """
-    missing = [folder]
-    while missing:
+    missing: list[Path] = []
+    place = folder
+    while True:
         try:
-            missing[-1].mkdir(exist_ok=True)
+            place.mkdir(exist_ok=True)
         except FileNotFoundError:
-            if missing[-1].parent == missing[-1]:
+            if place.parent == place:
                 raise
-            missing.append(missing[-1].parent)
+            missing.append(place)
+            place = place.parent
         else:
-            missing.pop()
+            break
+    for below in reversed(missing):
+        below.mkdir(exist_ok=True)
 
 
 def open_plain(path: Path, flags: int, what: str) -> int:

@@ -199,6 +199,12 @@ def test_folders_of_any_depth_are_entered(removable: Path) -> None:
     assert job.target.parent.is_dir()
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="there is no /proc")
+def test_a_folder_that_cannot_be_made_is_an_error() -> None:
+    with pytest.raises(FileNotFoundError):
+        make_folder(Path("/proc/none/deeper"))
+
+
 def test_a_link_to_a_picture_is_a_picture_of_its_own(tmp_path: Path) -> None:
     make(tmp_path, "p/2024.png")
     (tmp_path / "p/latest.png").symlink_to("2024.png")
