@@ -1,13 +1,17 @@
-"""Writing files so that nobody ever sees half of one."""
+"""Writing files so that nobody ever sees half of one, and so that no other file is hit."""
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from secrets import token_hex
 
 from hat_deploy.errors import UsageError
+
+_GUARDS = sum(getattr(os, name, 0) for name in ("O_CLOEXEC", "O_NOFOLLOW", "O_NONBLOCK"))
 
 
 @contextmanager
@@ -20,7 +24,7 @@ def temporary(folder: Path, suffix: str) -> Iterator[Path]:
     Raises:
         OSError: the folder cannot be made.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     path = folder / f".{token_hex(6)}.part{suffix}"
     try:
         yield path
@@ -57,3 +61,69 @@ def write(target: Path, content: bytes, what: str) -> None:
             partial.write_bytes(content)
     except OSError as error:
         raise UsageError(f"the {what} {target} cannot be written: {error.strerror}") from error
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and what is missing above it, however deep; one that is there will do.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    missing: list[Path] = []
+    place = folder
+    while True:
+        try:
+            place.mkdir(exist_ok=True)
+        except FileNotFoundError:
+            if place.parent == place:
+                raise
+            missing.append(place)
+            place = place.parent
+        else:
+            break
+    for below in reversed(missing):
+        below.mkdir(exist_ok=True)
+
+
+def open_plain(path: Path, flags: int, what: str) -> int:
+    """``os.open`` for a regular file alone: follows no link and waits for no pipe.
+
+    Args:
+        flags: of ``os.open``; what they create may be read and written as the umask says.
+        what: it is, for the message: ``journal``, ``lock``.
+
+    Returns:
+        A file descriptor.
+
+    Raises:
+        UsageError: something else has the name.
+        OSError: it cannot be opened.
+    """
+    _require_plain(path, what)
+    descriptor = os.open(path, flags | _GUARDS, 0o666)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        _require_plain(path, what)
+        raise UsageError(f"the {what} {path} is no longer a plain file")
+    return descriptor
+
+
+def kind_of(mode: int) -> str:
+    """What a file is by the mode that ``lstat`` gives: ``a folder``."""
+    kinds = {
+        stat.S_IFREG: "a file",
+        stat.S_IFDIR: "a folder",
+        stat.S_IFLNK: "a symbolic link",
+        stat.S_IFIFO: "a named pipe",
+        stat.S_IFSOCK: "a socket",
+    }
+    return kinds.get(stat.S_IFMT(mode), "a device")
+
+
+def _require_plain(path: Path, what: str) -> None:
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISREG(mode):
+        raise UsageError(f"the {what} {path} is {kind_of(mode)}, not a plain file: remove it")

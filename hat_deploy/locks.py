@@ -10,6 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from hat_deploy.files import open_plain
+
 fcntl: Any = importlib.import_module("fcntl") if find_spec("fcntl") else None  # not on Windows
 
 
@@ -23,6 +25,9 @@ def alone(path: Path, on_wait: Callable[[], object] = lambda: None) -> Iterator[
     Args:
         path: of a file that is there while somebody is inside; its folder exists.
         on_wait: called once if somebody else is inside.
+
+    Raises:
+        UsageError: the path is a link, a pipe or the like.
     """
     told = False
 
@@ -33,15 +38,18 @@ def alone(path: Path, on_wait: Callable[[], object] = lambda: None) -> Iterator[
             on_wait()
 
     while True:
-        with path.open("w") as stream:
-            held = _lock(stream.fileno(), tell)
-            if held and not _still_there(path, stream.fileno()):
+        descriptor = open_plain(path, os.O_RDWR | os.O_CREAT, "lock file")
+        try:
+            held = _lock(descriptor, tell)
+            if held and not _still_there(path, descriptor):
                 continue  # the one before removed it: lock the one that others see
             try:
                 yield
             finally:
                 path.unlink(missing_ok=True)
             return
+        finally:
+            os.close(descriptor)
 
 
 def _lock(descriptor: int, on_wait: Callable[[], object]) -> bool:

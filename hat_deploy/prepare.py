@@ -50,21 +50,34 @@ def artifact_for(
         HatDeployError: the file cannot be read, or nothing can be made of it; see the
             subclasses.
     """
-    path = Path(model)
-    if path.suffix.lower() in artifact.SUFFIXES:
-        return _as_it_is(path, tile)
-    if device == "cuda" and local_gpu() is None:
-        raise UsageError("this machine has no NVIDIA GPU with a driver: leave --device cuda out")
-    if path.exists():
-        return _made(path, path.stem, tile, batch, io, device, on_stage)
-    if path.suffix or len(path.parts) > 1:
-        raise UsageError(f"there is no checkpoint {path}")
-    shipped = zoo.find(str(model))
-    ready = artifact.describe(shipped.onnx)
-    fits = tile in (None, ready.tile) and (batch, io) == (ready.batch, ready.io)
-    if fits and (device == "cpu" or not _can_export()):
-        return shipped.onnx
-    return _made(shipped.checkpoint, shipped.name, tile, batch, io, device, on_stage)
+    found = _ready_or_recipe(model, tile, batch, io, device, on_stage)
+    if isinstance(found, Path):
+        return found
+    return cache.fetch(
+        found.made_from,
+        found.suffix,
+        lambda path: found.make(path, on_stage),
+        lambda: on_stage("another process is making it: waiting for it"),
+    )
+
+
+def to_be_made(
+    model: str | Path,
+    *,
+    tile: tuple[int, int] | None = None,
+    batch: int = 1,
+    io: str = "float",
+    device: str = "cpu",
+) -> Recipe | None:
+    """What :func:`artifact_for` would have to make first; None if it is all there.
+
+    Raises:
+        As :func:`artifact_for`, but for what would go wrong in the making.
+    """
+    found = _ready_or_recipe(model, tile, batch, io, device, lambda stage: None)
+    if isinstance(found, Path) or cache.find(found.made_from, found.suffix):
+        return None
+    return found
 
 
 def plan_target(on_stage: OnStage = lambda stage: None) -> PlanTarget | None:
@@ -101,7 +114,33 @@ def _as_it_is(path: Path, tile: tuple[int, int] | None) -> Path:
     return path
 
 
-def _made(
+def _ready_or_recipe(
+    model: str | Path,
+    tile: tuple[int, int] | None,
+    batch: int,
+    io: str,
+    device: str,
+    on_stage: OnStage,
+) -> Path | Recipe:
+    """An artifact that needs no making, or how it is made."""
+    path = Path(model)
+    if path.suffix.lower() in artifact.SUFFIXES:
+        return _as_it_is(path, tile)
+    if device == "cuda" and local_gpu() is None:
+        raise UsageError("this machine has no NVIDIA GPU with a driver: leave --device cuda out")
+    if path.exists():
+        return _recipe(path, path.stem, tile, batch, io, device, on_stage)
+    if path.suffix or len(path.parts) > 1:
+        raise UsageError(f"there is no checkpoint {path}")
+    shipped = zoo.find(str(model))
+    ready = artifact.describe(shipped.onnx)
+    fits = tile in (None, ready.tile) and (batch, io) == (ready.batch, ready.io)
+    if fits and (device == "cpu" or not _can_export()):
+        return shipped.onnx
+    return _recipe(shipped.checkpoint, shipped.name, tile, batch, io, device, on_stage)
+
+
+def _recipe(
     checkpoint: Path,
     name: str,
     tile: tuple[int, int] | None,
@@ -109,9 +148,8 @@ def _made(
     io: str,
     device: str,
     on_stage: OnStage,
-) -> Path:
-    """The cache's answer, made if need be."""
-    recipe = Recipe(
+) -> Recipe:
+    return Recipe(
         checkpoint=checkpoint,
         name=name,
         tile=tile,
@@ -119,12 +157,6 @@ def _made(
         io=io,
         precisions=HALF_FIRST if device == "cuda" else ("fp32",),
         target=plan_target(on_stage) if device == "cuda" else None,
-    )
-    return cache.fetch(
-        recipe.made_from,
-        recipe.suffix,
-        lambda path: recipe.make(path, on_stage),
-        lambda: on_stage("another process is making it: waiting for it"),
     )
 
 

@@ -1,17 +1,22 @@
 """Which files a run reads, and where each result goes. Names and folders only, no pixels."""
+# Strings and not paths, for there may be hundreds of thousands of names:
+# ruff: noqa: PTH114, PTH116, PTH118, PTH119
 
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from hat_deploy.errors import UsageError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 """What the names of pictures end in, in any case."""
+_DIGITS = re.compile("[0-9]+")
 
 
 @dataclass(frozen=True)
@@ -82,19 +87,18 @@ def plan(
     wanted: list[Job] = []
     outputs = _outputs(paths, scale, output)
     results = set() if overwrite else _default_results(paths, scale, suffix)
-    seen: set[Path] = set()
+    seen: set[str] = set()
     for path in paths:
         base = _base(path, scale, output, alone=len(paths) == 1)
         for found in _find(path, outputs, recursive=recursive):
-            source = found.source if isinstance(found, Rejected) else found
-            if (place := _place(source)) in seen:
+            if found.place in seen:
                 continue
-            seen.add(place)
-            if isinstance(found, Rejected):
-                result.rejected.append(found)
-            elif place not in results or found.is_symlink():
-                target = _target(path, found, base, scale, output, suffix)
-                wanted.append(Job(found, target, base))
+            seen.add(found.place)
+            if found.reason is not None:
+                result.rejected.append(Rejected(Path(found.path), found.reason))
+            elif found.link or found.place not in results:
+                target = _target(found, base, scale, output, suffix)
+                wanted.append(Job(Path(found.path), target, base))
     _settle(wanted, result)
     return result
 
@@ -129,71 +133,100 @@ def _forced_suffix(name: str | None) -> str | None:
 # What to read
 
 
-def _find(path: Path, outputs: set[Path], *, recursive: bool) -> Iterator[Path | Rejected]:
+class _Found(NamedTuple):
+    """What a path leads to. Strings, for there may be hundreds of thousands."""
+
+    path: str
+    place: str
+    """Where its name lies, whatever links lead to its folder; a link keeps its own name."""
+    inside: str | None = None
+    """Its path inside the folder that was named; None for what was named itself."""
+    link: bool = False
+    reason: str | None = None
+    """Why it is no job; None if it is one."""
+
+
+def _find(path: Path, outputs: set[str], *, recursive: bool) -> Iterator[_Found]:
     """The pictures of one path of the command line, and what there had to be rejected."""
     if not os.path.lexists(path):
         raise UsageError(f"{display_name(path)} does not exist")
     if _is_folder(path):
-        yield from _walk(path, outputs, {_real(path)}, recursive=recursive)
-    elif reason := _unreadable(path):
-        yield Rejected(path, reason)
-    elif path.suffix.lower() not in SUFFIXES:
-        yield Rejected(path, f"its name ends in none of {', '.join(SUFFIXES)}")
-    else:
-        yield path
+        yield from _walk(str(path), outputs, recursive=recursive)
+        return
+    reason = _unreadable(path)
+    if reason is None and path.suffix.lower() not in SUFFIXES:
+        reason = f"its name ends in none of {', '.join(SUFFIXES)}"
+    yield _Found(str(path), _place(path), None, path.is_symlink(), reason)
 
 
-def _walk(
-    folder: Path, outputs: set[Path], visited: set[Path], *, recursive: bool
-) -> Iterator[Path | Rejected]:
-    """One folder: its pictures first, then its folders, each sorted by name.
+def _walk(top: str, outputs: set[str], *, recursive: bool) -> Iterator[_Found]:
+    """A folder: its pictures first, then its folders, each sorted by name, however deep.
 
     Every real folder is entered once, however many links lead to it, so loops end; links
     come last, so that a folder is met under its own name where it has one here.
     """
-    try:
-        entries = sorted(folder.iterdir(), key=_order)
-    except OSError as error:
-        yield Rejected(folder, f"it cannot be listed: {error.strerror or error}")
-        return
-    entries = [entry for entry in entries if not entry.name.startswith(".")]
-    folders = [entry for entry in entries if _is_folder(entry) and _real(entry) not in outputs]
-    for entry in entries:
-        if entry.suffix.lower() in SUFFIXES and _real(entry) not in outputs:
-            reason = _unreadable(entry)
-            yield Rejected(entry, reason) if reason else entry
-    for entry in sorted(folders, key=Path.is_symlink) if recursive else []:
-        if entry.suffix.lower() not in SUFFIXES and (real := _real(entry)) not in visited:
-            visited.add(real)
-            yield from _walk(entry, outputs, visited, recursive=recursive)
-
-
-def _order(path: Path) -> tuple[list[tuple[int, int, str]], str]:
-    """Names in natural order, ``2`` before ``10``; the name itself decides between equals."""
-    parts: list[tuple[int, int, str]] = []
-    digits = ""
-    for character in path.name.casefold() + "\0":
-        if "0" <= character <= "9":
-            digits += character
+    visited: set[str] = set()
+    waiting = [(top, os.path.realpath(top), "")]
+    while waiting:
+        folder, real, inside = waiting.pop()
+        if real in visited:
             continue
-        if digits:
-            parts.append((0, len(digits.lstrip("0")), digits.lstrip("0")))
-            digits = ""
-        parts.append((1, ord(character), ""))
-    return parts, path.name
+        visited.add(real)
+        try:
+            with os.scandir(folder) as listed:
+                entries = [entry for entry in listed if not entry.name.startswith(".")]
+        except OSError as error:
+            why = f"it cannot be listed: {error.strerror or error}"
+            yield _Found(folder, _place(Path(folder)), inside, reason=why)
+            continue
+        entries.sort(key=lambda entry: _order(entry.name))
+        folders: list[tuple[bool, tuple[str, str, str]]] = []
+        for entry in entries:
+            place = os.path.join(real, entry.name)
+            link = entry.is_symlink()
+            is_folder = _is_folder(entry) if link else entry.is_dir(follow_symlinks=False)
+            lies = os.path.realpath(place) if link else place
+            if lies in outputs:
+                continue
+            if _split(entry.name)[1].lower() in SUFFIXES:
+                whole = not link and entry.is_file(follow_symlinks=False)
+                reason = _forbidden(entry) if whole else _unreadable(entry)
+                yield _Found(entry.path, place, inside + entry.name, link, reason)
+            elif is_folder:
+                folders.append((link, (entry.path, lies, f"{inside}{entry.name}/")))
+        if recursive:
+            folders.sort(key=lambda found: found[0])
+            waiting += [found for _, found in reversed(folders)]
 
 
-def _is_folder(path: Path) -> bool:
+def _order(name: str) -> tuple[str, str]:
+    """Names in natural order, ``2`` before ``10``; the name itself decides between equals."""
+    return _DIGITS.sub(_weight, name.casefold()) + "\1", name
+
+
+def _weight(digits: re.Match[str]) -> str:
+    """A number such that strings of numbers sort by value, and before all other characters."""
+    stripped = digits[0].lstrip("0")
+    return f"\0{chr(len(stripped))}{stripped}"
+
+
+def _split(name: str) -> tuple[str, str]:
+    """Stem and suffix of a file's name, as ``Path`` has them."""
+    dot = name.rfind(".")
+    return (name[:dot], name[dot:]) if 0 < dot < len(name) - 1 else (name, "")
+
+
+def _is_folder(path: Path | os.DirEntry[str]) -> bool:
     try:
-        return stat.S_ISDIR(path.stat().st_mode)
+        return stat.S_ISDIR(os.stat(path).st_mode)
     except OSError:
         return False
 
 
-def _unreadable(path: Path) -> str | None:
+def _unreadable(path: Path | os.DirEntry[str]) -> str | None:
     """Why a path is no readable regular file; None if it is one. Opens nothing."""
     try:
-        mode = path.stat().st_mode
+        mode = os.stat(path).st_mode
     except FileNotFoundError:
         return "it is a link to a file that does not exist"
     except OSError as error:
@@ -207,6 +240,10 @@ def _unreadable(path: Path) -> str | None:
     kind = kinds.get(stat.S_IFMT(mode), "a device")
     if kind is not None:
         return f"it is {kind}, not a picture"
+    return _forbidden(path)
+
+
+def _forbidden(path: Path | os.DirEntry[str]) -> str | None:
     return None if os.access(path, os.R_OK) else "it cannot be read: Permission denied"
 
 
@@ -214,9 +251,11 @@ def _real(path: Path) -> Path:
     return Path(os.path.realpath(path))
 
 
-def _place(path: Path) -> Path:
+def _place(path: Path) -> str:
     """Where a name lies, whatever links lead to its folder; a link keeps a name of its own."""
-    return _real(path.parent) / path.name if path.name not in ("", "..") else _real(path)
+    if path.name in ("", ".."):
+        return os.path.realpath(path)
+    return os.path.join(os.path.realpath(path.parent), path.name)
 
 
 # Where to write
@@ -228,21 +267,22 @@ def _beside(folder: Path, scale: int) -> Path:
     return named.with_name(f"{named.name}-x{scale}") if named.name else named / f"x{scale}"
 
 
-def _outputs(paths: Sequence[Path], scale: int, output: Path | None) -> set[Path]:
+def _outputs(paths: Sequence[Path], scale: int, output: Path | None) -> set[str]:
     """Folders that hold results, of this run or of an earlier one with default names."""
     folders = [_beside(path, scale) for path in paths if _is_folder(path)]
-    results = {_real(folder) for folder in [*folders, *([output] if output else [])]}
-    return results - {_real(path) for path in paths}
+    results = {os.path.realpath(folder) for folder in [*folders, *([output] if output else [])]}
+    return results - {os.path.realpath(path) for path in paths}
 
 
-def _default_results(paths: Sequence[Path], scale: int, suffix: str | None) -> set[Path]:
+def _default_results(paths: Sequence[Path], scale: int, suffix: str | None) -> set[str]:
     """Where runs with default names put the results of the pictures among the paths."""
-    results: set[Path] = set()
+    results: set[str] = set()
     for path in paths:
         if path.suffix.lower() not in SUFFIXES or _is_folder(path):
             continue
-        plain = _target(path, path, path.parent, scale, None, None)
-        forced = _target(path, path, path.parent, scale, None, suffix)
+        named = _Found(str(path), "")
+        plain = _target(named, path.parent, scale, None, None)
+        forced = _target(named, path.parent, scale, None, suffix)
         results |= {_place(plain), _place(forced)}
         if suffix is not None:
             results.add(_place(_with_source_suffix(Job(path, forced))))
@@ -260,26 +300,27 @@ def _base(path: Path, scale: int, output: Path | None, *, alone: bool) -> Path:
     return output / name if name else output
 
 
-def _target(
-    path: Path, source: Path, base: Path, scale: int, output: Path | None, suffix: str | None
-) -> Path:
-    ending = suffix or source.suffix
-    if path == source:
+def _target(found: _Found, base: Path, scale: int, output: Path | None, suffix: str | None) -> Path:
+    if found.inside is None:
+        stem, ending = _split(os.path.basename(found.path))
         marked = f"-x{scale}" if output is None else ""
-        return base / f"{source.stem}{marked}{ending}"
-    return base / source.relative_to(path).with_suffix(ending)
+        return base / f"{stem}{marked}{suffix or ending}"
+    folder, slash, name = found.inside.rpartition("/")
+    stem, ending = _split(name)
+    return Path(f"{base}/{folder}{slash}{stem}{suffix or ending}")
 
 
 def _settle(wanted: list[Job], result: Plan) -> None:
     """Give every job a target of its own; what cannot get one is rejected."""
-    inputs = {_identity(job.source): job.source for job in wanted}
-    ambiguous = _ambiguous(wanted)
-    taken: dict[Path, Path] = {}
+    lying = _Lying()
+    inputs = {lying.file(job.source): job.source for job in wanted}
+    ambiguous = _ambiguous(wanted, lying)
+    taken: dict[str, Path] = {}
     for job in wanted:
-        if _real(job.target) in ambiguous:
+        if ambiguous and lying.name(job.target) in ambiguous:
             job = replace(job, target=_with_source_suffix(job))
-        place = _real(job.target)
-        victim = inputs.get(_identity(job.target))
+        place = lying.name(job.target)
+        victim = inputs.get(lying.file(job.target))
         other = taken.get(place)
         if victim is not None or other is not None:
             whose = f"the input {victim}" if victim is not None else f"that of {other}"
@@ -290,24 +331,48 @@ def _settle(wanted: list[Job], result: Plan) -> None:
             result.jobs.append(job)
 
 
-def _ambiguous(jobs: list[Job]) -> set[Path]:
+def _ambiguous(jobs: list[Job], lying: _Lying) -> set[str]:
     """Places that are the target of sources with different suffixes."""
-    suffixes: dict[Path, set[str]] = {}
+    suffixes: dict[str, str] = {}
+    found = set()
     for job in jobs:
-        suffixes.setdefault(_real(job.target), set()).add(job.source.suffix)
-    return {place for place, found in suffixes.items() if len(found) > 1}
+        place = lying.name(job.target)
+        suffix = _split(job.source.name)[1]
+        if suffixes.setdefault(place, suffix) != suffix:
+            found.add(place)
+    return found
+
+
+class _Lying:
+    """Where names lie, with every folder looked at once."""
+
+    def __init__(self) -> None:
+        self._folders: dict[str, str] = {}
+        self._names: dict[str, str] = {}
+
+    def name(self, path: Path) -> str:
+        """The real path of a file that may be there or not."""
+        text = str(path)
+        if text not in self._names:
+            folder, name = os.path.split(text)
+            if folder not in self._folders:
+                self._folders[folder] = os.path.realpath(folder)
+            place = os.path.join(self._folders[folder], name)
+            if name == ".." or os.path.islink(place):
+                place = os.path.realpath(text)
+            self._names[text] = place
+        return self._names[text]
+
+    def file(self, path: Path) -> tuple[int, int] | str:
+        """The same for all names of one file: its inode, or its real path if there is none."""
+        try:
+            status = os.stat(path)
+        except OSError:
+            return self.name(path)
+        return status.st_dev, status.st_ino
 
 
 def _with_source_suffix(job: Job) -> Path:
     """``a-png.webp`` for ``a.png`` that becomes WebP."""
     suffix = job.source.suffix.removeprefix(".")
     return job.target.with_name(f"{job.target.stem}-{suffix}{job.target.suffix}")
-
-
-def _identity(path: Path) -> tuple[int, int] | Path:
-    """The same for all names of one file: its inode, or its real path if there is no file."""
-    try:
-        status = path.stat()
-    except OSError:
-        return _real(path)
-    return status.st_dev, status.st_ino

@@ -17,6 +17,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hat_deploy.jobs.journal import NAME, Journal
+
 ROOT = Path(__file__).parent.parent
 COMMANDS = (
     "export", "upscale", "verify", "bench", "evaluate", "info", "models", "doctor",
@@ -94,7 +96,6 @@ def test_export_then_upscale(tmp_path: Path, tiny_checkpoint: Path) -> None:
         (("upscale", ".", "--model", "a", "--engine", "b"), "exclude each other"),
         (("upscale", ".", "--engine", "none.onnx"), "none.onnx is not a file"),
         (("upscale", ".", "--device", "cuda"), "--device cuda"),
-        (("upscale", "."), "no pictures found"),
         (("export", "hat-nano-x2", "-o", "/proc/none/x.onnx"), "/proc/none"),
         (("nonsense",), "nonsense"),
     ],
@@ -107,6 +108,16 @@ def test_wrong_usage_is_one_sentence_and_exit_2(
     assert says in result.stderr
     assert "Traceback" not in result.stderr
     assert list(tmp_path.glob("x.*")) == []
+
+
+@pytest.mark.parametrize("options", [(), ("--tile", "auto"), ("--dry-run",), ("--recursive",)])
+def test_an_empty_inbox_is_a_good_end(tmp_path: Path, options: tuple[str, ...]) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "notes.txt").write_text("no image")
+    done = cli("upscale", tmp_path / "in", *options)
+    assert done.returncode == 0, done.stderr
+    assert f"no images found in {tmp_path}/in: there is nothing to do" in done.stdout
+    assert not (tmp_path / "in-x2").exists()
 
 
 def shown(folder: Path) -> list[Path]:
@@ -230,6 +241,76 @@ class TestUpscaleOptions:
         told = cli("upscale", folder, "--engine", tiny_onnx, "--dry-run")
         assert "0 to upscale, 0 tiles, 2 skipped" in told.stdout
         assert {p: p.read_bytes() for p in Path(f"{folder}-x2").iterdir()} == before
+
+    def test_a_dry_run_exports_nothing(
+        self, folder: Path, tiny_checkpoint: Path, tmp_path: Path
+    ) -> None:
+        cache = tmp_path / "cache"  # see conftest
+        command = ("upscale", folder, "--model", tiny_checkpoint, "--tile", "24x16")
+        told = cli(*command, "--dry-run")
+        assert told.returncode == 3, told.stderr
+        what, first, _, summary = told.stdout.splitlines()
+        assert what == (
+            "tiny would be exported first, once: an .onnx in fp32, tile 24x16, batch 1, "
+            "kept in the cache"
+        )
+        assert first == f"{folder}/a.png -> {folder}-x2/a.png, 30x30 to 60x60, 6 tiles"
+        assert summary.endswith("1 not processed; tiny, not exported yet")
+        assert not cache.exists() and not Path(f"{folder}-x2").exists()
+        assert "2 upscaled" in cli(*command).stdout
+        for artifact in cache.glob("*.onnx"):
+            artifact.unlink()
+        again = cli(*command, "--dry-run")
+        assert "0 to upscale, 0 tiles, 2 skipped" in again.stdout
+        other = cli(*command, "--halo", "0", "--dry-run")
+        assert "2 to upscale" in other.stdout
+        assert list(cache.glob("*.onnx")) == []
+        wrong = cli(*command, "--halo", "3", "--dry-run")
+        assert wrong.returncode == 2 and "halo 3" in wrong.stderr
+        broken = tmp_path / "broken.pth"
+        broken.write_text("hello")
+        wrong = cli("upscale", folder, "--model", broken, "--dry-run")
+        assert wrong.returncode == 2 and "broken.pth is a text file" in wrong.stderr
+
+    def test_another_run_with_other_settings_is_refused(
+        self, folder: Path, tiny_onnx: Path, tmp_path: Path
+    ) -> None:
+        report = tmp_path / "run.jsonl"
+        report.write_text("an earlier one\n")
+        (folder / "d.png").symlink_to("nowhere")
+        at_work = Journal(Path(f"{folder}-x2"), {"model": "another"})
+        command = ("upscale", folder, "--engine", tiny_onnx)
+        refused = cli(*command, "--report", report)
+        assert refused.returncode == 2
+        assert "another hat-deploy with another model or other settings" in refused.stderr
+        assert "Traceback" not in refused.stderr
+        assert report.read_text() == "an earlier one\n" and shown(Path(f"{folder}-x2")) == []
+        assert cli(*command, "--dry-run").returncode == 3  # which only reads
+        at_work.close()
+        assert "2 upscaled" in cli(*command, "--report", report).stdout
+        assert len(report.read_text().splitlines()) == 4
+
+    def test_bad_lines_of_a_journal_are_told(self, folder: Path, tiny_onnx: Path) -> None:
+        command = ("upscale", folder, "--engine", tiny_onnx)
+        cli(*command)
+        journal = Path(f"{folder}-x2") / NAME
+        journal.write_bytes(journal.read_bytes() + b"[" * 100_000 + b"\n")
+        for options in ((), ("--dry-run",)):
+            done = cli(*command, *options)
+            assert "2 skipped" in done.stdout
+            assert f"note: 1 line of {journal} cannot be read as entries" in done.stderr
+
+    def test_a_journal_that_is_a_link_is_refused(self, folder: Path, tiny_onnx: Path) -> None:
+        diary = folder.parent / "diary"
+        diary.write_bytes(b"dear diary")
+        journal = Path(f"{folder}-x2") / NAME
+        journal.parent.mkdir()
+        journal.symlink_to(diary)
+        for options in ((), ("--dry-run",)):
+            done = cli("upscale", folder, "--engine", tiny_onnx, *options)
+            assert done.returncode == 3
+            assert f"{journal} is a symbolic link, not a plain file: remove it" in done.stderr
+        assert diary.read_bytes() == b"dear diary"
 
     def test_a_report_has_a_line_for_each(
         self, folder: Path, tiny_onnx: Path, tmp_path: Path

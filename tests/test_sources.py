@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from hat_deploy.errors import UsageError
+from hat_deploy.files import make_folder
 from hat_deploy.sources import SUFFIXES, Plan, display_name, plan
 
 
@@ -172,6 +176,33 @@ def test_a_folder_is_met_under_its_own_name_before_its_links(tmp_path: Path) -> 
     assert pairs(run(tmp_path / "p", recursive=True), tmp_path) == [
         ("p/real/a.png", "p-x2/real/a.png")
     ]
+
+
+@pytest.fixture
+def removable() -> Iterator[Path]:
+    """A folder for what is too deep for pytest's own cleaning up."""
+    folder = Path(tempfile.mkdtemp())
+    yield folder
+    subprocess.run(["rm", "-r", folder], check=True)
+
+
+def test_folders_of_any_depth_are_entered(removable: Path) -> None:
+    depth = 1_200
+    deep = removable / "p" / "/".join(["d"] * depth)
+    make_folder(deep)
+    (deep / "a.png").touch()
+    (job,) = run(removable / "p", recursive=True).jobs
+    assert job.source == deep / "a.png"
+    assert len(job.target.parts) == len(job.source.parts)
+    make_folder(job.target.parent)
+    make_folder(job.target.parent)
+    assert job.target.parent.is_dir()
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="there is no /proc")
+def test_a_folder_that_cannot_be_made_is_an_error() -> None:
+    with pytest.raises(FileNotFoundError):
+        make_folder(Path("/proc/none/deeper"))
 
 
 def test_a_link_to_a_picture_is_a_picture_of_its_own(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from hat_deploy.cli.upscale_display import Display
     from hat_deploy.jobs import Options
+    from hat_deploy.jobs.foretold import Unmade
     from hat_deploy.sources import Plan
     from hat_deploy.upscaler import Upscaler
 
@@ -106,6 +107,7 @@ def command(
     from hat_deploy import jobs, sources, zoo
     from hat_deploy.cli.upscale_display import Display
     from hat_deploy.images.stderr import libraries_silenced
+    from hat_deploy.jobs.foretold import Unmade
 
     options = jobs.Options(
         quality=quality,
@@ -135,17 +137,18 @@ def command(
             "compute": compute,
             "streams": streams,
         }
-        with _open(chosen, how, console) as upscaler:
+        with _open(chosen, how, console, dry=dry_run) as upscaler:
             plan = find(scale=upscaler.scale)
+            name = upscaler.name if isinstance(upscaler, Unmade) else upscaler.engine.name
+            display = Display(console, total=len(plan.jobs), engine=name, dry=dry_run)
             if not plan.jobs and not plan.rejected:
                 named = ", ".join(map(sources.display_name, paths))
-                raise UsageError(f"no pictures found: {named}")
-            display = Display(
-                console, total=len(plan.jobs), engine=upscaler.engine.name, dry=dry_run
-            )
+                typer.echo(f"no images found in {named}: there is nothing to do")
+            if isinstance(upscaler, Unmade):
+                typer.echo(upscaler.sentence)
             if dry_run:
                 _preview(plan, upscaler, options, display)
-            else:
+            elif not isinstance(upscaler, Unmade):
                 _run(plan, upscaler, options, report, display)
     display.finish()
 
@@ -164,14 +167,20 @@ def _tile(
     from hat_deploy.jobs import tiles
 
     jobs = find(scale=tiles.network_of(chosen)[0].scale).jobs
+    if not jobs:
+        return None, 1
     tile, batch, why = tiles.choose_tile(jobs, chosen, options, gpu=device is Device.CUDA)
     console.print(why, markup=False, highlight=False, soft_wrap=True)
     return tile, batch
 
 
-def _open(chosen: str, how: dict[str, Any], console: Console) -> Upscaler:
+def _open(chosen: str, how: dict[str, Any], console: Console, *, dry: bool) -> Upscaler | Unmade:
+    """What upscales; in a dry run that would have to export first, what stands for it."""
+    from hat_deploy.jobs import foretold
     from hat_deploy.upscaler import Upscaler
 
+    if dry and (later := foretold.unmade(chosen, **how)) is not None:
+        return later
     with console.status("") as status:
         return Upscaler(
             chosen,
@@ -186,7 +195,7 @@ def _run(
     from hat_deploy import jobs
     from hat_deploy.jobs.report import Report
 
-    run = jobs.run_plan(plan, upscaler, options, progress=display.progress)
+    run = jobs.run_plan(plan, upscaler, options, progress=display.progress, on_note=display.note)
     with Report(target) as report, display, closing(run) as outcomes:
         for outcome in outcomes:
             report.add(outcome)
@@ -195,11 +204,11 @@ def _run(
         display.problem(f"the report {target} is incomplete: {report.problem}")
 
 
-def _preview(plan: Plan, upscaler: Upscaler, options: Options, display: Display) -> None:
+def _preview(plan: Plan, upscaler: Upscaler | Unmade, options: Options, display: Display) -> None:
     from hat_deploy import jobs
     from hat_deploy.jobs.preview import preview
 
     for rejected in plan.rejected:
         display.add(jobs.Failed(source=rejected.source, reason=rejected.reason))
-    for found in preview(plan.jobs, upscaler, options):
+    for found in preview(plan.jobs, upscaler, options, display.note):
         display.foretell(found, upscaler.scale)

@@ -61,7 +61,7 @@ class Display:
             case Done():
                 self._done += 1
                 for note in outcome.notes:
-                    self._note(f"{display_name(outcome.source)}: {note}")
+                    self.note(f"{display_name(outcome.source)}: {note}")
             case Skipped():
                 self._kept[outcome.reason] += 1
             case Failed(tried=True):
@@ -103,7 +103,7 @@ class Display:
         typer.echo(f"{head}, {kept} skipped (results exist), {bad} not processed; {self._engine}")
         for reason, count in self._kept.items():
             if reason is not None:
-                self._note(f"{count} skipped: {reason}")
+                self.note(f"{count} skipped: {reason}")
         for failure in self._failed:
             typer.echo(f"not processed: {display_name(failure.source)}: {failure.reason}", err=True)
         for reason, count in self._untried.items():
@@ -111,7 +111,8 @@ class Display:
         if bad:
             raise typer.Exit(INCOMPLETE)
 
-    def _note(self, text: str) -> None:
+    def note(self, text: str) -> None:
+        """Say what is worth knowing."""
         self._bar.console.print(f"note: {text}", markup=False, highlight=False, soft_wrap=True)
 
     def __enter__(self) -> Self:

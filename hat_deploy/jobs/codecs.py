@@ -11,12 +11,12 @@ from typing import Self
 from hat_deploy.hardware import usable_cores
 from hat_deploy.jobs.budget import Budget, Closed
 from hat_deploy.jobs.outcomes import Outcome
-from hat_deploy.jobs.stages import Item, Stages
+from hat_deploy.jobs.stages import Elsewhere, Item, Stages
 from hat_deploy.sources import Job
 
-Decoded = Item | Outcome | Exception | None
-"""A picture; what became of a job without one; what ends the run; None from a decoder that is
-at its end."""
+Decoded = Item | Outcome | Elsewhere | Exception | None
+"""A picture; what became of a job without one; a job of another run's; what ends the run; None
+from a decoder that is at its end."""
 Written = Outcome | Exception
 """What became of a picture; what ends the run."""
 

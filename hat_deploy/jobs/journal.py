@@ -9,43 +9,75 @@ from __future__ import annotations
 import json
 import os
 import threading
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from hat_deploy.artifact import sha256
+from hat_deploy.files import kind_of, make_folder, open_plain
+from hat_deploy.jobs import claims
 from hat_deploy.jobs.claims import Claims
-from hat_deploy.sources import Job
+from hat_deploy.jobs.journal_index import Entry, Index
+from hat_deploy.jobs.writing import workshop
+from hat_deploy.sources import Job, display_name
 
 NAME = ".hat-deploy-journal.jsonl"
 """The journal's name in the folder that results go to."""
+SMALL = 1000
+"""Lines up to which a journal is left as it is."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Entry:
-    """One result. Paths are relative to the journal's folder."""
-
-    output: str
-    output_size: int
-    output_sha256: str
-    source: str
-    source_size: int
-    source_mtime_ns: int
-    source_sha256: str
-    settings: dict[str, Any]
-    """All else that decides what the result looks like; see :func:`hat_deploy.jobs.run`."""
-
-
-def read(folder: Path) -> dict[str, Entry]:
-    """The last entry of each result in a folder's journal; changes nothing.
+class Reading:
+    """The journal of a folder as it is, if there is one; changes nothing.
 
     Raises:
-        OSError: there is a journal and it cannot be read.
+        UsageError: it is a link, a pipe or the like.
+        OSError: there is one and it cannot be read.
     """
-    try:
-        return _entries((folder / NAME).read_bytes())
-    except FileNotFoundError:
-        return {}
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._index = Index()
+        self._descriptor: int | None = None
+        try:
+            self._descriptor = open_plain(folder / NAME, os.O_RDONLY, "journal")
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        try:
+            self._index.refresh(self._descriptor)
+        except BaseException:
+            self.close()
+            raise
+
+    def last(self, output: str) -> Entry | None:
+        """The last entry on a result."""
+        if self._descriptor is None:
+            return None
+        return self._index.last(self._descriptor, output)
+
+    @property
+    def settings(self) -> list[dict[str, Any]]:
+        """Those of the runs that wrote it, the latest first."""
+        return list(self._index.settings)
+
+    @property
+    def note(self) -> str | None:
+        """What people should know of it."""
+        return _note(self._folder, self._index)
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._descriptor is not None:
+            claims.close(self._descriptor, self._folder)
+            self._descriptor = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def relative(path: Path, folder: Path) -> str:
@@ -54,7 +86,12 @@ def relative(path: Path, folder: Path) -> str:
 
 
 def reason_to_keep(
-    job: Job, entry: Entry | None, settings: dict[str, Any], *, overwrite: bool
+    job: Job,
+    entry: Entry | None,
+    settings: dict[str, Any],
+    *,
+    overwrite: bool,
+    damaged: Callable[[Path], bool],
 ) -> Keep | None:
     """Whether a job's result stays as it is; None if it is to be made.
 
@@ -62,6 +99,7 @@ def reason_to_keep(
         entry: the journal's last on this result.
         settings: of this run.
         overwrite: whether what exists is redone.
+        damaged: whether a file that is not as the journal says cannot be decoded.
 
     Raises:
         OSError: source or result cannot be read.
@@ -72,8 +110,14 @@ def reason_to_keep(
         return Keep("it exists, and the journal does not know it: --overwrite redoes it")
     same = _Same(job, entry)
     if not same.name and not same.content:
-        return Keep(f"it was made from {entry.source}: --overwrite replaces it")
-    if entry.settings != settings or not _whole(job.target, entry):
+        return Keep(f"it was made from {display_name(entry.source)}: --overwrite replaces it")
+    if not job.target.is_file():
+        return Keep(f"it is {kind_of(job.target.lstat().st_mode)} now: --overwrite replaces it")
+    if not _whole(job.target, entry):
+        if damaged(job.target):
+            return None
+        return Keep("it was changed after it was made: --overwrite redoes it")
+    if entry.settings != settings:
         return None
     return Keep(None) if same.unchanged or same.content else None
 
@@ -88,24 +132,26 @@ class Keep:
 class Journal:
     """The journal of one folder, open for appending; made if need be. For any thread.
 
+    One of which most lines say what is no longer so is written anew, if nobody else is at work
+    in the folder.
+
+    Args:
+        folder: made if need be.
+        settings: all that decides what the results of this run look like.
+
     Raises:
         OSError: the folder or the journal cannot be made or written.
         UsageError: see :class:`hat_deploy.jobs.claims.Claims`.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, settings: Mapping[str, Any] | None = None) -> None:
         self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
-        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0)
-        self._descriptor = os.open(folder / NAME, flags, 0o666)
+        make_folder(folder)
         self._lock = threading.Lock()
-        self._entries: dict[str, Entry] = {}
-        self._read_to = 0
-        try:
-            self.claims = Claims(self._descriptor, folder)
-        except BaseException:
-            os.close(self._descriptor)
-            raise
+        self._index = Index()
+        run = json.dumps(dict(settings or {}), sort_keys=True)
+        while not self._opened(run):
+            pass
 
     def name(self, path: Path) -> str:
         """How the journal names a path."""
@@ -114,8 +160,8 @@ class Journal:
     def last(self, output: str) -> Entry | None:
         """The last entry on a result, those of other processes included."""
         with self._lock:
-            self._refresh()
-            return self._entries.get(output)
+            self._index.refresh(self._descriptor)
+            return self._index.last(self._descriptor, output)
 
     def append(self, entry: Entry) -> None:
         """Add a line; it is on the disk when this returns.
@@ -123,7 +169,7 @@ class Journal:
         Raises:
             OSError: it is not, for want of space or another reason.
         """
-        line = json.dumps(asdict(entry), separators=(",", ":")).encode() + b"\n"
+        line = entry.line
         with self._lock:
             if self._torn():
                 line = b"\n" + line
@@ -135,27 +181,72 @@ class Journal:
     def close(self) -> None:
         """Give up all claims and the file."""
         self.claims.close()
-        os.close(self._descriptor)
+        claims.close(self._descriptor, self.folder)
+
+    @property
+    def note(self) -> str | None:
+        """What people should know of the journal."""
+        return _note(self.folder, self._index)
+
+    def _opened(self, run: str) -> bool:
+        """Open the journal and begin a run; False if another file took its name meanwhile."""
+        path = self.folder / NAME
+        descriptor = open_plain(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, "journal")
+        kept = None
+        try:
+            with claims.arriving(descriptor):
+                if _is(path, descriptor):
+                    kept = self._begin(descriptor, run)
+        finally:
+            if kept != descriptor:
+                claims.close(descriptor, self.folder)
+        return kept is not None
+
+    def _begin(self, descriptor: int, run: str) -> int:
+        """Join who is at work, read, and renew; returns the descriptor to go on with."""
+        self.claims = Claims(descriptor, self.folder, run)
+        try:
+            self._index.refresh(descriptor)
+            self._descriptor = descriptor
+            if self.claims.alone and self._wasteful():
+                with suppress(OSError):  # a full disk, perhaps: the old one does as well
+                    self._descriptor = self._renewed(descriptor)
+        except BaseException:
+            self.claims.close()
+            raise
+        return self._descriptor
+
+    def _wasteful(self) -> bool:
+        lines = self._index.lines + self._index.ignored
+        return lines > SMALL and lines > 2 * len(self._index)
+
+    def _renewed(self, descriptor: int) -> int:
+        """A journal of the lines that still count, under the old one's name."""
+        status = os.fstat(descriptor)
+        if status.st_uid != getattr(os, "geteuid", lambda: status.st_uid)():
+            return descriptor  # whose it is must be able to go on writing it
+        with workshop(self.folder / NAME) as path:
+            with path.open("xb") as file:
+                file.writelines(self._index.raw(descriptor))
+            path.chmod(status.st_mode & 0o777)
+            renewed = open_plain(path, os.O_RDWR | os.O_APPEND, "journal")
+            try:
+                os.fsync(renewed)
+                index = Index()
+                index.refresh(renewed)
+                self.claims.move(renewed)
+                path.replace(self.folder / NAME)
+            except BaseException:
+                self.claims.move(descriptor)
+                os.close(renewed)
+                raise
+        self._index = index
+        return renewed
 
     def _torn(self) -> bool:
         """Whether the last line was never finished: its writer died, or the disk was full."""
         size = os.fstat(self._descriptor).st_size
         return size > 0 and os.pread(self._descriptor, 1, size - 1) != b"\n"
-
-    def _refresh(self) -> None:
-        size = os.fstat(self._descriptor).st_size
-        if size == self._read_to:
-            return
-        if size < self._read_to:
-            self._entries, self._read_to = {}, 0
-        parts = []
-        while part := os.pread(self._descriptor, 1 << 20, self._read_to):
-            parts.append(part)
-            self._read_to += len(part)
-        data = b"".join(parts)
-        whole = data.rfind(b"\n") + 1
-        self._read_to -= len(data) - whole
-        self._entries |= _entries(data[:whole])
 
 
 class _Same:
@@ -193,15 +284,15 @@ def _whole(target: Path, entry: Entry) -> bool:
     )
 
 
-def _entries(data: bytes) -> dict[str, Entry]:
-    """The entries in a journal's content; lines that are none (torn ones) are passed over."""
-    names = {field.name for field in fields(Entry)}
-    entries = {}
-    for line in data.split(b"\n"):
-        try:
-            values = json.loads(line)
-            entry = Entry(**{name: values[name] for name in names})
-        except (ValueError, TypeError, KeyError):
-            continue
-        entries[entry.output] = entry
-    return entries
+def _is(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.lstat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def _note(folder: Path, index: Index) -> str | None:
+    if not index.ignored:
+        return None
+    lines = "1 line" if index.ignored == 1 else f"{index.ignored} lines"
+    return f"{lines} of {display_name(folder / NAME)} cannot be read as entries: ignored"

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from hat_deploy.errors import HatDeployError
-from hat_deploy.jobs.journal import Entry, Journal, Keep, reason_to_keep
-from hat_deploy.jobs.writing import sweep
+from hat_deploy.jobs.claims import Busy
+from hat_deploy.jobs.journal import Journal, Keep, reason_to_keep
+from hat_deploy.jobs.journal_index import Entry
+from hat_deploy.jobs.writing import Place, sweep
 from hat_deploy.sources import Job
 
 
 class FolderUnusable(Exception):
     """A folder of results that cannot be written, or is another run's; a clause says why."""
+
+
+class Claimed(Exception):
+    """Another run is working on a result."""
 
 
 class Ledger:
@@ -23,34 +29,67 @@ class Ledger:
     Args:
         jobs: of the run; what killed runs left in a folder of theirs is removed when its journal
             is opened.
+        settings: all that decides what the results of the run look like.
     """
 
-    def __init__(self, jobs: Iterable[Job]) -> None:
+    def __init__(self, jobs: Iterable[Job], settings: Mapping[str, Any] | None = None) -> None:
+        self._settings = settings
         self._lock = threading.Lock()
         self._journals: dict[Path, Journal | FolderUnusable] = {}
         self._folders: dict[Path, set[Path]] = {}
         for job in jobs:
             self._folders.setdefault(job.root, set()).add(job.target.parent)
 
-    def claim(self, job: Job, settings: dict[str, Any], *, overwrite: bool) -> Keep | None:
-        """Claim a job's result unless it is to stay as it is.
+    def open(self) -> list[str]:
+        """Open every journal and say what people should know of them.
+
+        A folder that cannot be used is told with each of its jobs.
 
         Raises:
+            Busy: a run with other settings is at work in one of the folders.
+        """
+        notes = []
+        for folder in self._folders:
+            try:
+                notes.append(self._journal(folder).note)
+            except FolderUnusable:
+                continue
+        return [note for note in notes if note is not None]
+
+    def claim(
+        self,
+        job: Job,
+        settings: dict[str, Any],
+        *,
+        overwrite: bool,
+        damaged: Callable[[Path], bool],
+    ) -> Place | Keep:
+        """Claim a job's result unless it is to stay as it is; returns where it goes.
+
+        Args:
+            settings: of the job.
+            overwrite: whether a result that is there is redone.
+            damaged: see :func:`hat_deploy.jobs.journal.reason_to_keep`.
+
+        Raises:
+            Claimed: another run is working on it.
             FolderUnusable: nothing can be written where it belongs.
             OSError: source or result cannot be read.
         """
         journal = self._journal(job.root)
         name = journal.name(job.target)
         if not journal.claims.take(name):
-            return Keep("another run is working on it")
-        keep = None
+            raise Claimed
         try:
-            keep = reason_to_keep(job, journal.last(name), settings, overwrite=overwrite)
+            place = Place.now(job.target, forced=overwrite)
+            entry = journal.last(name)
+            keep = reason_to_keep(job, entry, settings, overwrite=overwrite, damaged=damaged)
         except BaseException:
             journal.claims.drop(name)
             raise
-        if keep is not None:
-            journal.claims.drop(name)
+        if keep is None:
+            return place
+        journal.claims.drop(name)
         return keep
 
     def record(
@@ -100,16 +139,21 @@ class Ledger:
     def _journal(self, folder: Path) -> Journal:
         with self._lock:
             if folder not in self._journals:
-                self._journals[folder] = _open(folder, self._folders.get(folder, set()))
+                below = {folder, *self._folders.get(folder, set())}
+                self._journals[folder] = _open(folder, below, self._settings)
             found = self._journals[folder]
         if isinstance(found, FolderUnusable):
             raise found
         return found
 
 
-def _open(folder: Path, below: set[Path]) -> Journal | FolderUnusable:
+def _open(
+    folder: Path, below: set[Path], settings: Mapping[str, Any] | None
+) -> Journal | FolderUnusable:
     try:
-        journal = Journal(folder)
+        journal = Journal(folder, settings)
+    except Busy:
+        raise
     except OSError as error:
         return FolderUnusable(f"{folder} cannot be written: {error.strerror or error}")
     except HatDeployError as error:

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Protocol
 
-from hat_deploy.errors import PictureError
 from hat_deploy.jobs import intake, journal
 from hat_deploy.jobs.outcomes import Failed, Options, Skipped
-from hat_deploy.jobs.stages import failure, settings_of
+from hat_deploy.jobs.stages import damaged, failure, settings_of
 from hat_deploy.sources import Job
-from hat_deploy.upscaler import Upscaler
+
+
+class Foretold(Protocol):
+    """What is known of an :class:`hat_deploy.upscaler.Upscaler` before it is there."""
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What decides how an image comes out; without ``model`` where that is not yet known."""
+
+    def tiles(self, height: int, width: int) -> int:
+        """Tiles of one colour image of this size."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,23 +38,44 @@ class Planned:
 
 
 def preview(
-    jobs: Iterable[Job], upscaler: Upscaler, options: Options
+    jobs: Iterable[Job],
+    upscaler: Foretold,
+    options: Options,
+    on_note: Callable[[str], object] = lambda note: None,
 ) -> Iterator[Planned | Skipped | Failed]:
-    """What would become of each job as far as can be told without decoding it."""
-    journals: dict[Path, dict[str, journal.Entry]] = {}
-    for job in jobs:
-        try:
-            if job.root not in journals:
-                journals[job.root] = journal.read(job.root)
-            entry = journals[job.root].get(journal.relative(job.target, job.root))
-            settings = settings_of(job, upscaler, options)
-            keep = journal.reason_to_keep(job, entry, settings, overwrite=options.overwrite)
-            if keep is not None:
-                yield Skipped(job=job, reason=keep.reason)
-                continue
-            source = intake.read(job.source, max_pixels=options.max_pixels)
-        except (PictureError, OSError) as error:
-            yield failure(job, error)
-            continue
-        tiles = upscaler.tiles(source.height, source.width)
-        yield Planned(job=job, height=source.height, width=source.width, tiles=tiles)
+    """What would become of each job as far as can be told without decoding it.
+
+    Args:
+        upscaler: an :class:`hat_deploy.upscaler.Upscaler`, or what stands for one that would
+            be made first.
+        on_note: told what people should know of the journals.
+    """
+    with ExitStack() as stack:
+        journals: dict[Path, journal.Reading] = {}
+        for job in jobs:
+            try:
+                if job.root not in journals:
+                    journals[job.root] = stack.enter_context(journal.Reading(job.root))
+                    if note := journals[job.root].note:
+                        on_note(note)
+                yield _foretell(job, journals[job.root], upscaler, options)
+            except Exception as error:  # of one image, as in a run
+                yield failure(job, error)
+
+
+def _foretell(
+    job: Job, reading: journal.Reading, upscaler: Foretold, options: Options
+) -> Planned | Skipped:
+    entry = reading.last(journal.relative(job.target, job.root))
+    settings = settings_of(job, upscaler.settings, options)
+    if entry is not None and "model" not in settings:
+        known = {name: value for name, value in entry.settings.items() if name != "model"}
+        entry = replace(entry, settings=known)
+    keep = journal.reason_to_keep(
+        job, entry, settings, overwrite=options.overwrite, damaged=damaged
+    )
+    if keep is not None:
+        return Skipped(job=job, reason=keep.reason)
+    source = intake.read(job.source, max_pixels=options.max_pixels)
+    tiles = upscaler.tiles(source.height, source.width)
+    return Planned(job=job, height=source.height, width=source.width, tiles=tiles)

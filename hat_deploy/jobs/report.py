@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -36,14 +38,16 @@ class Report:
     A disk that is full ends the report and not the run: ``problem`` says so afterwards.
 
     Args:
-        path: replaced if it is there; None writes nothing.
+        path: replaced if it is there, by the first line or at the end; None writes nothing. An
+            earlier report stays if the run is refused.
 
     Raises:
         OSError: it cannot be made.
     """
 
     def __init__(self, path: Path | None) -> None:
-        self._stream = None if path is None else path.open("w", encoding="utf-8", buffering=1)
+        self._stream = None if path is None else path.open("a", encoding="utf-8", buffering=1)
+        self._fresh = False
         self.problem: str | None = None
 
     def add(self, outcome: Outcome) -> None:
@@ -51,6 +55,7 @@ class Report:
         if self._stream is None or self.problem is not None:
             return
         try:
+            self._begin()
             self._stream.write(json.dumps(line(outcome)) + "\n")
         except OSError as error:
             self.problem = error.strerror or str(error)
@@ -66,6 +71,15 @@ class Report:
     ) -> None:
         if self._stream is not None:
             try:
+                if error is None:
+                    self._begin()
                 self._stream.close()
             except OSError as late:
                 self.problem = self.problem or late.strerror or str(late)
+
+    def _begin(self) -> None:
+        """Empty the file, once; a pipe or a device has nothing to be emptied of."""
+        if self._stream is not None and not self._fresh:
+            self._fresh = True
+            if stat.S_ISREG(os.fstat(self._stream.fileno()).st_mode):
+                self._stream.truncate(0)

@@ -9,6 +9,7 @@ from hat_deploy import images
 from hat_deploy.errors import PictureError, UsageError
 from hat_deploy.jobs.outcomes import Done
 from hat_deploy.jobs.stages import enlarged, write
+from hat_deploy.jobs.writing import Place
 from hat_deploy.sources import Job
 from hat_deploy.upscaler import OnTiles, Upscaler
 
@@ -30,7 +31,8 @@ def upscale_one(
 
     pixels = upscaler.upscale(picture.pixels, progress=count)
     try:
-        notes = write(enlarged(picture, pixels), job.target, quality=quality)
+        place = Place(job.target)  # the caller named it
+        notes = write(enlarged(picture, pixels), place, quality=quality)
     except OSError as error:
         raise PictureError(f"the result cannot be written: {error.strerror or error}") from error
     seconds = time.monotonic() - started

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from hat_deploy import artifact, zoo
-from hat_deploy.errors import PictureError, UsageError
+from hat_deploy.errors import CheckpointError, UsageError
 from hat_deploy.geometry import format_size
 from hat_deploy.hardware import gpu_memory
 from hat_deploy.hat.config import HATConfig
@@ -19,10 +19,14 @@ from hat_deploy.tile_choice import choose
 
 SAMPLE = 64
 """Pictures whose headers are read."""
+LARGEST = 4096
+"""The longest side of a tile that a journal is believed."""
 
 
 def network_of(model: str) -> tuple[HATConfig, Path]:
     """Config and weights of a model that ships (needs no torch) or of a checkpoint.
+
+    The config is read off the weights' shapes; whether they make a network is not tried.
 
     Raises:
         UsageError: it is neither; an artifact has a tile of its own.
@@ -32,9 +36,13 @@ def network_of(model: str) -> tuple[HATConfig, Path]:
     if path.suffix.lower() in artifact.SUFFIXES:
         raise UsageError(f"{model} has a tile of its own: leave --tile out")
     if path.exists():
-        from hat_deploy.hat.checkpoint import load_network
+        from hat_deploy.hat.checkpoint import detect_config, load_state_dict
 
-        return load_network(path).config, path
+        try:
+            return detect_config(load_state_dict(path)), path
+        except CheckpointError as error:
+            named = str(error).startswith(str(path))
+            raise CheckpointError(str(error) if named else f"{path}: {error}") from error
     if path.suffix or len(path.parts) > 1:
         raise UsageError(f"there is no checkpoint {path}")
     shipped = zoo.find(model)
@@ -53,7 +61,7 @@ def choose_tile(
         UsageError: nothing can be chosen; see :func:`hat_deploy.tile_choice.choose`.
     """
     config, weights = network_of(model)
-    if (earlier := _earlier(jobs, artifact.sha256(weights))) is not None:
+    if (earlier := _earlier(jobs, artifact.sha256(weights), config.window_size)) is not None:
         return earlier, 1, f"tile {format_size(earlier)}: as the journal says of the last run"
     ready = _ready(model)
     if ready is not None and find_spec("torch") is None:
@@ -63,13 +71,23 @@ def choose_tile(
     return chosen.tile, chosen.batch, chosen.reason
 
 
-def _earlier(jobs: Iterable[Job], checkpoint: str) -> tuple[int, int] | None:
+def _earlier(jobs: Iterable[Job], checkpoint: str, window: int) -> tuple[int, int] | None:
     for folder in dict.fromkeys(job.root for job in jobs):
-        for entry in reversed(journal.read(folder).values()):
-            if entry.settings.get("checkpoint") == checkpoint:
-                height, width = entry.settings["tile"]
-                return height, width
+        with journal.Reading(folder) as reading:
+            for settings in reading.settings:
+                tile = _tile(settings.get("tile"), window)
+                if settings.get("checkpoint") == checkpoint and tile is not None:
+                    return tile
     return None
+
+
+def _tile(found: object, window: int) -> tuple[int, int] | None:
+    """A journal's word for a tile, if it is one for this window."""
+    if not isinstance(found, list) or len(found) != 2:
+        return None
+    if any(type(side) is not int or not 0 < side <= LARGEST or side % window for side in found):
+        return None
+    return found[0], found[1]
 
 
 def _ready(model: str) -> tuple[int, int] | None:
@@ -83,7 +101,7 @@ def _sizes(jobs: Sequence[Job], max_pixels: int) -> Iterable[tuple[int, int]]:
     for job in jobs[::step]:
         try:
             source = intake.read(job.source, max_pixels=max_pixels)
-        except PictureError:
+        except Exception:  # said when its turn comes
             continue
         yield source.height, source.width
 

@@ -11,13 +11,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from fakes import IdentityEngine
 from folders import kinds, picture, results, run
 
 from hat_deploy import jobs
 from hat_deploy.errors import UsageError
-from hat_deploy.jobs import claims, writing
+from hat_deploy.jobs import claims, pipeline, writing
 from hat_deploy.jobs.claims import FOLDER_LOCK
-from hat_deploy.jobs.journal import Journal
+from hat_deploy.jobs.journal import Journal, Reading
+from hat_deploy.upscaler import Upscaler
 
 forked = multiprocessing.get_context("fork")
 
@@ -87,17 +89,125 @@ def test_a_dead_process_holds_nothing(tmp_path: Path) -> None:
     journal.close()
 
 
-def test_what_another_run_is_working_on_is_left_to_it(tmp_path: Path) -> None:
+def busy_with(output: Path, name: str) -> Journal:
+    """A run like those of ``run``, at work on one result."""
+    settings = {**Upscaler(IdentityEngine()).settings, "quality": jobs.Options().quality}
+    journal = Journal(output, settings)
+    assert journal.claims.take(name)
+    return journal
+
+
+def test_what_another_run_is_working_on_for_too_long_is_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "PATIENCE", 0.0)
     for n in range(3):
         picture(tmp_path / "in" / f"{n}.png")
-    busy = Journal(tmp_path / "in-x2")
-    busy.claims.take("1.png")
+    busy = busy_with(tmp_path / "in-x2", "1.png")
     outcomes = run(tmp_path / "in")
-    assert kinds(outcomes) == {"0.png": "Done", "1.png": "Skipped", "2.png": "Done"}
-    assert isinstance(outcomes["1.png"], jobs.Skipped)
-    assert "another run" in str(outcomes["1.png"].reason)
+    assert kinds(outcomes) == {"0.png": "Done", "1.png": "Failed", "2.png": "Done"}
+    assert "another run is still working on it" in outcomes["1.png"].reason
     busy.close()
-    assert kinds(run(tmp_path / "in"))["1.png"] == "Done"
+    assert kinds(run(tmp_path / "in")) == {"0.png": "Skipped", "1.png": "Done", "2.png": "Skipped"}
+
+
+def test_what_another_run_gave_up_is_done_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n in range(3):
+        picture(tmp_path / "in" / f"{n}.png")
+    busy = busy_with(tmp_path / "in-x2", "1.png")
+    seen: list[tuple[int, int]] = []
+    monkeypatch.setattr(pipeline.time, "sleep", lambda seconds: busy.claims.drop("1.png"))
+    outcomes = run(tmp_path / "in", progress=lambda now: seen.append((now.settled, now.jobs)))
+    assert set(kinds(outcomes).values()) == {"Done"}
+    assert seen[-1] == (3, 3) and max(seen) == (3, 3)
+    busy.close()
+
+
+def test_what_another_run_finished_is_known_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture(tmp_path / "in" / "0.png")
+    assert kinds(run(tmp_path / "in")) == {"0.png": "Done"}
+    busy = busy_with(tmp_path / "in-x2", "0.png")
+    monkeypatch.setattr(pipeline.time, "sleep", lambda seconds: busy.claims.drop("0.png"))
+    outcomes = run(tmp_path / "in")
+    assert kinds(outcomes) == {"0.png": "Skipped"} and outcomes["0.png"].reason is None
+    busy.close()
+
+
+class TestSettings:
+    def test_runs_with_other_settings_are_refused(self, tmp_path: Path) -> None:
+        journal = Journal(tmp_path, {"model": "a"})
+
+        def other(settings: dict[str, str]) -> object:
+            try:
+                Journal(tmp_path, settings).close()
+            except UsageError as error:
+                return str(error)
+            return None
+
+        assert in_another_process(lambda: other({"model": "a"})) is None
+        assert "other settings is working in" in str(other({"model": "b"}))
+        answer = in_another_process(lambda: other({"model": "b"}))
+        assert "other settings is working in" in str(answer)
+        journal.close()
+        assert in_another_process(lambda: other({"model": "b"})) is None
+
+    def test_the_last_of_several_keeps_others_out(self, tmp_path: Path) -> None:
+        first, second = Journal(tmp_path, {"model": "a"}), Journal(tmp_path, {"model": "a"})
+        first.close()
+        with Reading(tmp_path):  # its end must not drop the locks of the one at work
+
+            def other() -> object:
+                try:
+                    Journal(tmp_path, {"model": "b"}).close()
+                except UsageError:
+                    return "refused"
+                return "let in"
+
+            assert in_another_process(other) == "refused"
+        assert in_another_process(other) == "refused"
+        second.close()
+        assert in_another_process(other) == "let in"
+
+    def test_a_refused_run_does_nothing(self, tmp_path: Path) -> None:
+        picture(tmp_path / "in" / "a.png")
+        busy = Journal(tmp_path / "in-x2", {"model": "another"})
+        engine = IdentityEngine()
+        with pytest.raises(UsageError, match="wait for it, or use another folder"):
+            run(tmp_path / "in", Upscaler(engine))
+        assert engine.calls == 0 and not results(tmp_path / "in-x2")
+        busy.close()
+        assert kinds(run(tmp_path / "in")) == {"a.png": "Done"}
+
+    def test_of_many_that_come_at_once_those_with_one_kind_of_settings_stay(
+        self, tmp_path: Path
+    ) -> None:
+        def come(number: int) -> str:
+            try:
+                Journal(tmp_path, {"model": str(number % 2)})
+            except UsageError:
+                return "refused"
+            return str(number % 2)
+
+        answers = forked.SimpleQueue()
+        leave = forked.Event()
+
+        def process(number: int) -> None:
+            answers.put(come(number))
+            leave.wait()
+
+        processes = [forked.Process(target=process, args=(number,)) for number in range(12)]
+        for each in processes:
+            each.start()
+        said = [answers.get() for _ in processes]
+        leave.set()
+        for each in processes:
+            each.join()
+        assert sorted(set(said) - {"refused"}) in (["0"], ["1"])
+        assert said.count("refused") == 6
 
 
 @pytest.mark.usefixtures("without_locks")
@@ -120,11 +230,38 @@ class TestWithoutLocks:
         journal.close()
         assert kinds(run(tmp_path / "in")) == {"a.png": "Done"}
 
-    @pytest.mark.parametrize("holder", ["dead", "nonsense"])
-    def test_a_stale_lock_is_no_obstacle(self, tmp_path: Path, holder: str) -> None:
-        content = json.dumps({"host": socket.gethostname(), "pid": dead_process()})
-        (tmp_path / FOLDER_LOCK).write_text(content if holder == "dead" else "?")
+    def test_a_lock_of_a_dead_process_is_no_obstacle(self, tmp_path: Path) -> None:
+        holder = {"host": socket.gethostname(), "pid": dead_process()}
+        (tmp_path / FOLDER_LOCK).write_text(json.dumps(holder))
         Journal(tmp_path).close()
+
+    @pytest.mark.parametrize(
+        "content",
+        [
+            "?",
+            "",
+            "[" * 100_000,
+            '{"host":' * 500,
+            *(
+                json.dumps({"host": socket.gethostname(), "pid": pid})
+                for pid in (10**30, 2**31, 0, -1, 1.5, True, "1", None, [1], float("inf"))
+            ),
+            json.dumps({"host": ["elsewhere"], "pid": 1}),
+        ],
+    )
+    def test_a_lock_of_nobody_is_no_obstacle(self, tmp_path: Path, content: str) -> None:
+        (tmp_path / FOLDER_LOCK).write_text(content)
+        Journal(tmp_path).close()
+        assert not list(tmp_path.glob(f"{FOLDER_LOCK}*"))
+
+    def test_a_lock_without_hard_links(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse(*_: object) -> None:
+            raise OSError(errno.EPERM, "Operation not permitted")
+
+        monkeypatch.setattr(claims.os, "link", refuse)
+        self.test_one_run_has_the_folder(tmp_path)
 
     def test_a_lock_of_another_machine_is_respected(self, tmp_path: Path) -> None:
         (tmp_path / FOLDER_LOCK).write_text(json.dumps({"host": "elsewhere", "pid": 1}))

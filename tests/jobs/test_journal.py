@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from fakes import IdentityEngine
-from folders import kinds, picture, results, run
+from folders import kinds, leftovers, picture, results, run
 
 from hat_deploy import jobs, sources
 from hat_deploy.jobs import journal
@@ -160,6 +163,195 @@ def test_a_damaged_journal_is_an_empty_one(folder: Path, output: Path, content: 
     assert again(folder) == "SSS"
     assert again(folder, overwrite=True) == "DDD"
     assert run(folder)["0.png"].reason is None
+
+
+WHOLE = {
+    "output": "0.png",
+    "output_size": 1,
+    "output_sha256": "0" * 64,
+    "source": "../in/0.png",
+    "source_size": 1,
+    "source_mtime_ns": 1,
+    "source_sha256": "0" * 64,
+    "settings": {},
+}
+BAD_LINES = {
+    "brackets": b"[" * 100_000,
+    "deep settings": json.dumps(WHOLE).replace("{}", "[" * 9_000 + "]" * 9_000).encode(),
+    "deep object": b'{"output":' * 20_000,
+    "long": b"x" * 3_000_000,
+    "long entry": json.dumps({**WHOLE, "source": "x" * 200_000}).encode(),
+    **{
+        f"{name} {value!r:.20}": json.dumps({**WHOLE, name: value}).encode()
+        for name, value in [
+            ("output", ["0.png"]),
+            ("output", {}),
+            ("output", None),
+            ("output_size", "1"),
+            ("output_size", 1.5),
+            ("output_size", True),
+            ("output_sha256", 5),
+            ("source", 5),
+            ("source_mtime_ns", None),
+            ("settings", []),
+            ("settings", "model"),
+        ]
+    },
+}
+
+
+@pytest.mark.parametrize("line", BAD_LINES.values(), ids=BAD_LINES.keys())
+def test_a_bad_line_is_passed_over_and_told(folder: Path, output: Path, line: bytes) -> None:
+    path = output / NAME
+    path.write_bytes(line + b"\n" + path.read_bytes() + line + b"\n")
+    notes: list[str] = []
+    plan = sources.plan([folder], scale=2, output=None, recursive=True)
+    outcomes = list(jobs.run(plan.jobs, Upscaler(IdentityEngine()), on_note=notes.append))
+    assert [(type(o).__name__, o.reason) for o in outcomes] == [("Skipped", None)] * 3
+    assert notes == [f"2 lines of {path} cannot be read as entries: ignored"]
+    picture(folder / "new.png")
+    assert kinds(run(folder))["new.png"] == "Done"
+    assert kinds(run(folder))["new.png"] == "Skipped"
+
+
+def test_a_sound_line_in_other_words_counts(folder: Path, output: Path) -> None:
+    """Spaces, another order, escapes that need not be, fields of a later version."""
+    path = output / NAME
+    lines = []
+    for line in path.read_text().splitlines():
+        values = {**dict(reversed(json.loads(line).items())), "later": 1}
+        lines.append(json.dumps(values).replace('"0.png"', '"\\u0030.png"'))
+    path.write_text("\n".join(lines) + "\n")
+    assert again(folder) == "SSS"
+    assert run(folder)["0.png"].reason is None
+
+
+class TestRenewal:
+    """A journal of lines that no longer count is written anew when a run begins."""
+
+    @pytest.fixture(autouse=True)
+    def _small(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(journal, "SMALL", 10)
+
+    @pytest.fixture
+    def long(self, output: Path) -> Path:
+        path = output / NAME
+        old = path.read_bytes().replace(b'"output_size":', b'"output_size":1')
+        path.chmod(0o640)
+        path.write_bytes(old * 20 + path.read_bytes() + b'{"torn')
+        return path
+
+    def test_it_keeps_the_last_line_of_each_result(self, folder: Path, long: Path) -> None:
+        right = sorted(long.read_bytes().splitlines()[-4:-1])
+        assert again(folder) == "SSS"
+        assert sorted(long.read_bytes().splitlines()) == right
+        assert long.read_bytes().endswith(b"\n")
+        assert long.stat().st_mode & 0o777 == 0o640
+        assert again(folder) == "SSS"
+        assert not leftovers(folder.parent)
+
+    def test_what_counts_is_left_as_it_is(self, folder: Path, output: Path) -> None:
+        path = output / NAME
+        path.write_bytes(path.read_bytes() * 2)
+        before = path.stat()
+        assert again(folder) == "SSS"
+        assert path.stat().st_ino == before.st_ino and path.stat().st_size == before.st_size
+
+    def test_other_runs_at_work_are_not_harmed(self, folder: Path, long: Path) -> None:
+        journal_ = long.read_bytes()
+        first = Journal(long.parent)  # while it is short
+        second = None
+        try:
+            assert long.stat().st_size < len(journal_)
+            long.write_bytes(journal_)
+            before = long.stat().st_ino
+            second = Journal(long.parent)
+            assert long.stat().st_ino == before
+            entry = first.last("0.png")
+            assert entry is not None
+            changed = journal.Entry(**{**entry.__dict__, "output_size": 77})
+            first.append(changed)
+            assert second.last("0.png") == changed
+        finally:
+            first.close()
+            if second is not None:
+                second.close()
+        Journal(long.parent).close()
+        assert long.stat().st_size < len(journal_)
+        with journal.Reading(long.parent) as reading:
+            assert reading.last("0.png") == changed
+
+    def test_many_that_come_at_once_lose_no_line(self, long: Path) -> None:
+        forked = multiprocessing.get_context("fork")
+
+        def come(number: int) -> None:
+            mine = Journal(long.parent)
+            entry = mine.last("0.png")
+            assert entry is not None
+            mine.append(journal.Entry(**{**entry.__dict__, "output": f"new{number}.png"}))
+            mine.close()
+
+        processes = [forked.Process(target=come, args=(number,)) for number in range(10)]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join()
+        assert [process.exitcode for process in processes] == [0] * 10
+        with journal.Reading(long.parent) as reading:
+            names = [f"{n}.png" for n in range(3)] + [f"new{n}.png" for n in range(10)]
+            assert all(reading.last(name) is not None for name in names)
+        assert not leftovers(long.parent)
+
+    def test_killed_at_any_step_it_is_one_or_the_other(self, folder: Path, long: Path) -> None:
+        forked = multiprocessing.get_context("fork")
+        before = long.read_bytes()
+        steps = 0
+        while True:
+            long.write_bytes(before)
+
+            def die(steps: int = steps) -> None:
+                left = [steps]
+
+                def watch(event: str, _: object) -> None:
+                    if event in ("open", "os.rename", "os.chmod", "os.remove", "os.mkdir"):
+                        left[0] -= 1
+                        if left[0] < 0:
+                            os._exit(9)
+
+                sys.addaudithook(watch)
+                Journal(long.parent).close()
+                os._exit(0)
+
+            process = forked.Process(target=die)
+            process.start()
+            process.join()
+            with journal.Reading(long.parent) as reading:
+                assert all(reading.last(f"{n}.png") is not None for n in range(3))
+            if process.exitcode == 0:
+                break
+            steps += 1
+        assert steps > 5
+        assert again(folder) == "SSS"
+        assert not leftovers(folder.parent)
+
+    def test_its_size_is_no_matter_of_memory(self, output: Path) -> None:
+        """180,000 lines about three results, in a process of their own."""
+        path = output / NAME
+        lines = path.read_bytes()
+        with path.open("wb") as file:
+            for _ in range(60):
+                file.write(lines * 1000)
+        program = (
+            "import resource, sys; from pathlib import Path\n"
+            "from hat_deploy.jobs.journal import Journal\n"
+            "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+            "Journal(Path(sys.argv[1])).close()\n"
+            "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
+        )
+        command = [sys.executable, "-c", program, str(output)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert int(done.stdout) < 32 * 1024  # KiB; the file has 90 MiB
+        assert sorted(path.read_bytes().splitlines()) == sorted(lines.splitlines())
 
 
 def test_a_line_holds_what_decides(folder: Path, output: Path) -> None:

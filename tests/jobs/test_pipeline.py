@@ -3,6 +3,7 @@ from __future__ import annotations
 import gc
 import os
 import resource
+import struct
 import threading
 import time
 import tracemalloc
@@ -18,7 +19,7 @@ from folders import kinds, leftovers, picture, results, run
 from hat_deploy import images, jobs, sources
 from hat_deploy.engines.base import Array
 from hat_deploy.errors import ArtifactError, UsageError
-from hat_deploy.jobs import pipeline, stages
+from hat_deploy.jobs import pipeline, stages, writing
 from hat_deploy.upscaler import Upscaler
 
 
@@ -165,20 +166,49 @@ def test_a_run_that_is_closed_stops(tmp_path: Path) -> None:
     assert not leftovers(tmp_path)
 
 
-def test_a_mistake_in_a_thread_is_raised_where_the_run_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+class _OpenCVError(Exception):
+    """What ``cv2.error`` is like when OpenCV cannot allocate."""
+
+    code = -4
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (ZeroDivisionError(), "it cannot be processed: ZeroDivisionError"),
+        (struct.error("unpack_from\nrequires"), "cannot be processed: error: unpack_from requires"),
+        (RecursionError("too deep"), "RecursionError: too deep"),
+        (MemoryError(), "not enough memory"),
+        (_OpenCVError("OutOfMemoryError"), "not enough memory"),
+        (ValueError("x" * 10_000), "ValueError: xxx"),
+    ],
+)
+@pytest.mark.parametrize("stage", ["decode_bytes", "write", "enlargement"])
+def test_any_error_about_one_image_is_that_images_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str, error: Exception, says: str
 ) -> None:
-    picture(tmp_path / "in" / "a.png")
+    for n in range(3):
+        picture(tmp_path / "in" / f"{n}.png", (4 + n, 4), n)
+    upscaler = Upscaler(IdentityEngine())
+    owner = upscaler if stage == "enlargement" else stages.images
+    right = getattr(owner, stage)
+    calls = []
 
-    def wrong(*_: object, **__: object) -> None:
-        raise ZeroDivisionError
+    def wrong(*arguments: object, **options: object) -> object:
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise error
+        return right(*arguments, **options)
 
-    monkeypatch.setattr(stages, "write", wrong)
-    with pytest.raises(ZeroDivisionError):
-        run(tmp_path / "in")
-    monkeypatch.setattr(stages.images, "decode_bytes", wrong)
-    with pytest.raises(ZeroDivisionError):
-        run(tmp_path / "in")
+    monkeypatch.setattr(owner, stage, wrong)
+    outcomes = run(tmp_path / "in", upscaler)
+    assert sorted(kinds(outcomes).values()) == ["Done", "Done", "Failed"]
+    (failed,) = (o for o in outcomes.values() if isinstance(o, jobs.Failed))
+    assert says in failed.reason and "\n" not in failed.reason and len(failed.reason) < 400
+    assert failed.tried
+    monkeypatch.undo()
+    assert sorted(kinds(run(tmp_path / "in")).values()) == ["Done", "Skipped", "Skipped"]
+    assert not leftovers(tmp_path)
 
 
 def test_fail_fast_stops_and_lists_the_rest(tmp_path: Path) -> None:
@@ -256,11 +286,11 @@ def test_a_full_disk_ends_the_run_and_the_rest_is_listed(
         picture(tmp_path / "in" / f"{n:03}.png")
     write = stages.write
 
-    def full(picture: object, target: Path, **options: object) -> object:
-        if target.name >= "003.png":
+    def full(picture: object, place: writing.Place, **options: object) -> object:
+        if place.target.name >= "003.png":
             with Path("/dev/full").open("wb", buffering=0) as device:
                 device.write(b"x")
-        return write(picture, target, **options)
+        return write(picture, place, **options)
 
     monkeypatch.setattr(stages, "write", full)
     outcomes = run(tmp_path / "in")

@@ -57,6 +57,26 @@ def test_a_run_that_goes_on_keeps_its_tile(tmp_path: Path, tiny_checkpoint: Path
     assert "journal" in why
 
 
+@pytest.mark.parametrize(
+    "tile",
+    [None, "24x16", [24], [24, 16, 8], ["24", "16"], [True, True], [0, 0], [-4, 4], [7, 9],
+     [24, 10**9], {"height": 24}],
+)  # fmt: skip
+def test_a_tile_that_is_none_is_not_believed(
+    tmp_path: Path, tiny_checkpoint: Path, tile: object
+) -> None:
+    class Odd(Upscaler):
+        def __init__(self) -> None:
+            super().__init__(IdentityEngine((24, 16)))
+            checkpoint = artifact.sha256(tiny_checkpoint)
+            self.settings = {**self.settings, "checkpoint": checkpoint, "tile": tile}
+
+    picture(tmp_path / "in" / "a.png", (100, 200))
+    list(jobs.run(plan(tmp_path / "in"), Odd()))
+    chosen = tiles.choose_tile(plan(tmp_path / "in"), str(tiny_checkpoint), OPTIONS, gpu=False)
+    assert chosen[0] == (100, 200)
+
+
 def test_an_artifact_has_its_own(tiny_onnx: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="tile of its own"):
         tiles.network_of(str(tiny_onnx))
