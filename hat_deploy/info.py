@@ -241,9 +241,9 @@ def _config_of_weights(path: Path) -> HATConfig:
         import torch  # noqa: F401
     except ImportError as error:
         raise MissingExtraError("torch", "export", "Reading a checkpoint") from error
-    from hat_deploy.hat.checkpoint import load_network
+    from hat_deploy.hat.checkpoint import inspect
 
-    return load_network(path).config
+    return inspect(path)[0]
 
 
 def _config(values: Mapping[str, Any], origin: Path) -> HATConfig:
