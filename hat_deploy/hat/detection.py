@@ -174,7 +174,7 @@ def _count(written: Collection[str], prefix: str) -> int:
     # Looked for and not computed with: a number may have thousands of digits.
     absent = next(i for i in range(len(written) + 1) if str(i) not in written)
     if absent != len(written):
-        other = next(n for n in written if not n.isascii() or len(n) > 6 or int(n) > absent)
+        other = next(iter(set(written) - {str(i) for i in range(absent)}))
         raise CheckpointError(
             f"the weights have {shortened(prefix + other)} but no {prefix}{absent}"
         )

@@ -83,7 +83,7 @@ def shared(path: Path) -> str:
 def wide_windows(path: Path) -> str:
     table = torch.zeros(255**2, 2)
     names = [name for name in weights() if name.endswith("blocks.0." + "attn." + TABLE)]
-    save(path, **dict.fromkeys(names, table))
+    save(path, **{name: table.clone() for name in names})
     return "window_size is 128; expected a whole number from 1 to 64"
 
 
@@ -100,13 +100,13 @@ TABLE = "relative_position_bias_table"
 
 def wide_overlap(path: Path) -> str:
     names = [name for name in weights() if name.endswith(f"overlap_attn.{TABLE}")]
-    save(path, **dict.fromkeys(names, torch.zeros(1003**2, 2)))
+    save(path, **{name: torch.zeros(1003**2, 2) for name in names})
     return "overlap_size is 1000"
 
 
 def wide_first(path: Path) -> str:
     save(path, **{"conv_first.weight": torch.zeros(19200, 3, 3, 3)})
-    return "19200"
+    return "it would have 18,825,231,995 parameters; expected at most 1,073,741,824"
 
 
 def wide_but_allowed(path: Path) -> str:
@@ -186,8 +186,13 @@ def attributes_over_methods(path: Path) -> str:
 
 
 def names_of_all_kinds(path: Path) -> str:
-    torch.save({10**4999: 1, (1, (2,)): 2, 1.5: 3}, path)
-    return "holds no weights"
+    torch.save({-1: 1, (1, (2,)): 2, 1.5: 3}, path)
+    return "holds no weights (found: 3 things without names)"
+
+
+def many_digits_for_a_name(path: Path) -> str:
+    torch.save({10**4999: torch.zeros(1)}, path)
+    return ""
 
 
 def long_name(path: Path) -> str:
@@ -328,7 +333,7 @@ HOSTILE: dict[str, Callable[[Path], str]] = {
     **{
         make.__name__: make
         for make in (
-            block_numbered, other_digits, many_groups, expanded, expanded_half, shared,
+            many_digits_for_a_name, block_numbered, other_digits, many_groups, expanded, expanded_half, shared,
             wide_windows, windows_of_64, wide_overlap, wide_first, wide_but_allowed, wide_mlp,
             empty_but_wide, deflated, listed_many_times, long_directory, longer_than_its_record,
             legacy_of_a_terabyte, names_of_all_kinds, long_name, deep_pickle,
