@@ -47,6 +47,7 @@ def _main() -> None:
     import torch
 
     from hat_deploy import info  # noqa: F401 - loaded once, for every command
+    from hat_deploy.cli import app  # noqa: F401
     from hat_deploy.hat import checkpoint  # noqa: F401
 
     torch.set_num_threads(1)

@@ -188,9 +188,7 @@ def _stored_beside(path: Path, config: HATConfig) -> dict[str, float]:
         )
     for name, value in stored.items():
         if not is_finite_number(value):
-            raise CheckpointError(
-                f"{beside} has {name} {reprlib.repr(value)}; expected a number"
-            )
+            raise CheckpointError(f"{beside} has {name} {reprlib.repr(value)}; expected a number")
     return stored
 
 

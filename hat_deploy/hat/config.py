@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import reprlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
@@ -65,9 +64,7 @@ class HATConfig:
     def __post_init__(self) -> None:
         if type(self.scale) is not int or self.scale not in SCALES:
             known = ", ".join(map(str, SCALES[:-1]))
-            raise ValueError(
-                f"scale is {_brief(self.scale)}; a HAT has {known} or {SCALES[-1]}"
-            )
+            raise ValueError(f"scale is {_brief(self.scale)}; a HAT has {known} or {SCALES[-1]}")
         self._require_counts()
         self._require_switches()
         if not self.depths or len(self.depths) != len(self.num_heads):
@@ -79,8 +76,7 @@ class HATConfig:
             raise ValueError(f"there are {sum(self.depths)} HABs; expected at most {MAX_BLOCKS}")
         if any(self.embed_dim % heads for heads in self.num_heads):
             raise ValueError(
-                f"embed_dim {self.embed_dim} is not divisible by num_heads "
-                f"{_brief(self.num_heads)}"
+                f"embed_dim {self.embed_dim} is not divisible by num_heads {_brief(self.num_heads)}"
             )
         if self.overlap_size and (
             self.overlap_size < self.window_size or (self.overlap_size - self.window_size) % 2
@@ -210,7 +206,9 @@ class HATConfig:
 
 def is_finite_number(value: object) -> bool:
     """Whether it is an ``int`` (no ``bool``) or ``float`` that float32 arithmetic can use."""
-    return type(value) in (int, float) and abs(value) < 1e38  # type: ignore[operator]
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return abs(value) < 1e38
 
 
 def _require_count(name: str, value: object, least: int, most: int) -> None:

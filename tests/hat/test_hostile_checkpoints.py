@@ -13,14 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import safetensors.torch
 import torch
 from independent import authors_state_dict
 from limited import run_limited
 from networks import random_network, save_tensors, tiny_config
 from torch import Tensor
 
-from hat_deploy.errors import CheckpointError
 from hat_deploy.hat.checkpoint import load_network
 
 Weights = dict[str, Tensor]
@@ -333,8 +331,8 @@ HOSTILE: dict[str, Callable[[Path], str]] = {
     **{
         make.__name__: make
         for make in (
-            many_digits_for_a_name, block_numbered, other_digits, many_groups, expanded, expanded_half, shared,
-            wide_windows, windows_of_64, wide_overlap, wide_first, wide_but_allowed, wide_mlp,
+            many_digits_for_a_name, block_numbered, other_digits, many_groups, expanded,
+            expanded_half, shared, wide_windows, windows_of_64, wide_overlap, wide_first, wide_but_allowed, wide_mlp,
             empty_but_wide, deflated, listed_many_times, long_directory, longer_than_its_record,
             legacy_of_a_terabyte, names_of_all_kinds, long_name, deep_pickle,
             nested, jagged, sparse, sparse_rows, quantized, meta, complex_weights, bool_index,
@@ -345,6 +343,7 @@ HOSTILE: dict[str, Callable[[Path], str]] = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the memory of a process as Linux does")
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_hostile_files_are_one_sentence(tmp_path: Path) -> None:
