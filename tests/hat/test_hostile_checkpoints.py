@@ -332,7 +332,8 @@ HOSTILE: dict[str, Callable[[Path], str]] = {
         make.__name__: make
         for make in (
             many_digits_for_a_name, block_numbered, other_digits, many_groups, expanded,
-            expanded_half, shared, wide_windows, windows_of_64, wide_overlap, wide_first, wide_but_allowed, wide_mlp,
+            expanded_half, shared, wide_windows, windows_of_64, wide_overlap, wide_first,
+            wide_but_allowed, wide_mlp,
             empty_but_wide, deflated, listed_many_times, long_directory, longer_than_its_record,
             legacy_of_a_terabyte, names_of_all_kinds, long_name, deep_pickle,
             nested, jagged, sparse, sparse_rows, quantized, meta, complex_weights, bool_index,
