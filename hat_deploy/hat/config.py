@@ -73,7 +73,9 @@ class HATConfig:
                 "the same RHAGs"
             )
         if sum(self.depths) > MAX_BLOCKS:
-            raise ValueError(f"there are {sum(self.depths)} HABs; expected at most {MAX_BLOCKS}")
+            raise ValueError(
+                f"depths add up to {sum(self.depths)} HABs; expected at most {MAX_BLOCKS}"
+            )
         if any(self.embed_dim % heads for heads in self.num_heads):
             raise ValueError(
                 f"embed_dim {self.embed_dim} is not divisible by num_heads {_brief(self.num_heads)}"
