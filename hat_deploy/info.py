@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -16,6 +17,7 @@ from hat_deploy.hat.config import HATConfig
 from hat_deploy.hat.cost import Memory, cost, memory
 
 if TYPE_CHECKING:
+    import numpy as np
     import onnx
 
 PAPER_SIDE = 64
@@ -23,6 +25,7 @@ PAPER_SIDE = 64
 TILE_SIDES = (64, 128, 256)
 """Tiles whose memory is estimated for a checkpoint."""
 LARGEST_LISTED = 10
+_MOST_DIMENSIONS = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,9 +244,9 @@ def _config_of_weights(path: Path) -> HATConfig:
         import torch  # noqa: F401
     except ImportError as error:
         raise MissingExtraError("torch", "export", "Reading a checkpoint") from error
-    from hat_deploy.hat.checkpoint import load_network
+    from hat_deploy.hat.checkpoint import inspect
 
-    return load_network(path).config
+    return inspect(path)[0]
 
 
 def _config(values: Mapping[str, Any], origin: Path) -> HATConfig:
@@ -271,6 +274,13 @@ def read_graph(path: Path) -> Graph:
         raise ArtifactError(
             f"{path} is not a whole ONNX file ({error}): export it again"
         ) from error
+    try:
+        return _graph(model)
+    except ValueError as error:
+        raise ArtifactError(f"{path} has {error}: it is damaged; export it again") from error
+
+
+def _graph(model: onnx.ModelProto) -> Graph:
     constants = [_constant(tensor) for tensor in model.graph.initializer]
     return Graph(
         opset={entry.domain or "ai.onnx": entry.version for entry in model.opset_import},
@@ -282,26 +292,32 @@ def read_graph(path: Path) -> Graph:
 
 
 def _constant(tensor: onnx.TensorProto) -> Constant:
-    from onnx import helper
-
-    dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type)
-    count = 1
-    for length in tensor.dims:
-        count *= length
+    dtype = _dtype(tensor.data_type)
+    if len(tensor.dims) > _MOST_DIMENSIONS:
+        raise ValueError(f"a constant of {len(tensor.dims)} dimensions")
     return Constant(
         name=tensor.name,
         dtype=str(dtype),
         shape=tuple(tensor.dims),
-        bytes=count * dtype.itemsize,
+        bytes=math.prod(tensor.dims) * dtype.itemsize,
     )
 
 
 def _value_type(value: onnx.ValueInfoProto) -> str:
+    kind = value.type.tensor_type
+    if len(kind.shape.dim) > _MOST_DIMENSIONS:
+        raise ValueError(f"a tensor of {len(kind.shape.dim)} dimensions")
+    shape = [d.dim_value or d.dim_param for d in kind.shape.dim]
+    return f"{_dtype(kind.elem_type)} {shape}"
+
+
+def _dtype(number: int) -> np.dtype[Any]:
     from onnx import helper
 
-    kind = value.type.tensor_type
-    dtype = helper.tensor_dtype_to_np_dtype(kind.elem_type)
-    return f"{dtype} {[d.dim_value or d.dim_param for d in kind.shape.dim]}"
+    try:
+        return helper.tensor_dtype_to_np_dtype(number)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"a tensor of an unknown type, {number}") from error
 
 
 def _file(path: Path, size: int, digest: str) -> dict[str, Any]:

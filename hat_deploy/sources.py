@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hat_deploy.errors import UsageError
+from hat_deploy.printable import printable
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 """What the names of pictures end in, in any case."""
@@ -109,15 +110,7 @@ def display_name(path: Path | str) -> str:
     >>> display_name("a\\nb.png")
     'a\\\\nb.png'
     """
-    shown = []
-    for character in str(path):
-        if character.isprintable():
-            shown.append(character)
-        elif "\udc80" <= character <= "\udcff":
-            shown.append(f"\\x{ord(character) - 0xDC00:02x}")
-        else:
-            shown.append(character.encode("unicode_escape").decode("ascii"))
-    return "".join(shown)
+    return printable(str(path))
 
 
 def _forced_suffix(name: str | None) -> str | None:

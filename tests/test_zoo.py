@@ -10,6 +10,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import safetensors.torch
+import torch
+from independent import independent_hat
+from networks import picture
 from onnx import numpy_helper
 from sklearn.datasets import load_sample_image
 
@@ -39,6 +43,15 @@ def test_it_is_a_true_hat_of_under_a_million_parameters() -> None:
     assert network.config.overlap_size and network.config.squeeze_channels
     assert network.config.conv_scale == 0.01
     assert sum(p.numel() for p in network.parameters()) < 1_000_000
+
+
+def test_the_authors_code_loads_it_strictly_and_computes_the_same() -> None:
+    """By another implementation, which insists on the index buffers too."""
+    stored = safetensors.torch.load_file(MODEL.checkpoint)
+    other = independent_hat(stored)
+    x = picture(32, 48)
+    with torch.no_grad():
+        assert (load_network(MODEL.checkpoint)(x) - other(x)).abs().max() <= 1e-5
 
 
 @pytest.mark.slow

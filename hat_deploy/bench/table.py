@@ -10,6 +10,7 @@ from rich.table import Table
 
 from hat_deploy.bench.memory import PeakMemory
 from hat_deploy.bench.report import Participant, Report, Result, ScopeReport
+from hat_deploy.screen import SafeConsole
 
 _QUANTITIES = (
     "median ms",
@@ -29,9 +30,9 @@ _WIDTH = 110
 def show(report: Report, console: Console | None = None) -> None:
     """Print machine, contenders, a table a scope, notes and flags."""
     if console is None:
-        console = Console()
+        console = SafeConsole()
         if not console.is_terminal:
-            console = Console(width=_WIDTH)
+            console = SafeConsole(width=_WIDTH)
     for line in header(report):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     for scope in report.scopes:

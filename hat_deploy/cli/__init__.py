@@ -8,6 +8,7 @@ import typer
 
 from hat_deploy.cli import attribute, bench, doctor, evaluate, export, info, models, upscale, verify
 from hat_deploy.errors import HatDeployError
+from hat_deploy.printable import guard, printable
 
 INTERRUPTED = 130
 
@@ -42,14 +43,15 @@ def _root(version: bool = typer.Option(False, "--version", help="Print the versi
 
 def main() -> None:
     """Run the command line; errors meant for the user are one sentence and an exit code."""
+    guard()
     try:
         app(standalone_mode=True)
     except HatDeployError as error:
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(f"error: {printable(str(error))}", err=True)
         sys.exit(error.exit_code)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        typer.echo(f"error: {where}{error.strerror or error}", err=True)
+        typer.echo(printable(f"error: {where}{error.strerror or error}"), err=True)
         sys.exit(HatDeployError.exit_code)
     except KeyboardInterrupt:
         typer.echo("interrupted", err=True)

@@ -46,12 +46,11 @@ def command(
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
     """Draw which pixels a result depends on (a Local Attribution Map), and advise a halo."""
-    from rich.console import Console
-
     from hat_deploy import zoo
     from hat_deploy.attribution import overlay
     from hat_deploy.attribution.box import Box
     from hat_deploy.attribution.report import AttributeOptions, attribute
+    from hat_deploy.screen import status
 
     target = output or Path(f"{picture.stem}-attribution.png")
     overlay.check_path(target)
@@ -64,13 +63,13 @@ def command(
         conv_scale=conv_scale,
         img_range=img_range,
     )
-    with Console(stderr=True).status("") as status:
+    with status() as say:
         report = attribute(
             model or zoo.DEFAULT,
             picture,
             chosen,
             options,
-            on_step=lambda step: status.update(f"step {step} of {steps} ..."),
+            on_step=lambda step: say(f"step {step} of {steps} ..."),
         )
     overlay.save(report, target)
     if as_json:
@@ -81,9 +80,8 @@ def command(
 
 
 def _print(report: AttributionReport, target: Path) -> None:
-    from rich.console import Console
-
     from hat_deploy.geometry import format_size
+    from hat_deploy.screen import SafeConsole
     from hat_deploy.sources import display_name
 
     box = report.box
@@ -96,7 +94,7 @@ def _print(report: AttributionReport, target: Path) -> None:
         f"attributions add up to {report.completeness:.1%} of what the path changes; more --steps "
         "bring it nearer to 100%"
     )
-    Console().print(_table(report))
+    SafeConsole().print(_table(report))
     typer.echo(report.advice)
     typer.echo(f"map: {display_name(target)}")
 

@@ -93,9 +93,8 @@ def command(
         raise UsageError("--max-ratio is about --engine: give both")
     import json
 
-    from rich.console import Console
-
     from hat_deploy.bench import lineup, measure, report, scopes, timing
+    from hat_deploy.screen import status
 
     settings = timing.Settings(iterations=iterations, seconds=seconds, warmup=warmup, limit=limit)
     chosen: Lineup
@@ -121,7 +120,7 @@ def command(
         )
     if max_ratio is not None and chosen.baseline is None:
         raise UsageError("--max-ratio needs a reference, or --against, to compare with")
-    with Console(stderr=True).status("") as status:
+    with status() as say:
         found = measure.measure(
             chosen,
             settings,
@@ -129,7 +128,7 @@ def command(
             threads=threads,
             picture=picture,
             memory=memory,
-            on_stage=lambda stage: status.update(f"{stage} ..."),
+            on_stage=lambda stage: say(f"{stage} ..."),
         )
     if json_:
         typer.echo(json.dumps(found.to_dict(), indent=2))

@@ -49,12 +49,11 @@ def command(
     """Score a model as papers do: PSNR and SSIM on Y, beside bicubic's own."""
     if model is not None and engine is not None:
         raise UsageError("--model and --engine exclude each other: give one")
-    from rich.console import Console
-
     from hat_deploy import zoo
     from hat_deploy.evaluate import evaluate, write_csv
     from hat_deploy.reports import page
     from hat_deploy.reports.evaluation import EvaluationPage
+    from hat_deploy.screen import status
     from hat_deploy.sources import display_name
     from hat_deploy.upscaler import Upscaler
 
@@ -62,7 +61,7 @@ def command(
         page.check_path(report)
     album = EvaluationPage()
     chosen = engine or model or zoo.DEFAULT
-    with Console(stderr=True).status("") as status:
+    with status() as say:
         upscaler = Upscaler(
             chosen,
             tile=parse_tile(tile),
@@ -70,14 +69,14 @@ def command(
             device=device.value,
             backend=backend,
             compute=compute,
-            on_stage=lambda stage: status.update(f"exporting {chosen} once: {stage} ..."),
+            on_stage=lambda stage: say(f"exporting {chosen} once: {stage} ..."),
         )
         with upscaler:
             evaluation = evaluate(
                 upscaler,
                 hr,
                 lr,
-                on_picture=lambda name: status.update(f"scoring {display_name(name)} ..."),
+                on_picture=lambda name: say(f"scoring {display_name(name)} ..."),
                 on_scored=album.add if report is not None else lambda scored: None,
             )
     if report is not None:
@@ -96,10 +95,9 @@ def command(
 
 def _print(evaluation: Evaluation) -> None:
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
+    from hat_deploy.screen import SafeConsole
     from hat_deploy.sources import display_name
 
     typer.echo(
@@ -111,11 +109,11 @@ def _print(evaluation: Evaluation) -> None:
     for title in ("PSNR dB", "SSIM", "bicubic PSNR", "bicubic SSIM"):
         table.add_column(title, justify="right")
     for score in evaluation.scores:
-        table.add_row(escape(display_name(score.name)), *_figures(score))
+        table.add_row(display_name(score.name), *_figures(score))
     if evaluation.mean is not None:
         table.add_section()
         table.add_row(f"mean of {len(evaluation.scores)}", *_figures(evaluation.mean))
-    Console().print(table)
+    SafeConsole().print(table)
 
 
 def _figures(score: Score) -> list[str]:

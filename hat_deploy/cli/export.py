@@ -157,11 +157,13 @@ def _build(source: Path, target: Path, options: BuildOptions) -> None:
 @contextmanager
 def _progress() -> Iterator[Callable[[str], None]]:
     """A line on stderr: what is being done, and for how long."""
-    from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    columns = (SpinnerColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    from hat_deploy.screen import SafeConsole
+
+    text = TextColumn("{task.description}", markup=False)
+    columns = (SpinnerColumn(), TimeElapsedColumn(), text)
+    with Progress(*columns, console=SafeConsole(stderr=True), transient=True) as progress:
         task = progress.add_task("starting", total=None)
         yield lambda stage: progress.update(task, description=stage)
 

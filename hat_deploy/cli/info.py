@@ -17,10 +17,11 @@ def command(
     import json
 
     from hat_deploy import info
+    from hat_deploy.printable import printable
 
     found = info.examine(file)
     if json_:
         typer.echo(json.dumps(found.to_dict(), indent=2))
         return
     for line in info.lines(found):
-        typer.echo(line)
+        typer.echo(printable(line))

@@ -102,12 +102,11 @@ def command(
     """
     if model is not None and engine is not None:
         raise UsageError("--model and --engine exclude each other: give one")
-    from rich.console import Console
-
     from hat_deploy import jobs, sources, zoo
     from hat_deploy.cli.upscale_display import Display
     from hat_deploy.images.stderr import libraries_silenced
     from hat_deploy.jobs.foretold import Unmade
+    from hat_deploy.screen import SafeConsole
 
     options = jobs.Options(
         quality=quality,
@@ -126,7 +125,7 @@ def command(
     )
     chosen = str(engine or model or zoo.DEFAULT)
     with libraries_silenced():
-        console = Console(stderr=True)
+        console = SafeConsole(stderr=True)
         sides, batch = _tile(tile, chosen, find, options, device, console)
         how = {
             "tile": sides,
@@ -177,15 +176,16 @@ def _tile(
 def _open(chosen: str, how: dict[str, Any], console: Console, *, dry: bool) -> Upscaler | Unmade:
     """What upscales; in a dry run that would have to export first, what stands for it."""
     from hat_deploy.jobs import foretold
+    from hat_deploy.screen import status
     from hat_deploy.upscaler import Upscaler
 
     if dry and (later := foretold.unmade(chosen, **how)) is not None:
         return later
-    with console.status("") as status:
+    with status(console) as say:
         return Upscaler(
             chosen,
             **how,
-            on_stage=lambda stage: status.update(f"exporting {chosen} once: {stage} ..."),
+            on_stage=lambda stage: say(f"exporting {chosen} once: {stage} ..."),
         )
 
 

@@ -37,7 +37,7 @@ class Display:
             progress.TextColumn("pictures"),
             progress.MofNCompleteColumn(),
             progress.BarColumn(),
-            progress.TextColumn("{task.fields[tiles]}"),
+            progress.TextColumn("{task.fields[tiles]}", markup=False),
             progress.TimeElapsedColumn(),
             progress.TextColumn("left"),
             progress.TimeRemainingColumn(),

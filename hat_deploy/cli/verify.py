@@ -141,20 +141,19 @@ def _verify(
     as_json: bool,
     target: Path | None,
 ) -> None:
-    from rich.console import Console
-
     from hat_deploy.reports import page
     from hat_deploy.reports.verification import VerificationPage
+    from hat_deploy.screen import status
     from hat_deploy.verify import verify
 
     album = VerificationPage()
-    with Console(stderr=True).status("") as status:
+    with status() as say:
         report = verify(
             engine,
             reference,
             pictures,
             options,
-            on_stage=lambda stage: status.update(f"comparing on {stage} ..."),
+            on_stage=lambda stage: say(f"comparing on {stage} ..."),
             on_rendering=album.add if target is not None else lambda rendering: None,
         )
     if target is not None:
@@ -170,17 +169,16 @@ def _verify(
 def _measure(
     reference: str, pictures: Sequence[Path], options: VerifyOptions, as_json: bool
 ) -> None:
-    from rich.console import Console
-
     from hat_deploy import ranges_report
+    from hat_deploy.screen import SafeConsole, status
     from hat_deploy.sources import display_name
 
-    with Console(stderr=True).status("") as status:
+    with status() as say:
         report = ranges_report.report(
             reference,
             pictures,
             options,
-            on_stage=lambda stage: status.update(f"measuring on {stage} ..."),
+            on_stage=lambda stage: say(f"measuring on {stage} ..."),
         )
     if as_json:
         typer.echo(json.dumps(report.to_dict(), indent=2, allow_nan=False))
@@ -189,7 +187,7 @@ def _measure(
     typer.echo(f"pictures: {', '.join(map(display_name, report.pictures))}")
     typer.echo("stream: the residual stream that a block leaves, in half under fp16-pure alone")
     typer.echo("layers: what its layers give that fp16 computes in half")
-    Console().print(_ranges_table(report))
+    SafeConsole().print(_ranges_table(report))
     typer.echo(report.advice)
 
 
@@ -213,15 +211,14 @@ def _ranges_table(report: RangesReport) -> Table:
 
 
 def _print(report: Report) -> None:
-    from rich.console import Console
-
     from hat_deploy.reports import wording
+    from hat_deploy.screen import SafeConsole
 
     typer.echo(f"{report.artifact['path']}: {report.engine}")
     typer.echo(f"reference: {report.reference['path']}, PyTorch fp32, halo {_halo(report)}")
     for warning in report.warnings:
         typer.echo(f"warning: {warning}")
-    console = Console()
+    console = SafeConsole()
     for picture in report.pictures:
         console.print(_table(picture))
         if picture.whole_skipped:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from hat_deploy.artifact import Description
@@ -10,6 +11,7 @@ from hat_deploy.engines.inflight import Need
 from hat_deploy.engines.tensorrt_library import TITLES
 from hat_deploy.errors import ArtifactError
 from hat_deploy.geometry import format_size
+from hat_deploy.sources import display_name
 
 RTX_MAGIC = b"vtrt"
 """How plans of TensorRT for RTX begin, and no others."""
@@ -116,15 +118,13 @@ def rebuild(
         flavour: to build with, if another than the one that is found.
         gpu: to build for; only RTX builds for a GPU by name.
     """
-    words = [
-        f"hat-deploy export CHECKPOINT -o {path.name}",
-        f"--tile {format_size(described.tile)}",
-        f"--batch {described.batch}",
-        f"--precision {described.precision}",
-        f"--io {described.io}",
-    ]
+    words = ["hat-deploy", "export", "CHECKPOINT", "-o", path.name]
+    words += ["--tile", format_size(described.tile), "--batch", str(described.batch)]
+    words += ["--precision", described.precision, "--io", described.io]
     if flavour:
-        words.append(f"--flavour {flavour}")
+        words += ["--flavour", flavour]
     if gpu and flavour == "rtx":
-        words.append(f"--gpu {gpu}")
-    return f"build it again, from the checkpoint of {described.model}: {' '.join(words)}"
+        words += ["--gpu", gpu]
+    # To be pasted into a shell, whatever the file and its description are called.
+    command = shlex.join(map(display_name, words))
+    return f"build it again, from the checkpoint of {display_name(described.model)}: {command}"

@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import math
 import os
 import re
+import reprlib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -22,14 +22,16 @@ from torch import Tensor
 
 from hat_deploy.errors import CheckpointError, MissingExtraError, UsageError
 from hat_deploy.hat import windows
-from hat_deploy.hat.config import HATConfig
+from hat_deploy.hat.config import HATConfig, is_finite_number
+from hat_deploy.hat.cost import cost
 from hat_deploy.hat.detection import detect_config, require_hat
-from hat_deploy.hat.network import HAT
-from hat_deploy.hat.weights import listing, load_state_dict
+from hat_deploy.hat.network import HAT, mean_of
+from hat_deploy.hat.weights import Stored, listing, load_state_dict, load_stored
 
 __all__ = [
     "checkpoint_sha256",
     "detect_config",
+    "inspect",
     "load_network",
     "load_state_dict",
     "save_checkpoint",
@@ -39,6 +41,9 @@ CONFIG_NAME = "config.json"
 """Beside a weights file, it says what the weights cannot: ``conv_scale`` and ``img_range``."""
 
 _UNSTORED = ("conv_scale", "img_range")
+_MAX_JSON = 2**20
+"""Characters of a ``config.json`` that are read; ours have 500."""
+
 _DERIVED = re.compile(r"(^|\.)(relative_position_index(_SA|_OCA)?|attn_mask|n_averaged)$")
 """Buffers that follow from the config, or count training steps."""
 
@@ -69,15 +74,33 @@ def load_network(
     options = {"conv_scale": conv_scale, "img_range": img_range}
     given: dict[str, Any] = {name: x for name, x in options.items() if x is not None}
     try:
-        if config is None:
-            config = detect_config(state_dict)
-            if len(given) < len(_UNSTORED):
-                given = _stored_beside(path, config) | given
-        network = HAT(_replaced(config, given))
-        _fill(network, state_dict)
+        config = _complete(path, state_dict, config, given)
+        if _parameters(config) > sum(tensor.numel() for tensor in state_dict.values()):
+            _check_tensors(_outline(config), state_dict)  # says what is not there
+        network = HAT(config)
+        _check_tensors(network, state_dict)
+        network.load_state_dict({name: state_dict[name] for name in network.state_dict()})
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
     return network.freeze()
+
+
+def inspect(path: str | Path) -> tuple[HATConfig, Stored]:
+    """The config of a checkpoint and how the file holds its weights; no network is built.
+
+    Every tensor is read and checked as :func:`load_network` does.
+
+    Raises:
+        CheckpointError: as :func:`load_network`.
+    """
+    path = Path(path)
+    stored = load_stored(path)
+    try:
+        config = _complete(path, stored.tensors, None, {})
+        _check_tensors(_outline(config), stored.tensors)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    return config, stored
 
 
 def save_checkpoint(network: HAT, path: str | Path) -> None:
@@ -123,6 +146,21 @@ def checkpoint_sha256(path: str | Path) -> str:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
 
 
+def _complete(
+    path: Path,
+    state_dict: Mapping[str, Tensor],
+    config: HATConfig | None,
+    given: dict[str, Any],
+) -> HATConfig:
+    """The config in force: the one asked for, or the weights' with what lies beside them."""
+    require_hat(state_dict)
+    if config is None:
+        config = detect_config(state_dict)
+        if len(given) < len(_UNSTORED):
+            given = _stored_beside(path, config) | given
+    return _replaced(config, given)
+
+
 def _replaced(config: HATConfig, given: dict[str, Any]) -> HATConfig:
     try:
         return replace(config, **given)
@@ -139,7 +177,7 @@ def _stored_beside(path: Path, config: HATConfig) -> dict[str, float]:
         return {}
     detected = config.to_dict()
     differing = [
-        f"{name} {values[name]} (the weights have {detected[name]})"
+        f"{name} {reprlib.repr(values[name])} (the weights have {detected[name]})"
         for name in sorted(detected.keys() & values.keys() - set(_UNSTORED))
         if values[name] != detected[name]
     ]
@@ -149,8 +187,8 @@ def _stored_beside(path: Path, config: HATConfig) -> dict[str, float]:
             "in folders of their own, or give conv_scale and img_range"
         )
     for name, value in stored.items():
-        if type(value) not in (int, float) or not math.isfinite(value):
-            raise CheckpointError(f"{beside} has {name} {value!r}; expected a number")
+        if not is_finite_number(value):
+            raise CheckpointError(f"{beside} has {name} {reprlib.repr(value)}; expected a number")
     return stored
 
 
@@ -158,17 +196,30 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        with path.open(encoding="utf-8") as file:
+            text = file.read(_MAX_JSON + 1)
+        if len(text) > _MAX_JSON:
+            raise ValueError(f"it is longer than {_MAX_JSON:,} characters")
+        values = json.loads(text)
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} beside it cannot be read as JSON: {error}") from error
     return values if isinstance(values, dict) else {}
 
 
-def _fill(network: HAT, state_dict: Mapping[str, Tensor]) -> None:
-    """Load strictly: every tensor of the network, and none besides."""
-    require_hat(state_dict)
-    expected = network.state_dict()
-    found = {name: x for name, x in state_dict.items() if not _is_derived(name, x, network)}
+def _parameters(config: HATConfig) -> int:
+    return cost(config, config.window_size, config.window_size).parameters
+
+
+def _outline(config: HATConfig) -> HAT:
+    """The network without memory for its weights: names and shapes."""
+    with torch.device("meta"):
+        return HAT(config)
+
+
+def _check_tensors(network: HAT, state_dict: Mapping[str, Tensor]) -> None:
+    """Compare strictly: every tensor of the network, and none besides."""
+    config, expected = network.config, network.state_dict()
+    found = {name: x for name, x in state_dict.items() if not _is_derived(name, x, config)}
     if missing := [name for name in expected if name not in found]:
         raise CheckpointError(
             f"the weights lack {len(missing)} of the {len(expected)} tensors of this HAT: "
@@ -181,14 +232,14 @@ def _fill(network: HAT, state_dict: Mapping[str, Tensor]) -> None:
         )
     for name, tensor in expected.items():
         _check_fits(name, found[name], tensor)
-    network.load_state_dict(found)
 
 
-def _is_derived(name: str, tensor: Tensor, network: HAT) -> bool:
+def _is_derived(name: str, tensor: Tensor, config: HATConfig) -> bool:
     """Whether a tensor is one that the config implies; a mean must then be the known one."""
     if name == "mean":
-        mean = network.mean.flatten()
-        return tensor.numel() == mean.numel() and torch.allclose(tensor.flatten(), mean)
+        mean = torch.tensor(mean_of(config))
+        same = tensor.is_floating_point() and tensor.numel() == mean.numel()
+        return same and torch.allclose(tensor.flatten(), mean)
     return _DERIVED.search(name) is not None
 
 

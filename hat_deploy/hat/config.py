@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-import math
+import reprlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Self
+
+SCALES = (1, 2, 3, 4, 8, 16)
+"""What the upsampler can do: pixel shuffles by 2, one after another, or one by 3."""
+MAX_SIZE = 65_536
+"""Of a number of channels: the published networks have at most 360."""
+MAX_WINDOW = 64
+"""The published networks have 16. Scores and biases grow with the fourth power of it."""
+MAX_OVERLAP = 128
+"""The published networks have 24, one and a half windows."""
+MAX_BLOCKS = 1024
+"""RHAGs, and HABs in all of them: HAT-L has 12 and 72. Deeper ones take minutes to build."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +29,7 @@ class HATConfig:
     """
 
     scale: int
-    """Upscaling factor: 1, 2, 3, 4 or 8."""
+    """Upscaling factor: 1, 2, 3, 4, 8 or 16."""
     in_channels: int = 3
     """Channels of the picture in and out: 3 for RGB, 1 for gray."""
     embed_dim: int = 180
@@ -51,16 +62,23 @@ class HATConfig:
     """Factor on the mean-free input. Not stored in checkpoints."""
 
     def __post_init__(self) -> None:
-        if self.scale not in (1, 2, 3, 4, 8):
-            raise ValueError(f"scale is {self.scale}; a HAT has 1, 2, 3, 4 or 8")
+        if type(self.scale) is not int or self.scale not in SCALES:
+            known = ", ".join(map(str, SCALES[:-1]))
+            raise ValueError(f"scale is {_brief(self.scale)}; a HAT has {known} or {SCALES[-1]}")
         self._require_counts()
+        self._require_switches()
         if not self.depths or len(self.depths) != len(self.num_heads):
             raise ValueError(
-                f"depths {self.depths} and num_heads {self.num_heads} must name the same RHAGs"
+                f"depths {_brief(self.depths)} and num_heads {_brief(self.num_heads)} must name "
+                "the same RHAGs"
+            )
+        if sum(self.depths) > MAX_BLOCKS:
+            raise ValueError(
+                f"depths add up to {sum(self.depths)} HABs; expected at most {MAX_BLOCKS}"
             )
         if any(self.embed_dim % heads for heads in self.num_heads):
             raise ValueError(
-                f"embed_dim {self.embed_dim} is not divisible by num_heads {self.num_heads}"
+                f"embed_dim {self.embed_dim} is not divisible by num_heads {_brief(self.num_heads)}"
             )
         if self.overlap_size and (
             self.overlap_size < self.window_size or (self.overlap_size - self.window_size) % 2
@@ -73,13 +91,16 @@ class HATConfig:
             raise ValueError(
                 "channel attention is part of CAB: squeeze_channels needs cab_channels"
             )
-        if not math.isfinite(self.conv_scale):
-            raise ValueError(f"conv_scale is {self.conv_scale}; it must be finite")
-        if not 0 < self.img_range < math.inf:
-            raise ValueError(f"img_range is {self.img_range}; it must be positive and finite")
+        if not is_finite_number(self.conv_scale):
+            raise ValueError(f"conv_scale is {_brief(self.conv_scale)}; it must be finite")
+        if not is_finite_number(self.img_range) or self.img_range <= 0:
+            raise ValueError(
+                f"img_range is {_brief(self.img_range)}; it must be positive and finite"
+            )
 
     def _require_counts(self) -> None:
-        """Sizes are whole numbers from 1 up; those of optional parts may be 0."""
+        """Sizes are whole numbers from 1 up to a limit; those of optional parts may be 0."""
+        limits = {"window_size": MAX_WINDOW, "overlap_size": MAX_OVERLAP}
         optional = ("overlap_size", "cab_channels", "squeeze_channels")
         required = (
             "in_channels",
@@ -88,12 +109,23 @@ class HATConfig:
             "mlp_channels",
             "upsampler_channels",
         )
-        sizes = [(name, getattr(self, name), int(name in required)) for name in required + optional]
-        sizes += [("depths", depth, 1) for depth in self.depths]
-        sizes += [("num_heads", heads, 1) for heads in self.num_heads]
-        for name, value, least in sizes:
-            if not isinstance(value, int) or value < least:
-                raise ValueError(f"{name} is {value!r}; expected a whole number from {least} up")
+        for name in required + optional:
+            least, most = int(name in required), limits.get(name, MAX_SIZE)
+            _require_count(name, getattr(self, name), least, most)
+        for name in ("depths", "num_heads"):
+            values = getattr(self, name)
+            if not isinstance(values, tuple) or len(values) > MAX_BLOCKS:
+                raise ValueError(
+                    f"{name} is {_brief(values)}; expected a whole number for each of at most "
+                    f"{MAX_BLOCKS} RHAGs"
+                )
+            for value in values:
+                _require_count(name, value, 1, MAX_SIZE)
+
+    def _require_switches(self) -> None:
+        for name in ("qkv_bias", "patch_norm", "body_conv"):
+            if type(getattr(self, name)) is not bool:
+                raise ValueError(f"{name} is {_brief(getattr(self, name))}; expected true or false")
 
     @classmethod
     def published(
@@ -163,7 +195,7 @@ class HATConfig:
         known = {field.name for field in fields(cls)}
         unknown = sorted(set(values) - known)
         if unknown:
-            raise ValueError(f"unknown HAT config fields: {', '.join(unknown)}")
+            raise ValueError(f"unknown HAT config fields: {_brief(unknown)}")
         arguments: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in values.items()
@@ -172,6 +204,25 @@ class HATConfig:
             return cls(**arguments)
         except TypeError as error:
             raise ValueError(f"incomplete HAT config: {error}") from error
+
+
+def is_finite_number(value: object) -> bool:
+    """Whether it is an ``int`` (no ``bool``) or ``float`` that float32 arithmetic can use."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return abs(value) < 1e38
+
+
+def _require_count(name: str, value: object, least: int, most: int) -> None:
+    if type(value) is not int or not least <= value <= most:
+        raise ValueError(
+            f"{name} is {_brief(value)}; expected a whole number from {least} to {most}"
+        )
+
+
+def _brief(value: object) -> str:
+    """A value that may come from anywhere, shortened for a message."""
+    return reprlib.repr(value)
 
 
 VARIANTS: dict[str, HATConfig] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import torch
 from torch import Tensor
@@ -12,12 +12,15 @@ from torch import Tensor
 from hat_deploy.errors import CheckpointError
 from hat_deploy.hat import windows
 from hat_deploy.hat.config import HATConfig
-from hat_deploy.hat.weights import listing
+from hat_deploy.hat.limits import check_network
+from hat_deploy.hat.weights import listing, shortened
 
 StateDict = Mapping[str, Tensor]
 
 _GROUP = "layers.0.residual_group."
 _BLOCK = _GROUP + "blocks.0."
+
+_NUMBERS = re.compile(r"layers\.([0-9]+)\.(?:residual_group\.blocks\.([0-9]+)\.)?")
 
 _ESSENTIAL = (
     "conv_first.weight",
@@ -97,6 +100,7 @@ def detect_config(
             conv_scale=conv_scale,
             img_range=img_range,
         )
+        check_network(config)
     except ValueError as error:
         raise CheckpointError(f"the weights describe no HAT that can be built: {error}") from error
     _check_indices(state_dict, config)
@@ -115,10 +119,19 @@ def require_hat(state_dict: StateDict) -> None:
     if missing or swinir:
         raise CheckpointError(_foreign(state_dict))
     if "absolute_pos_embed" in state_dict:
-        raise CheckpointError(
-            "the weights have an absolute_pos_embed, which ties a HAT to one picture size and "
-            "is not supported; no published HAT has it"
-        )
+        raise CheckpointError(_positions(state_dict["absolute_pos_embed"]))
+
+
+def _positions(embedding: Tensor) -> str:
+    """Why absolute positions are not supported: they tie a network to the size it learned."""
+    count = embedding.shape[1] if embedding.ndim == 3 else 0
+    side = math.isqrt(count)
+    learned = f"inputs of {side}x{side}" if side and side**2 == count else "inputs of one size"
+    return (
+        f"the weights have an absolute_pos_embed, a learned value for each pixel of {learned}: "
+        "such a HAT runs at that size alone, so images and tiles of any other are beyond it, and "
+        "it is not supported; no published HAT has it (train with ape: false)"
+    )
 
 
 def _foreign(state_dict: StateDict) -> str:
@@ -141,24 +154,31 @@ def _guess(state_dict: StateDict) -> str:
 
 
 def _groups(state_dict: StateDict) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Depth and heads of each RHAG."""
-    groups = _count(state_dict, "layers.")
+    """Depth and heads of each RHAG; both are numbered from 0 without a gap."""
+    blocks: dict[str, set[str]] = {}
+    for name in state_dict:
+        if match := _NUMBERS.match(name):
+            numbers = blocks.setdefault(match[1], set())
+            if match[2]:
+                numbers.add(match[2])
     depths, heads = [], []
-    for group in range(groups):
-        blocks = f"layers.{group}.residual_group.blocks."
-        depths.append(_count(state_dict, blocks))
-        heads.append(_shape(state_dict, f"{blocks}0.attn.relative_position_bias_table", 2)[1])
+    for group in range(_count(blocks, "layers.")):
+        prefix = f"layers.{group}.residual_group.blocks."
+        depths.append(_count(blocks[str(group)], prefix))
+        heads.append(_shape(state_dict, f"{prefix}0.attn.relative_position_bias_table", 2)[1])
     return tuple(depths), tuple(heads)
 
 
-def _count(state_dict: StateDict, prefix: str) -> int:
-    """How many modules are numbered under ``prefix``; they must start at 0 without a gap."""
-    pattern = re.compile(re.escape(prefix) + r"(\d+)\.")
-    found = {int(match[1]) for name in state_dict if (match := pattern.match(name))}
-    absent = sorted(set(range(max(found, default=-1) + 1)) - found)
-    if absent:
-        raise CheckpointError(f"the weights have {prefix}{max(found)} but no {prefix}{absent[0]}")
-    return len(found)
+def _count(written: Collection[str], prefix: str) -> int:
+    """How many modules are numbered under ``prefix``; numbers as the file writes them."""
+    # Looked for and not computed with: a number may have thousands of digits.
+    absent = next(i for i in range(len(written) + 1) if str(i) not in written)
+    if absent != len(written):
+        other = next(iter(set(written) - {str(i) for i in range(absent)}))
+        raise CheckpointError(
+            f"the weights have {shortened(prefix + other)} but no {prefix}{absent}"
+        )
+    return len(written)
 
 
 def _window(state_dict: StateDict) -> int:
@@ -219,25 +239,35 @@ def _check_indices(state_dict: StateDict, config: HATConfig) -> None:
     _check_index(
         state_dict,
         "relative_position_index_SA",
-        windows.relative_position_index(window),
+        (window**2, window**2),
+        lambda: windows.relative_position_index(window),
         (2 * window - 1) ** 2,
     )
     if overlap:
         _check_index(
             state_dict,
             "relative_position_index_OCA",
-            windows.overlapping_position_index(window, overlap),
+            (window**2, overlap**2),
+            lambda: windows.overlapping_position_index(window, overlap),
             (window + overlap - 1) ** 2,
         )
 
 
-def _check_index(state_dict: StateDict, key: str, expected: Tensor, rows: int) -> None:
+def _check_index(
+    state_dict: StateDict,
+    key: str,
+    shape: tuple[int, int],
+    expected: Callable[[], Tensor],
+    rows: int,
+) -> None:
     found = state_dict.get(key)
     # A tool that halves every tensor rounds the index too: it tells nothing then.
     if found is None or found.is_floating_point():
         return
-    if found.shape != expected.shape or not torch.equal(found.long() % rows, expected):
+    whole = found.dtype in (torch.int64, torch.int32, torch.int16)
+    fits = whole and found.shape == shape
+    if not fits or not torch.equal(found.long() % rows, expected()):
         raise CheckpointError(
             f"{key} of shape {tuple(found.shape)} is not the one that the bias tables imply "
-            f"({tuple(expected.shape)}, row by row): the weights are of a modified HAT"
+            f"({shape}, row by row): the weights are of a modified HAT"
         )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import enum
+import io
 import struct
 import zipfile
 from pathlib import Path
 
 from hat_deploy.errors import CheckpointError
+from hat_deploy.hat.limits import MAX_HEADER_BYTES, MAX_TENSORS
 
 HEAD = 512
 """Bytes read to recognise a file."""
@@ -86,23 +88,57 @@ def _starts_safetensors(head: bytes) -> bool:
     return len(head) > 8 and head[8:9] == b"{" and struct.unpack("<Q", head[:8])[0] < 1 << 32
 
 
+class _Directory(io.FileIO):
+    """A file that gives no more at once than a plausible archive's directory has."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > MAX_HEADER_BYTES:
+            raise zipfile.BadZipFile(f"a directory of {size} bytes")
+        return super().read(size) or b""
+
+
 def _check_zip(path: Path) -> None:
-    """Let pass only an archive that ``torch.save`` wrote."""
+    """Let pass only an archive that ``torch.save`` wrote, which stores and does not compress.
+
+    A compressed member may grow a thousandfold when it is read, and the same bytes may be listed
+    under many names.
+    """
     try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
+        with _Directory(path) as file, zipfile.ZipFile(file) as archive:
+            members = archive.infolist()
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
     except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error) as error:
         raise CheckpointError(
             f"{path} is a truncated or damaged zip archive: a PyTorch checkpoint whose download "
             "or copy was not completed; fetch it again"
         ) from error
+    _check_kind(path, [member.filename for member in members])
+    if len(members) > MAX_TENSORS:
+        raise CheckpointError(
+            f"{path} lists {len(members):,} members; a checkpoint of a HAT has at most "
+            f"{MAX_TENSORS:,}"
+        )
+    if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+        raise CheckpointError(
+            f"{path} is compressed inside, which torch.save never does, so it was not opened: "
+            "load it where you trust it and save it again with torch.save"
+        )
+    stated, size = sum(member.file_size for member in members), path.stat().st_size
+    if stated > size:
+        raise CheckpointError(
+            f"{path} has {size:,} bytes, and its members state {stated:,}: it is damaged"
+        )
+
+
+def _check_kind(path: Path, names: list[str]) -> None:
     if any(name.split("/")[-1] == "constants.pkl" for name in names):
         raise CheckpointError(
             f"{path} is a TorchScript archive, a compiled program; expected a state dict, "
             "as torch.save(network.state_dict(), path) writes"
         )
     if not any(name.endswith("/data.pkl") for name in names):
-        listing = ", ".join(names[:3]) or "nothing"
+        listing = ", ".join(name[:100] for name in names[:3]) or "nothing"
         raise CheckpointError(
             f"{path} is a zip archive that holds {listing}, not a PyTorch checkpoint; "
             "if the checkpoint is inside, unpack it first"

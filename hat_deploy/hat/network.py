@@ -23,6 +23,11 @@ RGB_MEAN = (0.4488, 0.4371, 0.4040)
 """Mean of DIV2K, subtracted from RGB input (arXiv 2205.04437, as in EDSR and SwinIR)."""
 
 
+def mean_of(config: HATConfig) -> tuple[float, ...]:
+    """What is subtracted from each channel of the input: nothing, unless it is RGB."""
+    return RGB_MEAN if config.in_channels == 3 else (0.0,) * config.in_channels
+
+
 Size = tuple[int, int]
 """Height and width of a feature map."""
 
@@ -298,8 +303,8 @@ class HAT(nn.Module):
     def __init__(self, config: HATConfig) -> None:
         super().__init__()
         self.config = config
-        mean = RGB_MEAN if config.in_channels == 3 else (0.0,) * config.in_channels
-        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
+        mean = torch.tensor(mean_of(config))
+        self.register_buffer("mean", mean.view(1, -1, 1, 1), persistent=False)
         self.register_buffer("edge_masks", _edge_masks(config.window_size), persistent=False)
 
         dim, feat = config.embed_dim, config.upsampler_channels

@@ -6,7 +6,9 @@ import pickle
 import re
 import struct
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -14,9 +16,13 @@ from torch import Tensor
 
 from hat_deploy.errors import CheckpointError, MissingExtraError
 from hat_deploy.hat.filekind import EXPECTED, Format, checkpoint_format
+from hat_deploy.hat.limits import MAX_FILE_BYTES, MAX_HEADER_BYTES, MAX_TENSORS
 
 WRAPPERS = ("params_ema", "params", "state_dict")
 """Where training tools put the weights, the preferred one first."""
+
+LONGEST_NAME = 100
+"""Characters of a tensor's name that a message shows."""
 
 _ANCHOR = "conv_first.weight"
 
@@ -37,15 +43,29 @@ _DAMAGED = (
 )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Stored:
+    """The weights of a checkpoint, and how the file holds them."""
+
+    tensors: Mapping[str, Tensor]
+    """On the CPU by name; floating ones are float32 and finite."""
+    place: str | None
+    """Under which name they lay, such as ``params_ema``; None at the file's own top level."""
+    dtypes: tuple[str, ...]
+    """Floating types of the tensors in the file, the commonest first: ``float16``."""
+
+
 def load_state_dict(path: str | Path) -> dict[str, Tensor]:
+    """The tensors of :func:`load_stored`."""
+    return dict(load_stored(path).tensors)
+
+
+def load_stored(path: str | Path) -> Stored:
     """Read the weights of a checkpoint, without running anything it may contain.
 
     Takes ``params_ema``, then ``params``, then ``state_dict``, then the file's own top level.
     Prefixes that training tools add (``module.``, ``net_g.``, ``_orig_mod.`` and the like) are
     removed.
-
-    Returns:
-        Tensors on the CPU by name; floating ones are float32 and finite.
 
     Raises:
         CheckpointError: the file is missing, damaged, no checkpoint, or holds more than
@@ -53,10 +73,25 @@ def load_state_dict(path: str | Path) -> dict[str, Tensor]:
         MissingExtraError: a ``.safetensors`` file, and safetensors is not installed.
     """
     path = Path(path)
-    reader = _read_torch if checkpoint_format(path) is Format.TORCH else _read_safetensors
-    tensors = _select(reader(path), path)
+    kind = checkpoint_format(path)
+    size = path.stat().st_size
+    if size > MAX_FILE_BYTES:
+        raise CheckpointError(
+            f"{path} has {size / 2**30:,.0f} GiB; a checkpoint of a HAT has at most "
+            f"{MAX_FILE_BYTES // 2**30}"
+        )
+    reader = _read_torch if kind is Format.TORCH else _read_safetensors
+    place, tensors = _select(reader(path), path)
     tensors = strip_prefix(tensors)
-    return {name: _widen(name, tensor, path) for name, tensor in tensors.items()}
+    for name, tensor in tensors.items():
+        _require_plain(name, tensor, path)
+    _require_held(tensors, size, path)
+    dtypes = Counter(_dtype_name(x) for x in tensors.values() if x.is_floating_point())
+    return Stored(
+        tensors={name: _widen(name, tensor, path) for name, tensor in tensors.items()},
+        place=place,
+        dtypes=tuple(name for name, _ in dtypes.most_common()),
+    )
 
 
 def strip_prefix(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -80,10 +115,15 @@ def strip_prefix(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def listing(names: Iterable[str], limit: int = 4) -> str:
-    """The first few names and how many more there are."""
+    """The first few names, each at a length that can be read, and how many more there are."""
     names = list(names)
-    shown = ", ".join(names[:limit])
+    shown = ", ".join(map(shortened, names[:limit]))
     return f"{shown} and {len(names) - limit} more" if len(names) > limit else shown
+
+
+def shortened(name: str) -> str:
+    """A name that may be of any length, for a message."""
+    return name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}..."
 
 
 def _read_torch(path: Path) -> object:
@@ -121,6 +161,13 @@ def _read_safetensors(path: Path) -> object:
     except ImportError as error:
         raise MissingExtraError("safetensors", "export", f"reading {path}") from error
     try:
+        with path.open("rb") as file:
+            header = int.from_bytes(file.read(8), "little")
+        if header > MAX_HEADER_BYTES:
+            raise CheckpointError(
+                f"{path} states a header of {header:,} bytes; a safetensors file of a HAT has at "
+                f"most {MAX_HEADER_BYTES:,}: it is damaged"
+            )
         return safetensors.torch.load(path.read_bytes())
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from error
@@ -130,40 +177,76 @@ def _read_safetensors(path: Path) -> object:
         ) from error
 
 
-def _select(loaded: object, path: Path) -> dict[str, Tensor]:
-    """The tensors of a checkpoint, out of the wrapper they lie in."""
-    if not isinstance(loaded, Mapping):
+def _select(loaded: object, path: Path) -> tuple[str | None, dict[str, Tensor]]:
+    """The tensors of a checkpoint and the name of the wrapper they lie in, None without one."""
+    if not isinstance(loaded, dict):
         kind = type(loaded).__name__
         raise CheckpointError(f"{path} holds one {kind}; expected tensors by name")
-    places = [loaded.get(name) for name in WRAPPERS]
-    nested = [value for value in loaded.values() if _tensors(value)]
-    for place in (*places, loaded, *(nested if len(nested) == 1 else ())):
-        if tensors := _tensors(place):
-            return tensors
-    inside = listing(str(name) for name in loaded) or "nothing"
+    # A file may give an object attributes that hide its methods.
+    places = {name: value for name, value in dict.items(loaded) if isinstance(name, str)}
+    nested = [name for name, value in places.items() if _tensors(value)]
+    for name in (*WRAPPERS, None, *(nested if len(nested) == 1 else ())):
+        if tensors := _tensors(loaded if name is None else places.get(name)):
+            return name, tensors
+    inside = listing(places) or f"{len(loaded)} things without names" if loaded else "nothing"
     raise CheckpointError(f"{path} holds no weights (found: {inside}); {EXPECTED}")
 
 
 def _tensors(place: object) -> dict[str, Tensor]:
-    if not isinstance(place, Mapping):
+    if not isinstance(place, dict):
         return {}
     return {
-        name: value.detach()
-        for name, value in place.items()
+        name: value
+        for name, value in dict.items(place)
         if isinstance(name, str) and isinstance(value, Tensor)
     }
 
 
+def _require_plain(name: str, tensor: Tensor, path: Path) -> None:
+    """Refuse what is no dense array of numbers, each in a place of its own."""
+    plain = (
+        type(tensor) in (Tensor, torch.nn.Parameter)
+        and tensor.layout is torch.strided
+        and not (tensor.is_meta or tensor.is_quantized or tensor.is_nested)
+    )
+    if not plain or tensor.device.type != "cpu":
+        raise CheckpointError(
+            f"{path}: {shortened(name)} is not a plain tensor; expected dense values"
+        )
+
+
+def _require_held(tensors: Mapping[str, Tensor], size: int, path: Path) -> None:
+    """Refuse tensors that are larger than their file: expanded, or one memory many times."""
+    if len(tensors) > MAX_TENSORS:
+        raise CheckpointError(
+            f"{path} holds {len(tensors):,} tensors; a HAT has at most {MAX_TENSORS:,}"
+        )
+    stated = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+    if stated > size:
+        raise CheckpointError(
+            f"{path} has {size:,} bytes, and its tensors state {stated:,}: they are expanded, or "
+            "share their values; save copies of their own, with clone()"
+        )
+
+
+def _dtype_name(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
+
+
 def _widen(name: str, tensor: Tensor, path: Path) -> Tensor:
-    """float32 for any floating type; anything that is no plain array of numbers is refused."""
-    if tensor.layout is not torch.strided or tensor.is_meta or tensor.is_quantized:
-        raise CheckpointError(f"{path}: {name} is not a plain tensor; expected dense values")
+    """float32 for any floating type, detached."""
+    tensor = tensor.detach()
     if not tensor.is_floating_point():
         return tensor
-    tensor = tensor.float()
-    if not bool(torch.isfinite(tensor).all()):
+    try:
+        widened = tensor.float()
+    except RuntimeError as error:  # types that torch knows and cannot convert
         raise CheckpointError(
-            f"{path}: {name} holds NaN or infinity; these weights are the result of a training "
-            "that diverged or of a damaged file"
+            f"{path}: {shortened(name)} is {tensor.dtype}, which cannot be read as float32"
+        ) from error
+    if not bool(torch.isfinite(widened).all()):
+        raise CheckpointError(
+            f"{path}: {shortened(name)} holds NaN or infinity; these weights are the result of a "
+            "training that diverged or of a damaged file"
         )
-    return tensor
+    return widened

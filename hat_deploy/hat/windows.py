@@ -123,9 +123,8 @@ def edge_mask(window: int, shift: int, *, bottom: bool, right: bool) -> Tensor:
 
 def relative_position_index(window: int) -> Tensor:
     """Rows of W-MSA's bias table for each (query, key), (window**2, window**2)."""
-    position = torch.cartesian_prod(torch.arange(window), torch.arange(window))
-    offset = position[:, None] - position[None, :] + window - 1
-    return offset[..., 0] * (2 * window - 1) + offset[..., 1]
+    position = torch.arange(window)
+    return _pairs(position[:, None] - position + window - 1, 2 * window - 1)
 
 
 def overlapping_position_index(window: int, overlap: int) -> Tensor:
@@ -139,7 +138,15 @@ def overlapping_position_index(window: int, overlap: int) -> Tensor:
 
 def overlapping_position_offset(window: int, overlap: int) -> Tensor:
     """The same as the authors' files store it, (window**2, overlap**2), negative in part."""
-    query = torch.cartesian_prod(torch.arange(window), torch.arange(window))
-    key = torch.cartesian_prod(torch.arange(overlap), torch.arange(overlap))
-    offset = key[None, :] - query[:, None] + window - overlap + 1
-    return offset[..., 0] * (window + overlap - 1) + offset[..., 1]
+    offset = torch.arange(overlap) - torch.arange(window)[:, None] + window - overlap + 1
+    return _pairs(offset, window + overlap - 1)
+
+
+def _pairs(offset: Tensor, side: int) -> Tensor:
+    """Offsets along one axis, (queries, keys), as rows of a table of ``side`` x ``side``.
+
+    Both axes have the same offsets. Nothing is stored but the result: (queries**2, keys**2).
+    """
+    queries, keys = offset.shape
+    both = (offset * side)[:, None, :, None] + offset[None, :, None, :]
+    return both.reshape(queries**2, keys**2)

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from hat_deploy.printable import Guarded, guarded
+
 
 @contextmanager
 def libraries_silenced() -> Iterator[None]:
@@ -35,9 +37,10 @@ def libraries_silenced() -> Iterator[None]:
         return
     outer.flush()
     own = os.fdopen(os.dup(2), "w", 1, encoding=outer.encoding, errors=outer.errors)
+    safe = isinstance(outer, Guarded)
     with own as terminal, Path(os.devnull).open("w") as nowhere:
         os.dup2(nowhere.fileno(), 2)
-        sys.stderr = terminal
+        sys.stderr = guarded(terminal) if safe else terminal
         try:
             yield
         finally:

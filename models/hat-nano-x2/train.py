@@ -19,8 +19,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
 
+from hat_deploy.hat.checkpoint import load_network, save_checkpoint
 from hat_deploy.hat.config import HATConfig
 from hat_deploy.hat.network import HAT
 from hat_deploy.resize import bicubic, round_to_uint8
@@ -225,7 +225,7 @@ def train(args: argparse.Namespace) -> HAT:
     probabilities = shares(pairs)
     network = HAT(CONFIG)
     if args.init:
-        network.load_state_dict(load_file(args.init))
+        network.load_state_dict(load_network(args.init).state_dict())
     else:
         start_linear(network, linear_filters(pairs, rng, probabilities))
     network.to(args.device).train()
@@ -265,8 +265,7 @@ def train(args: argparse.Namespace) -> HAT:
 
 def save(network: HAT, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    state = {name: value.cpu().contiguous() for name, value in network.state_dict().items()}
-    save_file(state, folder / "weights.safetensors")
+    save_checkpoint(network, folder / "weights.safetensors")
     (folder / "config.json").write_text(json.dumps(CONFIG.to_dict(), indent=2) + "\n")
 
 

@@ -154,6 +154,7 @@ CONFIGS = {
     **{f"{name} x{s}": replace(c, scale=s) for name, c in VARIANTS.items() for s in (2, 3, 4)},
     "x1": tiny_config(1),
     "x8": tiny_config(8),
+    "x16": tiny_config(16),
     "gray": tiny_config(in_channels=1),
     "window 7": tiny_config(window_size=7, overlap_ratio=0.3),
     "window 8": tiny_config(window_size=8),
@@ -559,8 +560,14 @@ def test_swinir_is_told_from_a_bare_hat(tmp_path: Path) -> None:
     assert "overlap_attn" in message
 
 
-def test_absolute_positions_are_not_supported(weights: Weights) -> None:
-    message = refusal(detect_config, weights | {"absolute_pos_embed": torch.zeros(1, 64, 12)})
+@pytest.mark.parametrize(
+    ("shape", "size"), [((1, 4096, 12), "64x64"), ((1, 60, 12), "one size"), ((), "one size")]
+)
+def test_absolute_positions_are_not_supported(
+    weights: Weights, shape: tuple[int, ...], size: str
+) -> None:
+    message = refusal(detect_config, weights | {"absolute_pos_embed": torch.zeros(shape)})
+    assert f"a learned value for each pixel of inputs of {size}: such a HAT runs at" in message
     assert "not supported" in message
 
 

@@ -36,6 +36,7 @@ CONFIGS = {
     "gray": published(3, in_channels=1, **small),
     "x1": published(1, mlp_ratio=4, **small),
     "x8": published(8, **small),
+    "x16": published(16, **small),
     "no qkv bias": replace(published(2, **small), qkv_bias=False),
     "no patch norm": replace(published(2, **small), patch_norm=False),
     "no body convolution": replace(published(2, **small), body_conv=False),

@@ -61,6 +61,7 @@ def test_sizes_that_are_no_multiple_of_the_window(window: int) -> None:
         {"in_channels": 4},
         {"scale": 1},
         {"scale": 8},
+        {"scale": 16},
         {"window_size": 7, "overlap_ratio": 0.3},
         {"overlap_ratio": 0.0},
         {"overlap_ratio": 1.0},

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.independent import make_torchvision_importable
 from hat_deploy.hat import windows
 
 SIZES = [(1, 1), (1, 3), (3, 1), (2, 2), (3, 4)]
@@ -104,3 +107,25 @@ def test_the_authors_offset_reads_the_same_rows() -> None:
     assert offset.min() == -22 * 40
     assert offset.max() == 16 * 40
     assert torch.equal(table[offset], table[windows.overlapping_position_index(16, 24)])
+
+
+@pytest.mark.parametrize("window", [2, 5, 7, 8, 12, 16])
+@pytest.mark.parametrize("ratio", [0.0, 0.25, 0.5, 1.0, 2.5])
+def test_indices_are_those_of_another_implementation(window: int, ratio: float) -> None:
+    make_torchvision_importable()
+    from spandrel.architectures.HAT.__arch.HAT import HAT
+
+    shape = SimpleNamespace(window_size=window, overlap_ratio=ratio)
+    overlap = window + int(window * ratio)
+    theirs = HAT.calculate_rpi_sa(shape), HAT.calculate_rpi_oca(shape)
+    ours = (
+        windows.relative_position_index(window),
+        windows.overlapping_position_offset(window, overlap),
+    )
+    for mine, other in zip(ours, theirs, strict=True):
+        assert mine.dtype == other.dtype
+        assert mine.is_contiguous()
+        assert torch.equal(mine, other)
+    wrapped = windows.overlapping_position_index(window, overlap)
+    rows = torch.arange((window + overlap - 1) ** 2)
+    assert torch.equal(rows[wrapped], rows[theirs[1]])
