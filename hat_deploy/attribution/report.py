@@ -78,7 +78,7 @@ class AttributionReport:
 
     @property
     def diffusion_index(self) -> float:
-        """(1 - Gini) x 100."""
+        """(1 - Gini) x 100: the larger, the more pixels take part."""
         return (1 - self.gini) * 100
 
     @property

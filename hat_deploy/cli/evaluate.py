@@ -104,7 +104,7 @@ def _print(evaluation: Evaluation) -> None:
 
     typer.echo(
         f"{evaluation.engine}, x{evaluation.scale}; LR pictures: {evaluation.lr}; "
-        f"Y channel, border of {evaluation.border} left out"
+        f"Y channel, gray files read as RGB, border of {evaluation.border} left out"
     )
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("picture")
