@@ -14,6 +14,7 @@ from hat_deploy.errors import UsageError
 from hat_deploy.fidelity import Limits, PictureFidelity, Report
 from hat_deploy.hat import precision
 from hat_deploy.hat.checkpoint import load_network
+from hat_deploy.hat.config import HATConfig, Unstored
 from hat_deploy.samples import Sample
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ OnStage = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class VerifyOptions:
+class VerifyOptions(Unstored):
     """What to verify on, and how strictly."""
 
     random: int = 0
@@ -46,9 +47,6 @@ class VerifyOptions:
     """Whether pictures are also run whole by the reference, where they fit into memory."""
     layers: bool = False
     """Whether the two are also compared after every block, which takes an ``.onnx``."""
-    conv_scale: float | None = None
-    img_range: float | None = None
-    """What the checkpoint does not store, if not the published values."""
 
 
 def verify(
@@ -85,7 +83,7 @@ def verify(
     """
     described = artifact.describe(engine)
     checkpoint = find_checkpoint(reference)
-    network = load_network(checkpoint, conv_scale=options.conv_scale, img_range=options.img_range)
+    network = load_network(checkpoint, **options.given)
     _require_alike(described, network)
     limits = _limits(described, options)
     chosen = choose_samples(

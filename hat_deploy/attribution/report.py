@@ -18,6 +18,7 @@ from hat_deploy.engines.base import Array
 from hat_deploy.errors import CheckFailed, UsageError
 from hat_deploy.geometry import check_tile, round_up
 from hat_deploy.hat.checkpoint import load_network
+from hat_deploy.hat.config import Unstored
 from hat_deploy.verify import facts, find_checkpoint
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ _ROUNDING = 1e-5
 
 
 @dataclass(frozen=True, kw_only=True)
-class AttributeOptions:
+class AttributeOptions(Unstored):
     """How far to look, and how finely."""
 
     around: int = AROUND
@@ -42,9 +43,6 @@ class AttributeOptions:
     steps: int = lam.STEPS
     """Of the path from the blurred picture to the picture."""
     device: str = "cpu"
-    conv_scale: float | None = None
-    img_range: float | None = None
-    """What the checkpoint does not store, if not the published values."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -168,7 +166,7 @@ def attribute(
     if options.device == "cuda" and not torch.cuda.is_available():
         raise UsageError("this PyTorch sees no CUDA device")
     checkpoint = find_checkpoint(reference)
-    network = load_network(checkpoint, conv_scale=options.conv_scale, img_range=options.img_range)
+    network = load_network(checkpoint, **options.given)
     config = network.config
     sample = samples.read(picture, config.in_channels)
     check_tile((options.tile, options.tile), 0, config.window_size)
