@@ -142,8 +142,8 @@ def export_onnx(
     The file is run once in ONNX Runtime and must give finite values. Its difference from the
     network is measured on the file itself where that is cheap (or ``prove_full``), else on a
     64x64 export by the same builder. A half-precision network is also run by PyTorch in that
-    very precision, attention scores included. A graph of bytes is proved by its float sibling, whose rounded values it
-    must give to the last bit.
+    very precision, attention scores included. A graph of bytes is proved by its float sibling,
+    whose rounded values it must give to the last bit.
 
     Args:
         network: float32, with weights loaded; it is frozen in place.

@@ -6,8 +6,10 @@ GPU with a TensorRT that can build for it, both become a plan for that very GPU,
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from hat_deploy import artifact, cache, cuda, zoo
 from hat_deploy.build import RTX_TARGETS
@@ -15,6 +17,7 @@ from hat_deploy.cuda.driver import local_gpu, local_gpu_name
 from hat_deploy.engines import tensorrt_library
 from hat_deploy.errors import ArtifactError, UsageError
 from hat_deploy.geometry import format_size
+from hat_deploy.hat.config import PUBLISHED, HATConfig, Unstored
 from hat_deploy.recipe import OnStage, PlanTarget, Recipe
 
 HALF_FIRST = ("fp16", "fp32")
@@ -28,6 +31,7 @@ def artifact_for(
     batch: int = 1,
     io: str = "float",
     device: str = "cpu",
+    unstored: Unstored = PUBLISHED,
     on_stage: OnStage = lambda stage: None,
 ) -> Path:
     """The artifact to run for what a user named.
@@ -43,28 +47,31 @@ def artifact_for(
         device: ``cpu``: an ``.onnx`` in fp32. ``cuda``: a ``.plan`` for this GPU where there
             is a TensorRT that can build and run it, else an ``.onnx``; both in fp16 where its
             proof holds, else fp32.
+        unstored: what a checkpoint does not store; an artifact has its own.
         on_stage: told what is being done while an artifact is made.
 
     Raises:
-        UsageError: there is no such file, the artifact has another tile, or there is no GPU.
+        UsageError: there is no such file, the artifact has another tile or cannot be told what
+            a checkpoint does not store, or there is no GPU.
         HatDeployError: the file cannot be read, or nothing can be made of it; see the
             subclasses.
     """
     path = Path(model)
     if path.suffix.lower() in artifact.SUFFIXES:
-        return _as_it_is(path, tile)
+        return _as_it_is(path, tile, unstored)
     if device == "cuda" and local_gpu() is None:
         raise UsageError("this machine has no NVIDIA GPU with a driver: leave --device cuda out")
     if path.exists():
-        return _made(path, path.stem, tile, batch, io, device, on_stage)
+        return _made(path, path.stem, tile, batch, io, device, unstored, on_stage)
     if path.suffix or len(path.parts) > 1:
         raise UsageError(f"there is no checkpoint {path}")
     shipped = zoo.find(str(model))
     ready = artifact.describe(shipped.onnx)
     fits = tile in (None, ready.tile) and (batch, io) == (ready.batch, ready.io)
+    fits = fits and _said(unstored, ready.config)
     if fits and (device == "cpu" or not _can_export()):
         return shipped.onnx
-    return _made(shipped.checkpoint, shipped.name, tile, batch, io, device, on_stage)
+    return _made(shipped.checkpoint, shipped.name, tile, batch, io, device, unstored, on_stage)
 
 
 def plan_target(on_stage: OnStage = lambda stage: None) -> PlanTarget | None:
@@ -91,7 +98,19 @@ def plan_target(on_stage: OnStage = lambda stage: None) -> PlanTarget | None:
     return None
 
 
-def _as_it_is(path: Path, tile: tuple[int, int] | None) -> Path:
+def _said(unstored: Unstored, config: Mapping[str, Any]) -> bool:
+    """Whether an artifact was made with what was given, if anything was."""
+    own = HATConfig.from_dict(config)
+    return all(getattr(own, name) == value for name, value in unstored.given.items())
+
+
+def _as_it_is(path: Path, tile: tuple[int, int] | None, unstored: Unstored) -> Path:
+    if unstored.given:
+        names = ", ".join(unstored.options)
+        raise UsageError(
+            f"{path} is an artifact, and what {names} say was settled when it was made: leave "
+            "them out, or export the checkpoint again with them"
+        )
     own = artifact.describe(path).tile
     if tile is not None and tile != own:
         raise UsageError(
@@ -108,6 +127,7 @@ def _made(
     batch: int,
     io: str,
     device: str,
+    unstored: Unstored,
     on_stage: OnStage,
 ) -> Path:
     """The cache's answer, made if need be."""
@@ -119,6 +139,7 @@ def _made(
         io=io,
         precisions=HALF_FIRST if device == "cuda" else ("fp32",),
         target=plan_target(on_stage) if device == "cuda" else None,
+        unstored=unstored,
     )
     return cache.fetch(
         recipe.made_from,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from hat_deploy import __version__, artifact
 from hat_deploy.errors import CheckFailed
+from hat_deploy.hat.config import PUBLISHED, Unstored
 
 if TYPE_CHECKING:
     from hat_deploy.hat.network import HAT
@@ -50,6 +51,8 @@ class Recipe:
     """Tried in turn until one passes its proof; the last one's failure stands."""
     target: PlanTarget | None
     """None: the ``.onnx`` is the artifact."""
+    unstored: Unstored = PUBLISHED
+    """What the checkpoint does not store, where it was given."""
 
     @property
     def suffix(self) -> str:
@@ -69,6 +72,7 @@ class Recipe:
             "io": self.io,
             "precisions": self.precisions,
             "target": asdict(self.target) if self.target else None,
+            "unstored": self.unstored.given,
         }
 
     def make(self, path: Path, on_stage: OnStage) -> None:
@@ -84,7 +88,7 @@ class Recipe:
             on_stage(
                 f"building a plan for {self.target.gpu}, once, {DURATION[self.target.flavour]}"
             )
-        network = load_network(self.checkpoint)
+        network = load_network(self.checkpoint, **self.unstored.given)
         *wishes, last = self.precisions
         for precision in wishes:
             try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -212,9 +212,9 @@ def _warnings(
 ) -> Iterator[str]:
     if described.checkpoint_sha256 != artifact.sha256(checkpoint):
         yield f"the artifact says that it was made from another file than {checkpoint}"
-    config = network.config.to_dict()
-    for name in sorted(config.keys() | described.config.keys()):
-        own, wanted = described.config.get(name), config.get(name)
+    made = HATConfig.from_dict(described.config)
+    for name in sorted(field.name for field in fields(HATConfig)):
+        own, wanted = getattr(made, name), getattr(network.config, name)
         if own != wanted:
             yield f"the artifact was made with {name} {own}; the reference has {wanted}"
     if described.channels == 3 and all(_is_gray(sample.pixels) for sample in chosen):

@@ -183,7 +183,7 @@ def test_attention_scores_beyond_half_precision_are_refused_in_it(tmp_path: Path
     with torch.inference_mode():
         assert fused(picture(8, 8)).isfinite().all()
     for precision in ("fp16", "fp16-pure"):
-        with pytest.raises(CheckFailed, match="exceeds the range of .*; use fp32; no file"):
+        with pytest.raises(CheckFailed, match=r"exceeds the range of .*; use fp32; no file"):
             export_tiny(network, tmp_path / "scores.onnx", precision=precision)
     assert list(tmp_path.iterdir()) == []
 

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hat_deploy.cli.options import ConvScale, ImgRange, parse_tile
+from hat_deploy.cli.options import ConvScale, ImgRange, QkScale, Shift, parse_tile
 from hat_deploy.errors import UsageError
 from hat_deploy.geometry import format_size
+from hat_deploy.hat.config import Unstored
 
 if TYPE_CHECKING:
     from hat_deploy.build import BuildOptions, BuildReport
@@ -70,6 +71,8 @@ def command(
     ] = None,
     conv_scale: ConvScale = None,
     img_range: ImgRange = None,
+    qk_scale: QkScale = None,
+    shift: Shift = None,
 ) -> None:
     """Export a HAT checkpoint to ONNX or TensorRT and prove that it computes the same."""
     suffix = output.suffix.lower()
@@ -98,7 +101,10 @@ def command(
     )
     with TemporaryDirectory() as folder:
         onnx = Path(folder) / "hat.onnx" if target else output
-        _export(checkpoint, onnx, options, (conv_scale, img_range), full=prove == "full")
+        unstored = Unstored(
+            conv_scale=conv_scale, img_range=img_range, qk_scale=qk_scale, shift=shift
+        )
+        _export(checkpoint, onnx, options, unstored, full=prove == "full")
         if target:
             _build(onnx, output, target)
 
@@ -117,7 +123,7 @@ def _export(
     checkpoint: str,
     target: Path,
     options: ExportOptions,
-    untold: tuple[float | None, float | None],
+    unstored: Unstored,
     *,
     full: bool,
 ) -> None:
@@ -130,7 +136,7 @@ def _export(
     if not path.exists() and not path.suffix and len(path.parts) == 1:
         shipped = zoo.find(checkpoint)
         path, name = shipped.checkpoint, shipped.name
-    network = load_network(path, conv_scale=untold[0], img_range=untold[1])
+    network = load_network(path, **unstored.given)
     with _progress() as on_stage:
         report = export_onnx(
             network,

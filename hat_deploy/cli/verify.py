@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hat_deploy.cli.options import Backend, Compute, ConvScale, Device, Halo, ImgRange
+from hat_deploy.cli.options import (
+    Backend,
+    Compute,
+    ConvScale,
+    Device,
+    Halo,
+    ImgRange,
+    QkScale,
+    Shift,
+)
 from hat_deploy.errors import CheckFailed, UsageError
 from hat_deploy.geometry import format_size
 
@@ -74,6 +83,8 @@ def command(
     ] = None,
     conv_scale: ConvScale = None,
     img_range: ImgRange = None,
+    qk_scale: QkScale = None,
+    shift: Shift = None,
     device: Annotated[Device, typer.Option(help="Where to run both.")] = Device.CPU,
     backend: Backend = None,
     compute: Compute = None,
@@ -116,6 +127,8 @@ def command(
         layers=layers,
         conv_scale=conv_scale,
         img_range=img_range,
+        qk_scale=qk_scale,
+        shift=shift,
     )
     if engine is None:
         _measure(reference, pictures or (), options, as_json)

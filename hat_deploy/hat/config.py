@@ -29,6 +29,16 @@ class Unstored:
         values = {name: getattr(self, name) for name in UNSTORED}
         return {name: value for name, value in values.items() if value is not None}
 
+    @property
+    def options(self) -> list[str]:
+        """The command line's names of those that are given."""
+        no = "no-" if self.shift is False else ""
+        return [f"--{no if name == 'shift' else ''}{name.replace('_', '-')}" for name in self.given]
+
+
+PUBLISHED = Unstored()
+"""Nothing given: as published, or as a ``config.json`` beside the checkpoint says."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class HATConfig:
@@ -180,10 +190,19 @@ class HATConfig:
         return "custom"
 
     def to_dict(self) -> dict[str, Any]:
-        """The config as JSON types."""
+        """The config as JSON types.
+
+        ``qk_scale`` and ``shift`` are left out where they are as published: earlier releases
+        know neither, and what they wrote stays equal.
+        """
+        values = asdict(self)
+        if self.qk_scale is None:
+            del values["qk_scale"]
+        if self.shift:
+            del values["shift"]
         return {
             name: list(value) if isinstance(value, tuple) else value
-            for name, value in asdict(self).items()
+            for name, value in values.items()
         }
 
     @classmethod
