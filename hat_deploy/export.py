@@ -35,6 +35,7 @@ try:
 except ImportError as error:
     raise MissingExtraError(error.name or "torch", "export", "Exporting") from error
 
+from hat_deploy.hat.fit import doubt
 from hat_deploy.hat.network import spelled_out
 from hat_deploy.hat.precision import Deployed, convert
 
@@ -121,6 +122,9 @@ class ExportReport:
     Attention is computed by the formula that is exported. PyTorch's fused attention, and other
     libraries on a CPU, compute wider inside, and would hide an overflow."""
 
+    warnings: tuple[str, ...] = ()
+    """What seems wrong with the network itself, a sentence each."""
+
     @property
     def proved_at_full_size(self) -> bool:
         """Whether the very file was compared, not a smaller sibling of the same builder."""
@@ -160,6 +164,8 @@ def export_onnx(
     started = time.monotonic()
     network.freeze()
     described = describe(network, options, model=model, checkpoint_sha256=checkpoint_sha256)
+    on_stage("looking at what the network makes of an image")
+    doubtful = doubt(network)
     with replacing(target) as partial:
         arithmetic = _prove_arithmetic(network, options, on_stage)
         on_stage(f"tracing at {format_size(options.tile)}")
@@ -185,6 +191,7 @@ def export_onnx(
         proof=proof,
         proof_tile=tile,
         arithmetic=arithmetic,
+        warnings=(doubtful,) if doubtful else (),
     )
 
 

@@ -6,6 +6,7 @@ GPU with a TensorRT that can build for it, both become a plan for that very GPU,
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -33,6 +34,7 @@ def artifact_for(
     device: str = "cpu",
     unstored: Unstored = PUBLISHED,
     on_stage: OnStage = lambda stage: None,
+    on_warning: OnStage = warnings.warn,
 ) -> Path:
     """The artifact to run for what a user named.
 
@@ -49,6 +51,7 @@ def artifact_for(
             proof holds, else fp32.
         unstored: what a checkpoint does not store; an artifact has its own.
         on_stage: told what is being done while an artifact is made.
+        on_warning: told what seems wrong with a checkpoint when it is made into an artifact.
 
     Raises:
         UsageError: there is no such file, the artifact has another tile or cannot be told what
@@ -62,7 +65,7 @@ def artifact_for(
     if device == "cuda" and local_gpu() is None:
         raise UsageError("this machine has no NVIDIA GPU with a driver: leave --device cuda out")
     if path.exists():
-        return _made(path, path.stem, tile, batch, io, device, unstored, on_stage)
+        return _made(path, path.stem, tile, batch, io, device, unstored, on_stage, on_warning)
     if path.suffix or len(path.parts) > 1:
         raise UsageError(f"there is no checkpoint {path}")
     shipped = zoo.find(str(model))
@@ -71,7 +74,9 @@ def artifact_for(
     fits = fits and _said(unstored, ready.config)
     if fits and (device == "cpu" or not _can_export()):
         return shipped.onnx
-    return _made(shipped.checkpoint, shipped.name, tile, batch, io, device, unstored, on_stage)
+    return _made(
+        shipped.checkpoint, shipped.name, tile, batch, io, device, unstored, on_stage, on_warning
+    )
 
 
 def plan_target(on_stage: OnStage = lambda stage: None) -> PlanTarget | None:
@@ -108,8 +113,8 @@ def _as_it_is(path: Path, tile: tuple[int, int] | None, unstored: Unstored) -> P
     if unstored.given:
         names = ", ".join(unstored.options)
         raise UsageError(
-            f"{path} is an artifact, and what {names} say was settled when it was made: leave "
-            "them out, or export the checkpoint again with them"
+            f"{path} is an artifact, and what {names} decides was settled when it was made: leave "
+            "it out, or export the checkpoint again with them"
         )
     own = artifact.describe(path).tile
     if tile is not None and tile != own:
@@ -129,6 +134,7 @@ def _made(
     device: str,
     unstored: Unstored,
     on_stage: OnStage,
+    on_warning: OnStage,
 ) -> Path:
     """The cache's answer, made if need be."""
     recipe = Recipe(
@@ -144,7 +150,7 @@ def _made(
     return cache.fetch(
         recipe.made_from,
         recipe.suffix,
-        lambda path: recipe.make(path, on_stage),
+        lambda path: recipe.make(path, on_stage, on_warning),
         lambda: on_stage("another process is making it: waiting for it"),
     )
 

@@ -13,6 +13,7 @@ from hat_deploy.errors import CheckFailed
 from hat_deploy.hat.config import PUBLISHED, Unstored
 
 if TYPE_CHECKING:
+    from hat_deploy.export import ExportReport
     from hat_deploy.hat.network import HAT
 
 OnStage = Callable[[str], None]
@@ -75,7 +76,9 @@ class Recipe:
             "unstored": self.unstored.given,
         }
 
-    def make(self, path: Path, on_stage: OnStage) -> None:
+    def make(
+        self, path: Path, on_stage: OnStage, on_warning: OnStage = lambda warning: None
+    ) -> None:
         """Export, prove and, where that is the aim, build.
 
         Raises:
@@ -92,32 +95,35 @@ class Recipe:
         *wishes, last = self.precisions
         for precision in wishes:
             try:
-                self._make(network, precision, path, on_stage)
+                report = self._make(network, precision, path, on_stage)
             except CheckFailed as reason:
                 on_stage(f"{precision} does not do ({reason})")
             else:
-                return
-        self._make(network, last, path, on_stage)
+                break
+        else:
+            report = self._make(network, last, path, on_stage)
+        for warning in report.warnings:
+            on_warning(warning)
 
-    def _make(self, network: HAT, precision: str, path: Path, on_stage: OnStage) -> None:
+    def _make(self, network: HAT, precision: str, path: Path, on_stage: OnStage) -> ExportReport:
         if self.target is None:
-            self._export(network, precision, path, on_stage)
-            return
+            return self._export(network, precision, path, on_stage)
         from hat_deploy import build
 
         with tempfile.TemporaryDirectory() as folder:
             source = Path(folder) / f"{self.name}.onnx"
-            self._export(network, precision, source, on_stage)
+            report = self._export(network, precision, source, on_stage)
             options = build.BuildOptions(flavour=self.target.flavour)
             build.build(source, path, options, on_stage=on_stage)
+        return report
 
-    def _export(self, network: HAT, precision: str, path: Path, on_stage: OnStage) -> None:
+    def _export(self, network: HAT, precision: str, path: Path, on_stage: OnStage) -> ExportReport:
         from hat_deploy import export
 
         options = export.ExportOptions(precision=precision, io=self.io, batch=self.batch)
         if self.tile is not None:
             options = replace(options, tile=self.tile)
-        export.export_onnx(
+        return export.export_onnx(
             network,
             path,
             options,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -58,6 +59,7 @@ class Upscaler:
             :class:`~hat_deploy.hat.config.HATConfig`. By default those of a ``config.json``
             beside it, else the published ones; an artifact has its own.
         on_stage: told what is being done while a checkpoint is exported.
+        on_warning: told what seems wrong with a checkpoint when it is exported.
 
     Raises:
         HatDeployError: no such model, or it cannot be loaded here; see the subclasses.
@@ -87,6 +89,7 @@ class Upscaler:
         qk_scale: float | None = None,
         shift: bool | None = None,
         on_stage: OnStage = lambda stage: None,
+        on_warning: OnStage = warnings.warn,
     ) -> None:
         unstored = Unstored(
             conv_scale=conv_scale, img_range=img_range, qk_scale=qk_scale, shift=shift
@@ -114,6 +117,7 @@ class Upscaler:
                 device=device,
                 unstored=unstored,
                 on_stage=on_stage,
+                on_warning=on_warning,
             )
 
         def load(path: Path) -> Engine:

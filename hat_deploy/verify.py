@@ -12,7 +12,7 @@ from hat_deploy.comparison import Comparison, OnRendering
 from hat_deploy.engines.base import Array
 from hat_deploy.errors import UsageError
 from hat_deploy.fidelity import Limits, PictureFidelity, Report
-from hat_deploy.hat import precision
+from hat_deploy.hat import fit, precision
 from hat_deploy.hat.checkpoint import load_network
 from hat_deploy.hat.config import HATConfig, Unstored
 from hat_deploy.samples import Sample
@@ -85,6 +85,7 @@ def verify(
     checkpoint = find_checkpoint(reference)
     network = load_network(checkpoint, **options.given)
     _require_alike(described, network)
+    warnings = tuple(_warnings(described, checkpoint, network))
     limits = _limits(described, options)
     chosen = choose_samples(
         pictures,
@@ -114,7 +115,7 @@ def verify(
         limits=limits,
         pictures=figures,
         foreign_constants=constants,
-        warnings=tuple(_warnings(described, checkpoint, network, chosen)),
+        warnings=(*warnings, *_gray_warning(described, chosen)),
         layers=depth,
     )
 
@@ -207,9 +208,7 @@ def _foreign_constants(path: Path, described: Description, network: HAT) -> tupl
     return tuple(constants.foreign(path, precision.convert(network, described.precision)))
 
 
-def _warnings(
-    described: Description, checkpoint: Path, network: HAT, chosen: Sequence[Sample]
-) -> Iterator[str]:
+def _warnings(described: Description, checkpoint: Path, network: HAT) -> Iterator[str]:
     if described.checkpoint_sha256 != artifact.sha256(checkpoint):
         yield f"the artifact says that it was made from another file than {checkpoint}"
     made = HATConfig.from_dict(described.config)
@@ -217,6 +216,11 @@ def _warnings(
         own, wanted = getattr(made, name), getattr(network.config, name)
         if own != wanted:
             yield f"the artifact was made with {name} {own}; the reference has {wanted}"
+    if doubtful := fit.doubt(network):
+        yield doubtful
+
+
+def _gray_warning(described: Description, chosen: Sequence[Sample]) -> Iterator[str]:
     if described.channels == 3 and all(_is_gray(sample.pixels) for sample in chosen):
         yield "all pictures are gray: swapped channels would not show"
 

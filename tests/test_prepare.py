@@ -64,7 +64,7 @@ def test_what_a_checkpoint_does_not_store_reaches_the_artifact_and_its_name(
     assert made != plain
     assert given.given.items() <= describe(made).config.items()
     assert prepare.artifact_for(tiny_checkpoint, tile=TILE, unstored=given) == made
-    with pytest.raises(UsageError, match=r"what --conv-scale, .*--no-shift say was settled"):
+    with pytest.raises(UsageError, match=r"what --conv-scale, .*--no-shift decides was settled"):
         prepare.artifact_for(tiny_onnx, unstored=given)
     ready = zoo.find(zoo.DEFAULT).onnx
     published = Unstored(conv_scale=0.01, img_range=1.0, shift=True)

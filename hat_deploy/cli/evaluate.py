@@ -83,6 +83,7 @@ def command(
             qk_scale=qk_scale,
             shift=shift,
             on_stage=lambda stage: status.update(f"exporting {chosen} once: {stage} ..."),
+            on_warning=lambda warning: typer.echo(f"warning: {warning}", err=True),
         )
         with upscaler:
             evaluation = evaluate(

@@ -189,6 +189,8 @@ def _print(report: ExportReport, variant: str) -> None:
             f"proof: PyTorch {description.precision} against fp32: all finite, "
             f"PSNR {report.arithmetic.psnr:.1f} dB"
         )
+    for warning in report.warnings:
+        typer.echo(f"warning: {warning}", err=True)
     if description.precision == "bf16":
         typer.echo("(ONNX Runtime has no bf16 on a CPU: the graph was run with float32 instead)")
 

@@ -189,6 +189,7 @@ def _open(chosen: str, how: dict[str, Any], console: Console) -> Upscaler:
             chosen,
             **how,
             on_stage=lambda stage: status.update(f"exporting {chosen} once: {stage} ..."),
+            on_warning=lambda warning: typer.echo(f"warning: {warning}", err=True),
         )
 
 
