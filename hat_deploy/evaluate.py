@@ -2,7 +2,8 @@
 
 On the Y channel of BT.601, results rounded to 8 bits, ``scale`` pixels left out along each
 edge, low-resolution pictures by antialiased bicubic; see :mod:`hat_deploy.metrics` and
-:mod:`hat_deploy.resize`. A gray picture is its own Y.
+:mod:`hat_deploy.resize`. A gray file is read as three equal channels, as papers' code does: Y of
+a gray g is 16 + g * 219 / 255, which scores 1.3 dB more than g itself would.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class Score:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Scored:
-    """A picture with what was compared, for those who look at it; (H, W) or (H, W, 3) uint8."""
+    """A picture with what was compared, for those who look at it; (H, W, 3) uint8 RGB."""
 
     score: Score
     scale: int
@@ -128,7 +129,7 @@ def evaluate(
 
     Returns:
         Scores by name, and what could not be scored: not decodable, 16 bits, alpha, too small,
-        without a low-resolution picture of the right size and kind.
+        without a low-resolution picture of the right size.
 
     Raises:
         UsageError: a folder is none, or holds no pictures.
@@ -197,13 +198,13 @@ def _score(upscaler: Upscaler, path: Path, small: Mapping[str, Sequence[Path]] |
 
 
 def _decode(path: Path) -> Array:
-    """(H, W) or (H, W, 3) uint8."""
+    """(H, W, 3) uint8 RGB; a gray file three times the same channel."""
     pixels = images.decode(path).pixels
     if pixels.dtype != np.uint8:
         raise PictureError("it has 16 bits a channel, and the scores are defined for 8")
     if pixels.ndim == 3 and pixels.shape[2] == 4:
         raise PictureError("it has an alpha channel, for which the scores are not defined")
-    return pixels
+    return pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=2)
 
 
 def _decode_low(path: Path) -> Array:
@@ -221,8 +222,6 @@ def _cropped_like(original: Array, low: Array, scale: int) -> Array:
             f"it is {original.shape[1]}x{original.shape[0]}, and its low-resolution picture "
             f"{width}x{height}: not {scale} times smaller"
         )
-    if low.ndim != original.ndim:
-        raise PictureError("one of it and its low-resolution picture is gray, the other not")
     _require_size(original, height, width, scale)
     return original[: height * scale, : width * scale]
 

@@ -35,6 +35,8 @@ try:
 except ImportError as error:
     raise MissingExtraError(error.name or "torch", "export", "Exporting") from error
 
+from hat_deploy.hat.fit import doubt
+from hat_deploy.hat.network import spelled_out
 from hat_deploy.hat.precision import Deployed, convert
 
 TOLERANCE = 1e-4
@@ -122,7 +124,11 @@ class ExportReport:
     """Where the proof was made: the export's own tile, or a smaller one."""
     arithmetic: Difference | None
     """The same module in PyTorch, in half on the CPU, against the reference; None for fp32.
-    Other libraries compute wider inside on a CPU, and would hide an overflow."""
+    Attention is computed by the formula that is exported. PyTorch's fused attention, and other
+    libraries on a CPU, compute wider inside, and would hide an overflow."""
+
+    warnings: tuple[str, ...] = ()
+    """What seems wrong with the network itself, a sentence each."""
 
     @property
     def proved_at_full_size(self) -> bool:
@@ -145,8 +151,8 @@ def export_onnx(
     The file is run once in ONNX Runtime and must give finite values. Its difference from the
     network is measured on the file itself where that is cheap (or ``prove_full``), else on a
     64x64 export by the same builder. A half-precision network is also run by PyTorch in that
-    very precision. A graph of bytes is proved by its float sibling, whose rounded values it
-    must give to the last bit.
+    very precision, attention scores included. A graph of bytes is proved by its float sibling,
+    whose rounded values it must give to the last bit.
 
     Args:
         network: float32, with weights loaded; it is frozen in place.
@@ -163,6 +169,8 @@ def export_onnx(
     started = time.monotonic()
     network.freeze()
     described = describe(network, options, model=model, checkpoint_sha256=checkpoint_sha256)
+    on_stage("looking at what the network makes of an image")
+    doubtful = doubt(network)
     with replacing(target) as partial:
         arithmetic = _prove_arithmetic(network, options, on_stage)
         on_stage(f"tracing at {format_size(described.tile)}")
@@ -179,7 +187,7 @@ def export_onnx(
                 on_stage(f"running it once, and comparing with PyTorch at {format_size(tile)}")
                 proof = _prove_graph(network, partial, described, tile)
                 finite.result()
-        _require(proof, options, "the exported graph")
+        _require(network, proof, options, "the exported graph")
     return ExportReport(
         path=target,
         description=described,
@@ -188,6 +196,7 @@ def export_onnx(
         proof=proof,
         proof_tile=tile,
         arithmetic=arithmetic,
+        warnings=(doubtful,) if doubtful else (),
     )
 
 
@@ -288,16 +297,23 @@ def _prove_arithmetic(network: HAT, options: ExportOptions, on_stage: OnStage) -
     """Run the converted network in PyTorch, whose kernels compute in the precision they say."""
     if options.precision == "fp32":
         return None
-    side = _proof_tile(network)
-    on_stage(f"running {options.precision} in PyTorch at {format_size(side)}")
+    tile = format_size(_proof_tile(network))
+    on_stage(f"running {options.precision} in PyTorch at {tile}")
+    difference = _in_precision(network, options.precision)
+    _require(network, difference, options, f"the network in {options.precision}")
+    return difference
+
+
+def _in_precision(network: HAT, precision: str) -> Difference:
+    """The network in a precision, by the formula that is exported, against itself in fp32."""
     rng = np.random.default_rng(0)
-    x = torch.from_numpy(rng.random((1, network.config.in_channels, *side), dtype=np.float32))
+    shape = (1, network.config.in_channels, *_proof_tile(network))
+    x = torch.from_numpy(rng.random(shape, dtype=np.float32))
+    converted = Deployed(convert(network, precision), "float")
     with torch.inference_mode():
         expected = network(x).numpy()
-        converted = Deployed(convert(network, options.precision), "float")
-        difference = compare(expected, converted(x).numpy())
-    _require(difference, options, f"the network in {options.precision}")
-    return difference
+        with spelled_out(converted):
+            return compare(expected, converted(x).numpy())
 
 
 def _require_same_bytes(floats: Path, rounded: Path) -> None:
@@ -322,17 +338,17 @@ def _run_once(path: Path) -> None:
         raise CheckFailed(f"the exported graph returned {bad} values that are not finite")
 
 
-def _require(difference: Difference, options: ExportOptions, what: str) -> None:
+def _require(network: HAT, difference: Difference, options: ExportOptions, what: str) -> None:
     if difference.reference_non_finite:
         raise CheckFailed(
             f"the network itself returned {difference.reference_non_finite} values that are not "
             "finite: the checkpoint is damaged, or --img-range is not what it was trained with"
         )
     if difference.non_finite:
-        wider = {"fp16-pure": "fp16 or bf16", "fp16": "bf16"}.get(options.precision, "fp32")
         raise CheckFailed(
             f"{what} returned {difference.non_finite} values that are not finite: this "
-            f"checkpoint exceeds the range of {options.precision}; use {wider}; no file written"
+            f"checkpoint exceeds the range of {options.precision}; use "
+            f"{_borne(network, options.precision)}; no file written"
         )
     if not difference.meets(options.floor):
         raise CheckFailed(
@@ -344,6 +360,13 @@ def _require(difference: Difference, options: ExportOptions, what: str) -> None:
             f"{what} differs from PyTorch by up to {difference.max_abs:.2e}, "
             f"more than {TOLERANCE:.0e}: no file written"
         )
+
+
+def _borne(network: HAT, precision: str) -> str:
+    """The precisions of a wider range that the network bears, by trying them; else fp32."""
+    wider = {"fp16-pure": ("fp16", "bf16"), "fp16": ("bf16",)}.get(precision, ())
+    borne = [name for name in wider if _in_precision(network, name).meets(FLOORS[name])]
+    return " or ".join(borne or ["fp32"])
 
 
 @contextmanager

@@ -183,6 +183,8 @@ def lines(info: Info) -> Iterator[str]:
         yield from _description_lines(info.description)
     yield f"variant     {info.config.variant} x{info.config.scale}"
     yield f"config      {', '.join(f'{k} {v}' for k, v in info.config.to_dict().items())}"
+    if isinstance(info, CheckpointInfo):
+        yield f"not stored  {_unstored_line(info.config)}"
     yield from _cost_lines(info.cost)
     if isinstance(info, ArtifactInfo):
         yield (
@@ -343,6 +345,17 @@ def _description_lines(described: Description) -> Iterator[str]:
     if described.targets:
         yield f"built for   {', '.join(described.targets)}"
     yield f"made by     {', '.join(f'{k} {v}' for k, v in described.versions.items())}"
+
+
+def _unstored_line(config: HATConfig) -> str:
+    qk = "1 / sqrt(channels of a head)" if config.qk_scale is None else f"{config.qk_scale:g}"
+    shift = "shifted windows" if config.shift else "no shifted windows"
+    return (
+        f"conv_scale {config.conv_scale:g}, img_range {config.img_range:g}, qk_scale {qk}, "
+        f"{shift}: "
+        "as published, or as a config.json beside the file says; commands take others as "
+        "--conv-scale, --img-range, --qk-scale and --no-shift"
+    )
 
 
 def _cost_lines(counted: NetworkCost) -> Iterator[str]:

@@ -33,10 +33,10 @@ def luma(picture: Picture) -> Floats:
     """Y of BT.601 YCbCr in limited range, not rounded.
 
     Args:
-        picture: (H, W, 3) uint8 RGB.
+        picture: (H, W, 3) uint8 RGB; gray is three equal channels.
 
     Returns:
-        (H, W) float64 in [16, 235].
+        (H, W) float64 in [16, 235]; 16 + g * 219 / 255 for a gray of g.
 
     Raises:
         ValueError: the picture is not uint8 RGB.
@@ -57,7 +57,8 @@ def psnr_y(a: Picture, b: Picture, *, border: int) -> float:
     """Peak signal-to-noise ratio of the Y channels in dB, peak 255.
 
     Args:
-        a, b: (H, W, 3) uint8 RGB, or gray as (H, W) or (H, W, 1), which is taken as Y as it is.
+        a, b: (H, W, 3) uint8 RGB, or gray as (H, W) or (H, W, 1), which counts as three equal
+            channels: papers' code reads every file in colour before it takes Y.
         border: pixels left out along each edge; the field leaves out ``scale``.
 
     Returns:
@@ -146,9 +147,11 @@ def _cropped_pair(a: Picture, b: Picture, border: int, *, smallest: int) -> tupl
 def _y_channel(picture: Picture) -> Floats:
     if picture.dtype != np.uint8:
         raise ValueError(f"{_described(picture)} is no 8-bit picture: expected uint8")
+    if picture.ndim == 2:
+        picture = picture[..., None]
     if picture.ndim == 3 and picture.shape[2] == 1:
-        return picture[..., 0].astype(np.float64)
-    return picture.astype(np.float64) if picture.ndim == 2 else luma(picture)
+        picture = np.broadcast_to(picture, (*picture.shape[:2], 3))
+    return luma(picture)
 
 
 def _described(array: npt.NDArray[Any]) -> str:

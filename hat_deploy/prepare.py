@@ -6,8 +6,11 @@ GPU with a TensorRT that can build for it, both become a plan for that very GPU,
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from hat_deploy import artifact, cache, cuda, zoo
 from hat_deploy.build import RTX_TARGETS
@@ -15,6 +18,7 @@ from hat_deploy.cuda.driver import local_gpu, local_gpu_name
 from hat_deploy.engines import tensorrt_library
 from hat_deploy.errors import ArtifactError, UsageError
 from hat_deploy.geometry import format_size
+from hat_deploy.hat.config import PUBLISHED, HATConfig, Unstored
 from hat_deploy.recipe import OnStage, PlanTarget, Recipe
 
 HALF_FIRST = ("fp16", "fp32")
@@ -28,7 +32,9 @@ def artifact_for(
     batch: int = 1,
     io: str = "float",
     device: str = "cpu",
+    unstored: Unstored = PUBLISHED,
     on_stage: OnStage = lambda stage: None,
+    on_warning: OnStage = warnings.warn,
 ) -> Path:
     """The artifact to run for what a user named.
 
@@ -43,20 +49,23 @@ def artifact_for(
         device: ``cpu``: an ``.onnx`` in fp32. ``cuda``: a ``.plan`` for this GPU where there
             is a TensorRT that can build and run it, else an ``.onnx``; both in fp16 where its
             proof holds, else fp32.
+        unstored: what a checkpoint does not store; an artifact has its own.
         on_stage: told what is being done while an artifact is made.
+        on_warning: told what seems wrong with a checkpoint when it is made into an artifact.
 
     Raises:
-        UsageError: there is no such file, the artifact has another tile, or there is no GPU.
+        UsageError: there is no such file, the artifact has another tile or cannot be told what
+            a checkpoint does not store, or there is no GPU.
         HatDeployError: the file cannot be read, or nothing can be made of it; see the
             subclasses.
     """
-    found = _ready_or_recipe(model, tile, batch, io, device, on_stage)
+    found = _ready_or_recipe(model, tile, batch, io, device, unstored, on_stage)
     if isinstance(found, Path):
         return found
     return cache.fetch(
         found.made_from,
         found.suffix,
-        lambda path: found.make(path, on_stage),
+        lambda path: found.make(path, on_stage, on_warning),
         lambda: on_stage("another process is making it: waiting for it"),
     )
 
@@ -68,13 +77,14 @@ def to_be_made(
     batch: int = 1,
     io: str = "float",
     device: str = "cpu",
+    unstored: Unstored = PUBLISHED,
 ) -> Recipe | None:
     """What :func:`artifact_for` would have to make first; None if it is all there.
 
     Raises:
         As :func:`artifact_for`, but for what would go wrong in the making.
     """
-    found = _ready_or_recipe(model, tile, batch, io, device, lambda stage: None)
+    found = _ready_or_recipe(model, tile, batch, io, device, unstored, lambda stage: None)
     if isinstance(found, Path) or cache.find(found.made_from, found.suffix):
         return None
     return found
@@ -104,7 +114,19 @@ def plan_target(on_stage: OnStage = lambda stage: None) -> PlanTarget | None:
     return None
 
 
-def _as_it_is(path: Path, tile: tuple[int, int] | None) -> Path:
+def _said(unstored: Unstored, config: Mapping[str, Any]) -> bool:
+    """Whether an artifact was made with what was given, if anything was."""
+    own = HATConfig.from_dict(config)
+    return all(getattr(own, name) == value for name, value in unstored.given.items())
+
+
+def _as_it_is(path: Path, tile: tuple[int, int] | None, unstored: Unstored) -> Path:
+    if unstored.given:
+        names = ", ".join(unstored.options)
+        raise UsageError(
+            f"{path} is an artifact, and what {names} decides was settled when it was made: leave "
+            "it out, or export the checkpoint again with them"
+        )
     own = artifact.describe(path).tile
     if tile is not None and tile != own:
         raise UsageError(
@@ -120,24 +142,26 @@ def _ready_or_recipe(
     batch: int,
     io: str,
     device: str,
+    unstored: Unstored,
     on_stage: OnStage,
 ) -> Path | Recipe:
     """An artifact that needs no making, or how it is made."""
     path = Path(model)
     if path.suffix.lower() in artifact.SUFFIXES:
-        return _as_it_is(path, tile)
+        return _as_it_is(path, tile, unstored)
     if device == "cuda" and local_gpu() is None:
         raise UsageError("this machine has no NVIDIA GPU with a driver: leave --device cuda out")
     if path.exists():
-        return _recipe(path, path.stem, tile, batch, io, device, on_stage)
+        return _recipe(path, path.stem, tile, batch, io, device, unstored, on_stage)
     if path.suffix or len(path.parts) > 1:
         raise UsageError(f"there is no checkpoint {path}")
     shipped = zoo.find(str(model))
     ready = artifact.describe(shipped.onnx)
     fits = tile in (None, ready.tile) and (batch, io) == (ready.batch, ready.io)
+    fits = fits and _said(unstored, ready.config)
     if fits and (device == "cpu" or not _can_export()):
         return shipped.onnx
-    return _recipe(shipped.checkpoint, shipped.name, tile, batch, io, device, on_stage)
+    return _recipe(shipped.checkpoint, shipped.name, tile, batch, io, device, unstored, on_stage)
 
 
 def _recipe(
@@ -147,6 +171,7 @@ def _recipe(
     batch: int,
     io: str,
     device: str,
+    unstored: Unstored,
     on_stage: OnStage,
 ) -> Recipe:
     return Recipe(
@@ -157,6 +182,7 @@ def _recipe(
         io=io,
         precisions=HALF_FIRST if device == "cuda" else ("fp32",),
         target=plan_target(on_stage) if device == "cuda" else None,
+        unstored=unstored,
     )
 
 

@@ -19,6 +19,7 @@ from hat_deploy.verify import OnStage, VerifyOptions, choose_samples, facts, fin
 if TYPE_CHECKING:
     from torch import Tensor
 
+MEASURED = ("stream", "inside", "scores", "everything")
 SIDE = 128
 """Side of the tiles that pictures are measured in, rounded up to the window."""
 
@@ -65,7 +66,7 @@ def report(
     Args:
         reference: a checkpoint, or the name of a model that ships.
         pictures: files; where there are none, the pictures that ship.
-        options: ``random``, ``device``, ``conv_scale`` and ``img_range`` count here.
+        options: ``random``, ``device`` and what checkpoints do not store count here.
 
     Raises:
         CheckpointError: the checkpoint cannot be read.
@@ -73,7 +74,7 @@ def report(
         PictureError: a picture cannot be decoded.
     """
     checkpoint = find_checkpoint(reference)
-    network = load_network(checkpoint, conv_scale=options.conv_scale, img_range=options.img_range)
+    network = load_network(checkpoint, **options.given)
     config = network.config
     side = round_up(SIDE, config.window_size)
     tile = (side, side)
@@ -104,7 +105,7 @@ def _batches(
 
 
 def _as_json(peak: Peak) -> dict[str, Any]:
-    shares = {"stream_share": share(peak.stream), "inside_share": share(peak.inside)}
+    shares = {f"{name}_share": share(getattr(peak, name)) for name in MEASURED}
     return {
         name: None if isinstance(value, float) and not math.isfinite(value) else value
         for name, value in (asdict(peak) | shares).items()

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from hat_deploy import __version__, artifact
 from hat_deploy.errors import CheckFailed
+from hat_deploy.hat.config import PUBLISHED, Unstored
 
 if TYPE_CHECKING:
+    from hat_deploy.export import ExportReport
     from hat_deploy.hat.network import HAT
 
 OnStage = Callable[[str], None]
@@ -50,6 +52,8 @@ class Recipe:
     """Tried in turn until one passes its proof; the last one's failure stands."""
     target: PlanTarget | None
     """None: the ``.onnx`` is the artifact."""
+    unstored: Unstored = PUBLISHED
+    """What the checkpoint does not store, where it was given."""
 
     @property
     def suffix(self) -> str:
@@ -69,9 +73,12 @@ class Recipe:
             "io": self.io,
             "precisions": self.precisions,
             "target": asdict(self.target) if self.target else None,
+            "unstored": self.unstored.given,
         }
 
-    def make(self, path: Path, on_stage: OnStage) -> None:
+    def make(
+        self, path: Path, on_stage: OnStage, on_warning: OnStage = lambda warning: None
+    ) -> None:
         """Export, prove and, where that is the aim, build.
 
         Raises:
@@ -84,36 +91,39 @@ class Recipe:
             on_stage(
                 f"building a plan for {self.target.gpu}, once, {DURATION[self.target.flavour]}"
             )
-        network = load_network(self.checkpoint)
+        network = load_network(self.checkpoint, **self.unstored.given)
         *wishes, last = self.precisions
         for precision in wishes:
             try:
-                self._make(network, precision, path, on_stage)
+                report = self._make(network, precision, path, on_stage)
             except CheckFailed as reason:
                 on_stage(f"{precision} does not do ({reason})")
             else:
-                return
-        self._make(network, last, path, on_stage)
+                break
+        else:
+            report = self._make(network, last, path, on_stage)
+        for warning in report.warnings:
+            on_warning(warning)
 
-    def _make(self, network: HAT, precision: str, path: Path, on_stage: OnStage) -> None:
+    def _make(self, network: HAT, precision: str, path: Path, on_stage: OnStage) -> ExportReport:
         if self.target is None:
-            self._export(network, precision, path, on_stage)
-            return
+            return self._export(network, precision, path, on_stage)
         from hat_deploy import build
 
         with tempfile.TemporaryDirectory() as folder:
             source = Path(folder) / f"{self.name}.onnx"
-            self._export(network, precision, source, on_stage)
+            report = self._export(network, precision, source, on_stage)
             options = build.BuildOptions(flavour=self.target.flavour)
             build.build(source, path, options, on_stage=on_stage)
+        return report
 
-    def _export(self, network: HAT, precision: str, path: Path, on_stage: OnStage) -> None:
+    def _export(self, network: HAT, precision: str, path: Path, on_stage: OnStage) -> ExportReport:
         from hat_deploy import export
 
         options = export.ExportOptions(
             tile=self.tile, precision=precision, io=self.io, batch=self.batch
         )
-        export.export_onnx(
+        return export.export_onnx(
             network,
             path,
             options,

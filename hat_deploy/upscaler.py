@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +17,7 @@ from hat_deploy import artifact, engines, prepare, tiling, zoo
 from hat_deploy.engines.base import Array, Engine, scale_of
 from hat_deploy.errors import HatDeployError, MissingExtraError, PictureError, UsageError
 from hat_deploy.geometry import check_tile, default_halo
+from hat_deploy.hat.config import Unstored
 from hat_deploy.images import bleed
 from hat_deploy.planes import Allocate, Enlargement, require_picture
 from hat_deploy.recipe import OnStage
@@ -54,7 +56,11 @@ class Upscaler:
             made in it.
         threads: of the engine on a CPU; by default all cores.
         streams: tiles that OpenVINO computes side by side, each in memory of its own.
+        conv_scale, img_range, qk_scale, shift: what a checkpoint does not store; see
+            :class:`~hat_deploy.hat.config.HATConfig`. By default those of a ``config.json``
+            beside it, else the published ones; an artifact has its own.
         on_stage: told what is being done while a checkpoint is exported.
+        on_warning: told what seems wrong with a checkpoint when it is exported.
 
     Raises:
         HatDeployError: no such model, or it cannot be loaded here; see the subclasses.
@@ -79,13 +85,23 @@ class Upscaler:
         compute: str | None = None,
         threads: int | None = None,
         streams: int = 1,
+        conv_scale: float | None = None,
+        img_range: float | None = None,
+        qk_scale: float | None = None,
+        shift: bool | None = None,
         on_stage: OnStage = lambda stage: None,
+        on_warning: OnStage = warnings.warn,
     ) -> None:
+        unstored = Unstored(
+            conv_scale=conv_scale, img_range=img_range, qk_scale=qk_scale, shift=shift
+        )
         self._deep: Engine | HatDeployError | None = None
         self._open_deep: Callable[[], Engine] | None = None
         if not isinstance(model, (str, Path)):
             if tile is not None:
                 raise UsageError("an engine has its own tile: leave tile out")
+            if unstored.given:
+                raise UsageError(f"an engine has its own {', '.join(unstored.given)}: leave it out")
             self.engine = model
             halo = default_halo(model.input.size, model.window) if halo is None else halo
             check_tile(model.input.size, halo, model.window)
@@ -95,7 +111,14 @@ class Upscaler:
 
         def make(io: str) -> Path:
             return prepare.artifact_for(
-                model, tile=tile, batch=batch, io=io, device=device, on_stage=on_stage
+                model,
+                tile=tile,
+                batch=batch,
+                io=io,
+                device=device,
+                unstored=unstored,
+                on_stage=on_stage,
+                on_warning=on_warning,
             )
 
         def load(path: Path) -> Engine:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +12,9 @@ from hat_deploy.comparison import Comparison, OnRendering
 from hat_deploy.engines.base import Array
 from hat_deploy.errors import UsageError
 from hat_deploy.fidelity import Limits, PictureFidelity, Report
-from hat_deploy.hat import precision
+from hat_deploy.hat import fit, precision
 from hat_deploy.hat.checkpoint import load_network
+from hat_deploy.hat.config import HATConfig, Unstored
 from hat_deploy.samples import Sample
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ OnStage = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class VerifyOptions:
+class VerifyOptions(Unstored):
     """What to verify on, and how strictly."""
 
     random: int = 0
@@ -46,9 +47,6 @@ class VerifyOptions:
     """Whether pictures are also run whole by the reference, where they fit into memory."""
     layers: bool = False
     """Whether the two are also compared after every block, which takes an ``.onnx``."""
-    conv_scale: float | None = None
-    img_range: float | None = None
-    """What the checkpoint does not store, if not the published values."""
 
 
 def verify(
@@ -85,8 +83,9 @@ def verify(
     """
     described = artifact.describe(engine)
     checkpoint = find_checkpoint(reference)
-    network = load_network(checkpoint, conv_scale=options.conv_scale, img_range=options.img_range)
+    network = load_network(checkpoint, **options.given)
     _require_alike(described, network)
+    warnings = tuple(_warnings(described, checkpoint, network))
     limits = _limits(described, options)
     chosen = choose_samples(
         pictures,
@@ -116,7 +115,7 @@ def verify(
         limits=limits,
         pictures=figures,
         foreign_constants=constants,
-        warnings=tuple(_warnings(described, checkpoint, network, chosen)),
+        warnings=(*warnings, *_gray_warning(described, chosen)),
         layers=depth,
     )
 
@@ -209,16 +208,19 @@ def _foreign_constants(path: Path, described: Description, network: HAT) -> tupl
     return tuple(constants.foreign(path, precision.convert(network, described.precision)))
 
 
-def _warnings(
-    described: Description, checkpoint: Path, network: HAT, chosen: Sequence[Sample]
-) -> Iterator[str]:
+def _warnings(described: Description, checkpoint: Path, network: HAT) -> Iterator[str]:
     if described.checkpoint_sha256 != artifact.sha256(checkpoint):
         yield f"the artifact says that it was made from another file than {checkpoint}"
-    config = network.config.to_dict()
-    for name in sorted(config.keys() | described.config.keys()):
-        own, wanted = described.config.get(name), config.get(name)
+    made = HATConfig.from_dict(described.config)
+    for name in sorted(field.name for field in fields(HATConfig)):
+        own, wanted = getattr(made, name), getattr(network.config, name)
         if own != wanted:
             yield f"the artifact was made with {name} {own}; the reference has {wanted}"
+    if doubtful := fit.doubt(network):
+        yield doubtful
+
+
+def _gray_warning(described: Description, chosen: Sequence[Sample]) -> Iterator[str]:
     if described.channels == 3 and all(_is_gray(sample.pixels) for sample in chosen):
         yield "all pictures are gray: swapped channels would not show"
 

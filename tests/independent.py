@@ -11,11 +11,17 @@ from hat_deploy.hat.network import HAT
 
 
 def independent_hat(
-    state_dict: dict[str, Tensor], *, conv_scale: float = 0.01, img_range: float = 1.0
+    state_dict: dict[str, Tensor],
+    *,
+    conv_scale: float = 0.01,
+    img_range: float = 1.0,
+    qk_scale: float | None = None,
+    shift: bool = True,
 ) -> nn.Module:
     """Spandrel's HAT, built from a state dict in the authors' layout, ready for inference."""
     make_torchvision_importable()
     from spandrel.architectures.HAT import HATArch
+    from spandrel.architectures.HAT.__arch.HAT import HAB
 
     with skip_initialisation():
         model = HATArch().load(dict(state_dict)).model
@@ -24,6 +30,11 @@ def independent_hat(
     for module in model.modules():
         if hasattr(module, "conv_scale"):
             module.conv_scale = conv_scale
+        if qk_scale is not None and hasattr(module, "relative_position_bias_table"):
+            assert isinstance(module.scale, float)
+            module.scale = qk_scale
+        if not shift and isinstance(module, HAB):
+            module.shift_size = 0  # what the authors' HAB does where a window is all there is
     return model.eval()
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from networks import picture, random_network, tiny_config
 from test_precision import amplified
+from test_ranges import with_constant_scores
 
 from hat_deploy import Upscaler, export
 from hat_deploy.artifact import Description
@@ -16,6 +17,7 @@ from hat_deploy.engines.onnxruntime import OnnxRuntimeEngine
 from hat_deploy.errors import CheckFailed, PictureError, UsageError
 from hat_deploy.export import ExportOptions, ExportReport, export_onnx
 from hat_deploy.hat.network import HAT
+from hat_deploy.hat.precision import convert
 
 
 def export_tiny(network: HAT, path: Path, **options: object) -> ExportReport:
@@ -69,7 +71,14 @@ def test_scales_and_opsets(tmp_path: Path, opset: int, scale: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "ablation", [{"ocab": False}, {"cab": False}, {"channel_attention": False}, {"in_channels": 1}]
+    "ablation",
+    [
+        {"ocab": False},
+        {"cab": False},
+        {"channel_attention": False},
+        {"in_channels": 1},
+        {"qk_scale": 0.9, "shift": False},
+    ],
 )
 def test_ablations_and_gray(tmp_path: Path, ablation: dict[str, object]) -> None:
     report = export_tiny(random_network(tiny_config(**ablation)), tmp_path / "x.onnx")
@@ -165,6 +174,35 @@ def test_a_network_beyond_half_precision_is_refused_in_pure_half(tmp_path: Path)
         export_tiny(network, tmp_path / "x.onnx", precision="fp16-pure")
     assert list(tmp_path.iterdir()) == []
     assert export_tiny(network, tmp_path / "x.onnx", precision="fp16").proof.meets(60)
+
+
+def test_attention_scores_beyond_half_precision_are_refused_in_it(tmp_path: Path) -> None:
+    """PyTorch's fused attention, and libraries on a CPU, compute scores wider and see nothing."""
+    network = with_constant_scores(600)
+    fused = convert(network, "fp16")
+    with torch.inference_mode():
+        assert fused(picture(8, 8)).isfinite().all()
+    for precision in ("fp16", "fp16-pure"):
+        with pytest.raises(CheckFailed, match=r"exceeds the range of .*; use fp32; no file"):
+            export_tiny(network, tmp_path / "scores.onnx", precision=precision)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_only_precisions_that_were_tried_are_advised(tmp_path: Path) -> None:
+    network = random_network(tiny_config())
+    block = network.layers[0].residual_group.blocks[0].mlp
+    with torch.no_grad():  # beyond fp16 inside, whatever is done about the residual stream
+        for parameter in block.fc1.parameters():
+            parameter.mul_(2.0**17)
+        block.fc2.weight.mul_(2.0**-17)
+    network.freeze()
+    with pytest.raises(CheckFailed, match="range of fp16-pure; use bf16; no file"):
+        export_tiny(network, tmp_path / "x.onnx", precision="fp16-pure")
+    with pytest.raises(CheckFailed, match="range of fp16; use bf16; no file"):
+        export_tiny(network, tmp_path / "x.onnx", precision="fp16")
+    loud = amplified(tiny_config(), 2.0**18)
+    with pytest.raises(CheckFailed, match="range of fp16-pure; use fp16 or bf16; no file"):
+        export_tiny(loud, tmp_path / "x.onnx", precision="fp16-pure")
 
 
 @pytest.fixture(scope="module")

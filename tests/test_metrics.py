@@ -38,7 +38,8 @@ def original_and_degraded(name: str, factor: int) -> tuple[np.ndarray, np.ndarra
 
 
 def independent_y(picture: np.ndarray) -> np.ndarray:
-    return skimage.color.rgb2ycbcr(picture)[..., 0] if picture.ndim == 3 else picture.astype(float)
+    rgb = picture if picture.ndim == 3 else skimage.color.gray2rgb(picture)
+    return skimage.color.rgb2ycbcr(rgb)[..., 0]
 
 
 def cropped(y: np.ndarray, border: int) -> np.ndarray:
@@ -85,19 +86,23 @@ def test_agrees_with_scikit_image(name: str, factor: int) -> None:
 
 
 def test_psnr_by_hand() -> None:
-    """One of 16 pixels off by 8: mean square 4."""
+    """One of 16 pixels off by 8: mean square 4, and of Y, which spans 219 of 255, less."""
     a = np.full((4, 4), 100, np.uint8)
     b = a.copy()
     b[1, 2] = 108
-    assert psnr_y(a, b, border=0) == pytest.approx(10 * math.log10(255**2 / 4), abs=1e-12)
-    assert psnr_y(a, b, border=1) == pytest.approx(10 * math.log10(255**2 / 16), abs=1e-12)
+    mean_square = 4 * (219 / 255) ** 2
+    assert psnr_y(a, b, border=0) == pytest.approx(10 * math.log10(255**2 / mean_square), abs=1e-9)
+    assert psnr_y(a, b, border=1) == pytest.approx(
+        10 * math.log10(255**2 / mean_square / 4), abs=1e-9
+    )
 
 
 def test_ssim_of_flat_pictures_by_hand() -> None:
     """Without variance only the means count: (2ab + C1) / (a^2 + b^2 + C1)."""
     a, b = np.full((11, 11), 100, np.uint8), np.full((11, 11), 120, np.uint8)
     c1 = 2.55**2
-    expected = (2 * 100 * 120 + c1) / (100**2 + 120**2 + c1)
+    y_a, y_b = (16 + gray * (65.481 + 128.553 + 24.966) / 255 for gray in (100, 120))
+    expected = (2 * y_a * y_b + c1) / (y_a**2 + y_b**2 + c1)
     assert ssim_y(a, b, border=0) == pytest.approx(expected, abs=1e-9)
 
 
@@ -107,13 +112,17 @@ def test_equal_pictures() -> None:
     assert ssim_y(picture, picture.copy(), border=4) == pytest.approx(1.0, abs=1e-12)
 
 
-def test_gray_is_y_as_it_is() -> None:
+def test_gray_counts_as_three_equal_channels() -> None:
+    """Y of a gray g is 16 + g (65.481 + 128.553 + 24.966) / 255, by hand."""
     a, b = original_and_degraded("camera", 2)
     assert psnr_y(a[..., None], b[..., None], border=2) == psnr_y(a, b, border=2)
-    y_a, y_b = a.astype(float)[2:-2, 2:-2], b.astype(float)[2:-2, 2:-2]
+    y_a, y_b = (16 + x[2:-2, 2:-2] * ((65.481 + 128.553 + 24.966) / 255) for x in (a, b))
     assert psnr_y(a, b, border=2) == pytest.approx(
         10 * math.log10(255**2 / np.mean((y_a - y_b) ** 2)), abs=1e-9
     )
+    for metric in (psnr_y, ssim_y):
+        rgb = (x[..., None].repeat(3, axis=2) for x in (a, b))
+        assert metric(a, b, border=2) == metric(*rgb, border=2)
 
 
 def test_what_lies_in_the_border_does_not_count() -> None:

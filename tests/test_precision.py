@@ -89,12 +89,28 @@ def test_a_stream_beyond_half_precision_is_lost_in_pure_half_and_kept_in_mixed(
 
 
 def test_very_large_weights_are_scaled_by_powers_of_two_and_ordinary_ones_are_not() -> None:
-    def factors(network: HAT) -> list[float]:
+    def factors(network: HAT) -> list[Tensor]:
         return [m.factor for m in convert(network, "fp16").modules() if isinstance(m, Scaled)]
 
     assert factors(random_network(tiny_config())) == []
     scaled = factors(amplified(tiny_config(), 2.0**17))
-    assert scaled and all(np.log2(factor).is_integer() for factor in scaled)
+    assert scaled and all((factor.log2() % 1 == 0).all() for factor in scaled)
+
+
+@pytest.mark.parametrize("factor", [1000.0, 2.0**24])
+def test_one_row_of_very_large_weights_costs_the_others_nothing(factor: float) -> None:
+    """A channel is written much larger than the others, and read by one layer, to the same end."""
+    network = random_network(tiny_config())
+    usual = difference(network, "fp16").psnr
+    with torch.no_grad():
+        for group in network.layers:
+            for parameter in group.residual_group.overlap_attn.mlp.fc2.parameters():
+                parameter[3] *= factor
+            group.conv.weight[:, 3] /= factor
+    assert difference(network, "fp16").psnr > usual - 3
+    scaled = convert(network, "fp16").layers[0].residual_group.overlap_attn.mlp.fc2
+    assert isinstance(scaled, Scaled)
+    assert (scaled.factor > 1).tolist() == [row == 3 for row in range(12)]
 
 
 def test_the_original_stays_as_it_was(tiny_network: HAT) -> None:

@@ -13,6 +13,7 @@ from hat_deploy.artifact import describe
 from hat_deploy.engines import tensorrt_library
 from hat_deploy.errors import ArtifactError, CheckFailed, UsageError
 from hat_deploy.hat.checkpoint import save_checkpoint
+from hat_deploy.hat.config import Unstored
 from hat_deploy.recipe import PlanTarget, Recipe
 
 TILE = (16, 16)
@@ -61,6 +62,22 @@ def test_the_ready_file_of_a_shipped_model_is_for_floats_on_a_cpu() -> None:
     rounded = prepare.artifact_for(zoo.DEFAULT, tile=TILE, io="uint8")
     assert describe(rounded).io == "uint8"
     assert describe(rounded).model == zoo.DEFAULT
+
+
+def test_what_a_checkpoint_does_not_store_reaches_the_artifact_and_its_name(
+    tiny_checkpoint: Path, tiny_onnx: Path
+) -> None:
+    plain = prepare.artifact_for(tiny_checkpoint, tile=TILE)
+    given = Unstored(conv_scale=0.5, img_range=2.0, qk_scale=0.9, shift=False)
+    made = prepare.artifact_for(tiny_checkpoint, tile=TILE, unstored=given)
+    assert made != plain
+    assert given.given.items() <= describe(made).config.items()
+    assert prepare.artifact_for(tiny_checkpoint, tile=TILE, unstored=given) == made
+    with pytest.raises(UsageError, match=r"what --conv-scale, .*--no-shift decides was settled"):
+        prepare.artifact_for(tiny_onnx, unstored=given)
+    ready = zoo.find(zoo.DEFAULT).onnx
+    published = Unstored(conv_scale=0.01, img_range=1.0, shift=True)
+    assert prepare.artifact_for(zoo.DEFAULT, unstored=published) == ready
 
 
 def test_a_cached_entry_needs_no_torch(

@@ -454,9 +454,9 @@ def test_ranges_prints_each_block_of_a_checkpoint_and_advice(
         "layers.0",
     ]
     assert [len(row) for row in rows] == [5, 5, 5, 3] * 2
-    for _, *figures in rows:
-        for value, share in zip(figures[::2], figures[1::2], strict=True):
-            assert float(share.rstrip("%")) == pytest.approx(float(value) / 655.04, rel=0.01)
+    for _, *values, share in rows:
+        largest = max(map(float, values))
+        assert float(share.rstrip("%")) == pytest.approx(largest / 655.04, rel=0.01)
     assert "fp16 is safe" in output
 
 

@@ -49,8 +49,11 @@ class Attribution:
 
     @property
     def map(self) -> Array:
-        """(H, W) float64: the sum over the channels of the absolute values."""
-        return np.asarray(np.abs(self.values).sum(axis=0))
+        """(H, W) float64: the magnitude of the sum over the channels, as the authors' code has it.
+
+        Attributions of opposite signs in one pixel cancel.
+        """
+        return np.asarray(np.abs(self.values.sum(axis=0)))
 
     @property
     def completeness(self) -> float:

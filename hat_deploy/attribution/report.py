@@ -18,6 +18,7 @@ from hat_deploy.engines.base import Array
 from hat_deploy.errors import CheckFailed, UsageError
 from hat_deploy.geometry import check_tile, default_tile, round_up
 from hat_deploy.hat.checkpoint import load_network
+from hat_deploy.hat.config import Unstored
 from hat_deploy.verify import facts, find_checkpoint
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ _ROUNDING = 1e-5
 
 
 @dataclass(frozen=True, kw_only=True)
-class AttributeOptions:
+class AttributeOptions(Unstored):
     """How far to look, and how finely."""
 
     around: int = AROUND
@@ -41,9 +42,6 @@ class AttributeOptions:
     steps: int = lam.STEPS
     """Of the path from the blurred picture to the picture."""
     device: str = "cpu"
-    conv_scale: float | None = None
-    img_range: float | None = None
-    """What the checkpoint does not store, if not the published values."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -77,7 +75,7 @@ class AttributionReport:
 
     @property
     def diffusion_index(self) -> float:
-        """(1 - Gini) x 100."""
+        """(1 - Gini) x 100: the larger, the more pixels take part."""
         return (1 - self.gini) * 100
 
     @property
@@ -167,7 +165,7 @@ def attribute(
     if options.device == "cuda" and not torch.cuda.is_available():
         raise UsageError("this PyTorch sees no CUDA device")
     checkpoint = find_checkpoint(reference)
-    network = load_network(checkpoint, conv_scale=options.conv_scale, img_range=options.img_range)
+    network = load_network(checkpoint, **options.given)
     config = network.config
     sample = samples.read(picture, config.in_channels)
     tile = options.tile or default_tile(config.window_size)[0]

@@ -51,11 +51,6 @@ def gini(values: Array) -> float:
     return float((weights * ordered).sum() / (count * ordered.sum()))
 
 
-def diffusion_index(values: Array) -> float:
-    """(1 - Gini) x 100: the larger, the more pixels take part."""
-    return (1 - gini(values)) * 100
-
-
 def beyond(found: Array, box: Box, halo: int) -> Beyond:
     """The share of a map that lies beyond a halo around the box.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hat_deploy.cli.options import ConvScale, Device, ImgRange
+from hat_deploy.cli.options import ConvScale, Device, ImgRange, QkScale, Shift
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -42,6 +42,8 @@ def command(
     steps: Annotated[int, typer.Option(min=1, help="Of the path from blurred to sharp.")] = 50,
     conv_scale: ConvScale = None,
     img_range: ImgRange = None,
+    qk_scale: QkScale = None,
+    shift: Shift = None,
     device: Annotated[Device, typer.Option(help="Where to run.")] = Device.CPU,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
@@ -62,6 +64,8 @@ def command(
         device=device.value,
         conv_scale=conv_scale,
         img_range=img_range,
+        qk_scale=qk_scale,
+        shift=shift,
     )
     with status() as say:
         report = attribute(

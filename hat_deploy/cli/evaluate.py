@@ -11,10 +11,14 @@ import typer
 from hat_deploy.cli.options import (
     Backend,
     Compute,
+    ConvScale,
     Device,
     EngineFile,
     Halo,
+    ImgRange,
     Model,
+    QkScale,
+    Shift,
     Tile,
     parse_tile,
 )
@@ -40,6 +44,10 @@ def command(
     device: Annotated[Device, typer.Option(help="Where to run.")] = Device.CPU,
     backend: Backend = None,
     compute: Compute = None,
+    conv_scale: ConvScale = None,
+    img_range: ImgRange = None,
+    qk_scale: QkScale = None,
+    shift: Shift = None,
     csv: Annotated[Path | None, typer.Option(help="Also write the scores to this file.")] = None,
     report: Annotated[
         Path | None, typer.Option(help="Also write a page of pictures and scores: FILE.html.")
@@ -70,6 +78,11 @@ def command(
             backend=backend,
             compute=compute,
             on_stage=lambda stage: say(f"exporting {chosen} once: {stage} ..."),
+            conv_scale=conv_scale,
+            img_range=img_range,
+            qk_scale=qk_scale,
+            shift=shift,
+            on_warning=lambda warning: typer.echo(f"warning: {warning}", err=True),
         )
         with upscaler:
             evaluation = evaluate(
@@ -102,7 +115,7 @@ def _print(evaluation: Evaluation) -> None:
 
     typer.echo(
         f"{evaluation.engine}, x{evaluation.scale}; LR pictures: {evaluation.lr}; "
-        f"Y channel, border of {evaluation.border} left out"
+        f"Y channel, gray files read as RGB, border of {evaluation.border} left out"
     )
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("picture")

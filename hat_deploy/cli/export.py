@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hat_deploy.cli.options import ConvScale, ImgRange, parse_tile
+from hat_deploy.cli.options import ConvScale, ImgRange, QkScale, Shift, parse_tile
 from hat_deploy.errors import UsageError
 from hat_deploy.geometry import format_size
+from hat_deploy.hat.config import Unstored
 
 if TYPE_CHECKING:
     from hat_deploy.build import BuildOptions, BuildReport
@@ -74,6 +75,8 @@ def command(
     ] = None,
     conv_scale: ConvScale = None,
     img_range: ImgRange = None,
+    qk_scale: QkScale = None,
+    shift: Shift = None,
 ) -> None:
     """Export a HAT checkpoint to ONNX or TensorRT and prove that it computes the same."""
     suffix = output.suffix.lower()
@@ -100,7 +103,10 @@ def command(
     )
     with TemporaryDirectory() as folder:
         onnx = Path(folder) / "hat.onnx" if target else output
-        _export(checkpoint, onnx, options, (conv_scale, img_range), full=prove == "full")
+        unstored = Unstored(
+            conv_scale=conv_scale, img_range=img_range, qk_scale=qk_scale, shift=shift
+        )
+        _export(checkpoint, onnx, options, unstored, full=prove == "full")
         if target:
             _build(onnx, output, target)
 
@@ -119,7 +125,7 @@ def _export(
     checkpoint: str,
     target: Path,
     options: ExportOptions,
-    untold: tuple[float | None, float | None],
+    unstored: Unstored,
     *,
     full: bool,
 ) -> None:
@@ -132,7 +138,7 @@ def _export(
     if not path.exists() and not path.suffix and len(path.parts) == 1:
         shipped = zoo.find(checkpoint)
         path, name = shipped.checkpoint, shipped.name
-    network = load_network(path, conv_scale=untold[0], img_range=untold[1])
+    network = load_network(path, **unstored.given)
     with _progress() as on_stage:
         report = export_onnx(
             network,
@@ -187,6 +193,8 @@ def _print(report: ExportReport, variant: str) -> None:
             f"proof: PyTorch {description.precision} against fp32: all finite, "
             f"PSNR {report.arithmetic.psnr:.1f} dB"
         )
+    for warning in report.warnings:
+        typer.echo(f"warning: {warning}", err=True)
     if description.precision == "bf16":
         typer.echo("(ONNX Runtime has no bf16 on a CPU: the graph was run with float32 instead)")
 

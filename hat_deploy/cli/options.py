@@ -20,6 +20,19 @@ ConvScale = Annotated[float | None, typer.Option(help="CAB's weight, if not the 
 ImgRange = Annotated[
     float | None, typer.Option(help="The network's input range, if not the published 1.")
 ]
+QkScale = Annotated[
+    float | None,
+    typer.Option(help="Factor on queries, if not the published 1 / sqrt(channels of a head)."),
+]
+Shift = Annotated[
+    bool | None,
+    typer.Option(
+        "--shift/--no-shift",
+        help="Whether every other block shifts its windows, as published. They do not where "
+        "img_size was the window's side in training.",
+        show_default=False,
+    ),
+]
 
 
 class Device(StrEnum):

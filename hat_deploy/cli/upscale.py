@@ -12,10 +12,14 @@ import typer
 from hat_deploy.cli.options import (
     Backend,
     Compute,
+    ConvScale,
     Device,
     EngineFile,
     Halo,
+    ImgRange,
     Model,
+    QkScale,
+    Shift,
     parse_bytes,
     parse_tile,
 )
@@ -67,6 +71,10 @@ def command(
     device: Annotated[Device, typer.Option(help="Where to run.")] = Device.CPU,
     backend: Backend = None,
     compute: Compute = None,
+    conv_scale: ConvScale = None,
+    img_range: ImgRange = None,
+    qk_scale: QkScale = None,
+    shift: Shift = None,
     streams: Annotated[
         int,
         typer.Option(
@@ -135,6 +143,10 @@ def command(
             "backend": backend,
             "compute": compute,
             "streams": streams,
+            "conv_scale": conv_scale,
+            "img_range": img_range,
+            "qk_scale": qk_scale,
+            "shift": shift,
         }
         with _open(chosen, how, console, dry=dry_run) as upscaler:
             plan = find(scale=upscaler.scale)
@@ -186,6 +198,7 @@ def _open(chosen: str, how: dict[str, Any], console: Console, *, dry: bool) -> U
             chosen,
             **how,
             on_stage=lambda stage: say(f"exporting {chosen} once: {stage} ..."),
+            on_warning=lambda warning: typer.echo(f"warning: {warning}", err=True),
         )
 
 

@@ -5,14 +5,22 @@ With ``--ranges`` it needs no artifact: it measures how large the checkpoint's o
 
 from __future__ import annotations
 
-import itertools
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hat_deploy.cli.options import Backend, Compute, ConvScale, Device, Halo, ImgRange
+from hat_deploy.cli.options import (
+    Backend,
+    Compute,
+    ConvScale,
+    Device,
+    Halo,
+    ImgRange,
+    QkScale,
+    Shift,
+)
 from hat_deploy.errors import CheckFailed, UsageError
 from hat_deploy.geometry import format_size
 
@@ -75,6 +83,8 @@ def command(
     ] = None,
     conv_scale: ConvScale = None,
     img_range: ImgRange = None,
+    qk_scale: QkScale = None,
+    shift: Shift = None,
     device: Annotated[Device, typer.Option(help="Where to run both.")] = Device.CPU,
     backend: Backend = None,
     compute: Compute = None,
@@ -117,6 +127,8 @@ def command(
         layers=layers,
         conv_scale=conv_scale,
         img_range=img_range,
+        qk_scale=qk_scale,
+        shift=shift,
     )
     if engine is None:
         _measure(reference, pictures or (), options, as_json)
@@ -187,12 +199,15 @@ def _measure(
     typer.echo(f"pictures: {', '.join(map(display_name, report.pictures))}")
     typer.echo("stream: the residual stream that a block leaves, in half under fp16-pure alone")
     typer.echo("layers: what its layers give that fp16 computes in half")
+    typer.echo("scores: its attention's on their way to softmax, in half under fp16 too")
+    typer.echo("of 65504: the largest of these beside fp16's largest number")
     SafeConsole().print(_ranges_table(report))
     typer.echo(report.advice)
 
 
 def _ranges_table(report: RangesReport) -> Table:
-    """Of each block, the stream it leaves and its layers in half, with shares of fp16's range."""
+    """Of each block, the stream it leaves, its layers in half and its attention scores, with
+    the largest one's share of fp16's range."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
@@ -200,13 +215,14 @@ def _ranges_table(report: RangesReport) -> Table:
 
     table = Table(box=SIMPLE_HEAD, padding=0, pad_edge=False)
     table.add_column("block", no_wrap=True)
-    for column in ("stream", "of 65504", "layers", "of 65504"):
+    for column in ("stream", "layers", "scores", "of 65504"):
         table.add_column(column, justify="right", no_wrap=True)
     for peak in report.peaks:
-        # An RHAG has no layers of its own in half: a 0 would look like a measurement.
-        values = [peak.stream] if peak.kind == "RHAG" else [peak.stream, peak.inside]
-        figures = [(f"{value:.4g}", f"{100 * share(value):.3g}%") for value in values]
-        table.add_row(peak.block, *itertools.chain(*figures))
+        # What has no layers in half, or no attention: a 0 would look like a measurement.
+        count = {"RHAG": 1, "HAT": 2}.get(peak.kind, 3)
+        values = (peak.stream, peak.inside, peak.scores)
+        figures = [f"{value:.4g}" if i < count else "" for i, value in enumerate(values)]
+        table.add_row(peak.block, *figures, f"{100 * share(max(values)):.3g}%")
     return table
 
 

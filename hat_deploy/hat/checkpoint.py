@@ -22,7 +22,7 @@ from torch import Tensor
 
 from hat_deploy.errors import CheckpointError, MissingExtraError, UsageError
 from hat_deploy.hat import windows
-from hat_deploy.hat.config import HATConfig, is_finite_number
+from hat_deploy.hat.config import UNSTORED, HATConfig, Unstored, is_finite_number
 from hat_deploy.hat.cost import cost
 from hat_deploy.hat.detection import detect_config, require_hat
 from hat_deploy.hat.network import HAT, mean_of
@@ -38,9 +38,9 @@ __all__ = [
 ]
 
 CONFIG_NAME = "config.json"
-"""Beside a weights file, it says what the weights cannot: ``conv_scale`` and ``img_range``."""
+"""Beside a weights file, it says what the weights cannot:
+:data:`~hat_deploy.hat.config.UNSTORED`."""
 
-_UNSTORED = ("conv_scale", "img_range")
 _MAX_JSON = 2**20
 """Characters of a ``config.json`` that are read; ours have 500."""
 
@@ -55,15 +55,17 @@ def load_network(
     *,
     conv_scale: float | None = None,
     img_range: float | None = None,
+    qk_scale: float | None = None,
+    shift: bool | None = None,
     config: HATConfig | None = None,
 ) -> HAT:
     """A HAT with the weights of ``path``, in float32 on the CPU, frozen for inference.
 
     Args:
         path: ``.pth``, ``.safetensors`` or the like; judged by its content.
-        conv_scale, img_range: what a checkpoint does not store. Where left out: those of
-            ``config``, else of a ``config.json`` beside the file, else the published 0.01
-            and 1.
+        conv_scale, img_range, qk_scale, shift: what a checkpoint does not store; see
+            :class:`HATConfig`. Where left out: those of ``config``, else of a ``config.json``
+            beside the file, else the published values.
         config: the network's shape, where it should not be read off the weights.
 
     Raises:
@@ -71,8 +73,9 @@ def load_network(
     """
     path = Path(path)
     state_dict = load_state_dict(path)
-    options = {"conv_scale": conv_scale, "img_range": img_range}
-    given: dict[str, Any] = {name: x for name, x in options.items() if x is not None}
+    given = Unstored(
+        conv_scale=conv_scale, img_range=img_range, qk_scale=qk_scale, shift=shift
+    ).given
     try:
         config = _complete(path, state_dict, config, given)
         if _parameters(config) > sum(tensor.numel() for tensor in state_dict.values()):
@@ -156,8 +159,8 @@ def _complete(
     require_hat(state_dict)
     if config is None:
         config = detect_config(state_dict)
-        if len(given) < len(_UNSTORED):
-            given = _stored_beside(path, config) | given
+        if len(given) < len(UNSTORED):
+            given = _stored_beside(path, config, given) | given
     return _replaced(config, given)
 
 
@@ -168,26 +171,32 @@ def _replaced(config: HATConfig, given: dict[str, Any]) -> HATConfig:
         raise CheckpointError(str(error)) from error
 
 
-def _stored_beside(path: Path, config: HATConfig) -> dict[str, float]:
-    """What a ``config.json`` in the same folder adds; it must be about these weights."""
+def _stored_beside(path: Path, config: HATConfig, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What a ``config.json`` in the same folder adds to what was given; it must be about these
+    weights."""
     beside = path.parent / CONFIG_NAME
     values = _read_json(beside)
-    stored = {name: values[name] for name in _UNSTORED if name in values}
+    stored = {name: values[name] for name in UNSTORED if name in values and name not in given}
     if not stored:
         return {}
     detected = config.to_dict()
     differing = [
         f"{name} {reprlib.repr(values[name])} (the weights have {detected[name]})"
-        for name in sorted(detected.keys() & values.keys() - set(_UNSTORED))
+        for name in sorted(detected.keys() & values.keys() - set(UNSTORED))
         if values[name] != detected[name]
     ]
     if differing:
         raise CheckpointError(
             f"{beside} is about other weights: it says {listing(differing, 3)}; keep the two "
-            "in folders of their own, or give conv_scale and img_range"
+            f"in folders of their own, or give {', '.join(stored)}"
         )
     for name, value in stored.items():
-        if not is_finite_number(value):
+        if name == "shift":
+            if not isinstance(value, bool):
+                raise CheckpointError(
+                    f"{beside} has shift {reprlib.repr(value)}; expected true or false"
+                )
+        elif not (name == "qk_scale" and value is None) and not is_finite_number(value):
             raise CheckpointError(f"{beside} has {name} {reprlib.repr(value)}; expected a number")
     return stored
 

@@ -1,4 +1,4 @@
-"""The shape of a HAT: every number its weights imply, and two that they do not."""
+"""The shape of a HAT: every number its weights imply, and four values that they do not."""
 
 from __future__ import annotations
 
@@ -17,6 +17,37 @@ MAX_OVERLAP = 128
 """The published networks have 24, one and a half windows."""
 MAX_BLOCKS = 1024
 """RHAGs, and HABs in all of them: HAT-L has 12 and 72. Deeper ones take minutes to build."""
+UNSTORED = ("conv_scale", "img_range", "qk_scale", "shift")
+"""The fields that change a network's result and that no checkpoint stores."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unstored:
+    """What a checkpoint does not store, as a user gives it; None: as published.
+
+    Options of commands inherit from it. For the meaning see :class:`HATConfig`.
+    """
+
+    conv_scale: float | None = None
+    img_range: float | None = None
+    qk_scale: float | None = None
+    shift: bool | None = None
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """Those that are not None."""
+        values = {name: getattr(self, name) for name in UNSTORED}
+        return {name: value for name, value in values.items() if value is not None}
+
+    @property
+    def options(self) -> list[str]:
+        """The command line's names of those that are given."""
+        no = "no-" if self.shift is False else ""
+        return [f"--{no if name == 'shift' else ''}{name.replace('_', '-')}" for name in self.given]
+
+
+PUBLISHED = Unstored()
+"""Nothing given: as published, or as a ``config.json`` beside the checkpoint says."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +91,12 @@ class HATConfig:
     """Weight of CAB beside window attention, alpha. Not stored in checkpoints."""
     img_range: float = 1.0
     """Factor on the mean-free input. Not stored in checkpoints."""
+    qk_scale: float | None = None
+    """Factor on q before it meets k; None: 1 / sqrt(channels of a head). Not stored in
+    checkpoints."""
+    shift: bool = True
+    """Whether every other HAB shifts its windows. Not stored in checkpoints: the authors' code
+    drops it where ``img_size`` is the window's side."""
 
     def __post_init__(self) -> None:
         if type(self.scale) is not int or self.scale not in SCALES:
@@ -97,6 +134,10 @@ class HATConfig:
             raise ValueError(
                 f"img_range is {_brief(self.img_range)}; it must be positive and finite"
             )
+        if self.qk_scale is not None and not (is_finite_number(self.qk_scale) and self.qk_scale):
+            raise ValueError(f"qk_scale is {_brief(self.qk_scale)}; it must be finite and not 0")
+        if not isinstance(self.shift, bool):
+            raise ValueError(f"shift is {_brief(self.shift)}; it must be true or false")
 
     def _require_counts(self) -> None:
         """Sizes are whole numbers from 1 up to a limit; those of optional parts may be 0."""
@@ -146,6 +187,8 @@ class HATConfig:
         channel_attention: bool = True,
         conv_scale: float = 0.01,
         img_range: float = 1.0,
+        qk_scale: float | None = None,
+        shift: bool = True,
     ) -> Self:
         """A config from the ratios that the paper and the authors' option files use.
 
@@ -164,25 +207,33 @@ class HATConfig:
             mlp_channels=int(embed_dim * mlp_ratio),
             conv_scale=conv_scale,
             img_range=img_range,
+            qk_scale=qk_scale,
+            shift=shift,
         )
 
     @property
     def variant(self) -> str:
         """``HAT-S``, ``HAT`` or ``HAT-L`` where the shape is a published one, else ``custom``."""
         for name, reference in VARIANTS.items():
-            free = {
-                field: getattr(self, field)
-                for field in ("scale", "in_channels", "conv_scale", "img_range")
-            }
+            free = {field: getattr(self, field) for field in ("scale", "in_channels", *UNSTORED)}
             if replace(reference, **free) == self:
                 return name
         return "custom"
 
     def to_dict(self) -> dict[str, Any]:
-        """The config as JSON types."""
+        """The config as JSON types.
+
+        ``qk_scale`` and ``shift`` are left out where they are as published: earlier releases
+        know neither, and what they wrote stays equal.
+        """
+        values = asdict(self)
+        if self.qk_scale is None:
+            del values["qk_scale"]
+        if self.shift:
+            del values["shift"]
         return {
             name: list(value) if isinstance(value, tuple) else value
-            for name, value in asdict(self).items()
+            for name, value in values.items()
         }
 
     @classmethod
@@ -230,4 +281,4 @@ VARIANTS: dict[str, HATConfig] = {
     "HAT": HATConfig.published(4),
     "HAT-L": HATConfig.published(4, depths=(6,) * 12),
 }
-"""The published shapes, at x4; scale, input channels, alpha and range are free."""
+"""The published shapes, at x4; scale, input channels and what is not stored are free."""

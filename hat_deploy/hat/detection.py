@@ -67,12 +67,17 @@ _FOREIGN: tuple[tuple[str, str], ...] = (
 
 
 def detect_config(
-    state_dict: StateDict, *, conv_scale: float = 0.01, img_range: float = 1.0
+    state_dict: StateDict,
+    *,
+    conv_scale: float = 0.01,
+    img_range: float = 1.0,
+    qk_scale: float | None = None,
+    shift: bool = True,
 ) -> HATConfig:
     """Read a HAT's config off its weights.
 
-    Everything but ``conv_scale`` and ``img_range`` follows from shapes. The index buffers that
-    the authors' files carry are not needed, but are checked where they are there.
+    Everything but the arguments, which change the result, follows from shapes. The index buffers
+    that the authors' files carry are not needed, but are checked where they are there.
 
     Raises:
         CheckpointError: the weights are another network's, or describe no HAT.
@@ -99,6 +104,8 @@ def detect_config(
             body_conv="conv_after_body.weight" in state_dict,
             conv_scale=conv_scale,
             img_range=img_range,
+            qk_scale=qk_scale,
+            shift=shift,
         )
         check_network(config)
     except ValueError as error:

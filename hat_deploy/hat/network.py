@@ -8,7 +8,9 @@ dimensions and not four: what has four, OpenVINO takes for NCHW and reorders in 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from typing import Any, Self
 
 import torch
@@ -20,7 +22,8 @@ from hat_deploy.hat import windows
 from hat_deploy.hat.config import HATConfig
 
 RGB_MEAN = (0.4488, 0.4371, 0.4040)
-"""Mean of DIV2K, subtracted from RGB input (arXiv 2205.04437, as in EDSR and SwinIR)."""
+"""Mean of DIV2K, subtracted from RGB input: not in the paper, but in the authors' code, and in
+BasicSR's EDSR, which says where it is from."""
 
 
 def mean_of(config: HATConfig) -> tuple[float, ...]:
@@ -53,25 +56,22 @@ def to_tokens(x: Tensor) -> Tensor:
     return x.permute(0, 2, 3, 1).flatten(1, 2)
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, mask: Tensor | None = None) -> Tensor:
-    """softmax(q k^T / sqrt(d) + bias + mask) v.
+def score(
+    q: Tensor, k: Tensor, bias: Tensor, mask: Tensor | None, scale: float
+) -> Iterator[Tensor]:
+    """q k^T scale + bias + mask, one step after another; softmax takes the last.
 
-    Args:
-        q: (windows, heads, queries, d).
-        k, v: (windows, heads, keys, d).
-        bias: (heads, queries, keys), the same for all windows.
-        mask: (1, queries, keys), the same for all heads too.
-
-    While the network is being exported the formula is spelled out, so that the graph holds
-    two matrix products and a softmax, which every engine knows; otherwise it is one fused call.
-    Bias and mask are two sums there: as one sum of constants, TensorRT would store it.
+    For arguments see :meth:`Attention.attend`. Bias and mask are two sums: as one sum of
+    constants, TensorRT would store it.
     """
-    scale = q.shape[-1] ** -0.5
-    if torch.compiler.is_exporting():
-        scores = q * scale @ k.transpose(-2, -1) + bias
-        return torch.softmax(scores if mask is None else scores + mask, dim=-1) @ v
-    total = bias if mask is None else bias + mask
-    return F.scaled_dot_product_attention(q, k, v, total[None], scale=scale)
+    x = q * scale
+    yield x
+    x = x @ k.transpose(-2, -1)
+    yield x
+    x = x + bias
+    yield x
+    if mask is not None:
+        yield x + mask
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
@@ -79,15 +79,19 @@ def split_heads(x: Tensor, heads: int) -> Tensor:
     return x.unflatten(-1, (heads, -1)).transpose(1, 2)
 
 
-class PositionBias(nn.Module):
-    """An attention's learned bias: a small table, expanded over (query, key) by an index."""
+class Attention(nn.Module):
+    """An attention with a learned bias: a small table, expanded over (query, key) by an index."""
 
     relative_position_bias_table: Tensor
     index: Tensor
     frozen: Tensor | None
+    on_score: Callable[[Tensor], None] | None = None
+    """Where set, scores are computed step by step as they are exported, and it sees each step."""
 
-    def __init__(self, index: Tensor, rows: int, heads: int) -> None:
+    def __init__(self, config: HATConfig, index: Tensor, rows: int, heads: int) -> None:
         super().__init__()
+        self.heads = heads
+        self.scale = config.qk_scale or (config.embed_dim // heads) ** -0.5
         self.relative_position_bias_table = nn.Parameter(torch.zeros(rows, heads))
         nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
         self.register_buffer("index", index, persistent=False)
@@ -106,16 +110,58 @@ class PositionBias(nn.Module):
     def unfreeze(self) -> None:
         self.frozen = None
 
+    def attend(
+        self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor, mask: Tensor | None = None
+    ) -> Tensor:
+        """softmax(q k^T scale + bias + mask) v.
 
-class WindowAttention(PositionBias):
+        Args:
+            q: (windows, heads, queries, d).
+            k, v: (windows, heads, keys, d).
+            bias: (heads, queries, keys), the same for all windows.
+            mask: (1, queries, keys), the same for all heads too.
+
+        While the network is being exported the formula is spelled out, so that the graph holds
+        two matrix products and a softmax, which every engine knows; otherwise it is one fused
+        call, which computes scores in fp32 whatever the network's precision.
+        """
+        if self.on_score is None and not torch.compiler.is_exporting():
+            total = bias if mask is None else bias + mask
+            return F.scaled_dot_product_attention(q, k, v, total[None], scale=self.scale)
+        for step in score(q, k, bias, mask, self.scale):
+            if self.on_score is not None:
+                self.on_score(step)
+        return torch.softmax(step, dim=-1) @ v
+
+
+@contextmanager
+def spelled_out(
+    network: nn.Module, on_score: Callable[[Attention, Tensor], None] = lambda module, step: None
+) -> Iterator[None]:
+    """Within it, attention is computed by the formula that is exported, in its own precision.
+
+    Args:
+        network: any with attentions in it.
+        on_score: shown every step from queries and keys to what softmax takes.
+    """
+    attentions = [module for module in network.modules() if isinstance(module, Attention)]
+    for module in attentions:
+        module.on_score = partial(on_score, module)
+    try:
+        yield
+    finally:
+        for module in attentions:
+            module.on_score = None
+
+
+class WindowAttention(Attention):
     """(S)W-MSA: multi-head self attention inside windows, shifted or not."""
 
     def __init__(self, config: HATConfig, heads: int, shift: int) -> None:
         window = config.window_size
         index = windows.relative_position_index(window)
-        super().__init__(index, (2 * window - 1) ** 2, heads)
+        super().__init__(config, index, (2 * window - 1) ** 2, heads)
         self.window = window
-        self.heads = heads
         self.shift = shift
         self.qkv = nn.Linear(config.embed_dim, 3 * config.embed_dim, bias=config.qkv_bias)
         self.proj = nn.Linear(config.embed_dim, config.embed_dim)
@@ -139,7 +185,7 @@ class WindowAttention(PositionBias):
         _, height, width, _ = qkv.shape
         parts = windows.partition(qkv, self.window)
         q, k, v = (split_heads(part, self.heads) for part in parts.chunk(3, -1))
-        x = attend(q, k, v, bias, mask).transpose(1, 2).flatten(2)
+        x = self.attend(q, k, v, bias, mask).transpose(1, 2).flatten(2)
         return windows.merge(x, self.window, height, width)
 
 
@@ -215,16 +261,15 @@ class HAB(nn.Module):
         return x + self.mlp(self.norm2(x))
 
 
-class OCAB(PositionBias):
+class OCAB(Attention):
     """Overlapping cross attention: queries of a window, keys and values of a larger one."""
 
     def __init__(self, config: HATConfig, heads: int) -> None:
         window, overlap = config.window_size, config.overlap_size
         index = windows.overlapping_position_index(window, overlap)
-        super().__init__(index, (window + overlap - 1) ** 2, heads)
+        super().__init__(config, index, (window + overlap - 1) ** 2, heads)
         self.window = window
         self.overlap = overlap
-        self.heads = heads
         self.norm1 = nn.LayerNorm(config.embed_dim)
         self.qkv = nn.Linear(config.embed_dim, 3 * config.embed_dim, bias=config.qkv_bias)
         self.proj = nn.Linear(config.embed_dim, config.embed_dim)
@@ -244,7 +289,7 @@ class OCAB(PositionBias):
             split_heads(part, self.heads)
             for part in windows.overlapping(kv, self.window, self.overlap).chunk(2, -1)
         )
-        y = attend(q, k, v, self.bias()).transpose(1, 2).flatten(2)
+        y = self.attend(q, k, v, self.bias()).transpose(1, 2).flatten(2)
         return self.proj(windows.merge(y, self.window, *size).flatten(1, 2))
 
 
@@ -253,7 +298,7 @@ class ResidualGroup(nn.Module):
 
     def __init__(self, config: HATConfig, depth: int, heads: int) -> None:
         super().__init__()
-        shift = config.window_size // 2
+        shift = config.window_size // 2 if config.shift else 0
         self.blocks = nn.ModuleList(HAB(config, heads, shift if i % 2 else 0) for i in range(depth))
         self.overlap_attn = OCAB(config, heads) if config.overlap_size else None
 
@@ -349,7 +394,7 @@ class HAT(nn.Module):
         """
         self.eval().requires_grad_(False)
         for module in self.modules():
-            if isinstance(module, PositionBias):
+            if isinstance(module, Attention):
                 module.unfreeze()
                 module.freeze()
         return self
@@ -365,10 +410,10 @@ class HAT(nn.Module):
 
     def _unfreeze(self) -> None:
         """Undo :meth:`freeze`; what was never frozen keeps its ``requires_grad``."""
-        biases = [module for module in self.modules() if isinstance(module, PositionBias)]
-        if any(module.frozen is not None for module in biases):
+        attentions = [module for module in self.modules() if isinstance(module, Attention)]
+        if any(module.frozen is not None for module in attentions):
             self.requires_grad_(True)
-        for module in biases:
+        for module in attentions:
             module.unfreeze()
 
 

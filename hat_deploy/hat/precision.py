@@ -15,13 +15,12 @@ strongly typed TensorRT network computes as it says.
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 
-from hat_deploy.hat.network import CAB, HAT, MLP, PositionBias
+from hat_deploy.hat.network import CAB, HAT, MLP, Attention
 
 DTYPES = {
     "fp32": torch.float32,
@@ -50,31 +49,34 @@ def convert(network: HAT, precision: str) -> HAT:
     if precision == "fp16-pure":
         return network.to(dtype)
     for module in network.modules():
-        if isinstance(module, PositionBias):
+        if isinstance(module, Attention):
             assert module.frozen is not None
             module.frozen = module.frozen.to(dtype)
     network.edge_masks = network.edge_masks.to(dtype)
     for holder, name, summed in list(halved(network)):
         layer = getattr(holder, name)
-        exponent = exponent_of(layer) if summed and dtype == torch.float16 else 0
-        _divide(layer, 2.0**exponent)
+        factors = factors_of(layer) if summed and dtype == torch.float16 else None
+        if factors is not None:
+            _divide_rows(layer, factors)
+            setattr(holder, name, Scaled(layer, factors))
         layer.to(dtype)
-        if exponent:
-            setattr(holder, name, Scaled(layer, exponent))
     return network
 
 
 class Scaled(nn.Module):
-    """A half-precision layer whose result is multiplied by a power of two in fp32.
+    """A half-precision layer whose results are multiplied by powers of two in fp32.
 
-    The layer's weights are divided by it, which is exact, so that its own result stays far
-    from fp16's largest number.
+    Each row of the layer's weights is divided by its own, which is exact, so that its result
+    stays far from fp16's largest number, and other rows lose no digits by it. What the layer
+    computes is rounded to half all the same: a row 1000 times as large has 1000 times the error.
     """
 
-    def __init__(self, layer: nn.Linear | nn.Conv2d, exponent: int) -> None:
+    factor: Tensor
+
+    def __init__(self, layer: nn.Linear | nn.Conv2d, factors: Tensor) -> None:
         super().__init__()
         self.layer = layer
-        self.factor = 2.0**exponent
+        self.register_buffer("factor", beside_channels(layer, factors), persistent=False)
 
     @property
     def weight(self) -> Tensor:
@@ -119,7 +121,7 @@ def halved(network: HAT) -> Iterator[tuple[nn.Module, str, bool]]:
     """The layers that compute in half: the module that holds each, its name there, and whether
     its result goes straight to a sum in fp32."""
     for module in network.modules():
-        if isinstance(module, PositionBias):
+        if isinstance(module, Attention):
             yield from ((module, "qkv", False), (module, "proj", True))
         elif isinstance(module, MLP):
             yield from ((module, "fc1", False), (module, "fc2", True))
@@ -129,12 +131,24 @@ def halved(network: HAT) -> Iterator[tuple[nn.Module, str, bool]]:
         yield network, "conv_after_body", True
 
 
-def exponent_of(layer: nn.Linear | nn.Conv2d) -> int:
-    """The power of two that brings the layer's widest row down to ``WIDEST_ROW``; 0 mostly."""
-    widest = float(layer.weight.flatten(1).norm(dim=1).max())
-    return math.ceil(math.log2(widest / WIDEST_ROW)) if WIDEST_ROW < widest < math.inf else 0
+def factors_of(layer: nn.Linear | nn.Conv2d) -> Tensor | None:
+    """For each row of the layer the power of two that brings it down to ``WIDEST_ROW``, (rows,).
+
+    1 for rows that need none; None where no row needs any, as mostly.
+    """
+    norms = layer.weight.flatten(1).norm(dim=1)
+    wide = (norms > WIDEST_ROW) & norms.isfinite()
+    if not wide.any():
+        return None
+    return torch.where(wide, torch.exp2(torch.ceil(torch.log2(norms / WIDEST_ROW))), 1.0)
 
 
-def _divide(layer: nn.Module, factor: float) -> None:
-    for parameter in layer.parameters():
-        parameter.div_(factor)
+def beside_channels(layer: nn.Linear | nn.Conv2d, factors: Tensor) -> Tensor:
+    """(rows,) in the shape that multiplies the layer's result channel by channel."""
+    return factors[:, None, None] if isinstance(layer, nn.Conv2d) else factors
+
+
+def _divide_rows(layer: nn.Linear | nn.Conv2d, factors: Tensor) -> None:
+    layer.weight.div_(factors.reshape(-1, *[1] * (layer.weight.ndim - 1)))
+    if layer.bias is not None:
+        layer.bias.div_(factors)

@@ -13,12 +13,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from hat_deploy.hat.network import HAB, HAT, OCAB, RHAG
-from hat_deploy.hat.precision import exponent_of, halved
+from hat_deploy.hat.network import HAB, HAT, OCAB, RHAG, spelled_out
+from hat_deploy.hat.precision import beside_channels, factors_of, halved
 
 FP16_MAX = 65504.0
 MARGIN = 4.0
 """How far below fp16's largest number a measured peak must stay: other pictures differ."""
+REST = "rest"
+"""Stands for a block's name: what lies outside the RHAGs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,89 +30,134 @@ class Peak:
     block: str
     """Its name in the network, ``layers.0.residual_group.blocks.1``."""
     kind: str
-    """``HAB``, ``OCAB`` or ``RHAG``."""
+    """``HAB``, ``OCAB`` or ``RHAG``; ``HAT`` for what lies outside them."""
     stream: float
-    """Of the residual stream as the block leaves it: in half under ``fp16-pure`` alone."""
+    """Of the residual stream as the block leaves it, or of any layer outside the blocks: in half
+    under ``fp16-pure`` alone."""
     inside: float
     """Of what leaves its layers that ``fp16`` computes in half, after the scaling that very
     large weights get there; 0 where there are none."""
+    scores: float
+    """Of its attention scores, on the way to softmax: q scaled, its product with k, and the sums
+    with bias and mask. In half under ``fp16``; 0 without attention."""
+    everything: float
+    """Of all these and of every other layer, nothing scaled: what ``fp16-pure`` has in half."""
 
 
 def measure(network: HAT, batches: Iterable[Tensor]) -> list[Peak]:
     """Run pictures through the network in fp32 and note each block's peaks.
+
+    Attention scores are computed for it as they are exported, not by PyTorch's fused call.
 
     Args:
         network: float32; it is frozen in place.
         batches: (B, C, H, W) in [0, 1], of any sizes.
 
     Returns:
-        A peak for each block, in the order data meets them.
+        A peak for each block, in the order data meets them, and one for all that lies outside
+        the groups of blocks.
 
     Raises:
         ValueError: there are no batches.
     """
     network.freeze()
     peaks: dict[nn.Module, float] = {}
+    halves: dict[nn.Module, float] = {}
+    scores: dict[nn.Module, float] = {}
+    factors = dict(_factors(network))
 
     def note(module: nn.Module, inputs: object, output: Tensor) -> None:
-        # NaN must not vanish in a maximum: it counts as infinite.
-        largest = float(output.abs().max().nan_to_num(torch.inf, torch.inf))
-        peaks[module] = max(peaks.get(module, 0.0), largest)
+        _raise(peaks, module, output)
+        if module in factors:
+            factor = factors[module]
+            _raise(halves, module, output if factor is None else output / factor)
 
-    scales = dict(_scales(network))
     blocks = {m: name for name, m in network.named_modules() if isinstance(m, HAB | OCAB | RHAG)}
-    with _watched([*blocks, *scales], note), torch.inference_mode():
+    layers = [m for m in network.modules() if isinstance(m, nn.Linear | nn.Conv2d | nn.LayerNorm)]
+    with (
+        _watched([*blocks, *layers], note),
+        spelled_out(network, lambda module, step: _raise(scores, module, step)),
+        torch.inference_mode(),
+    ):
         for batch in batches:
             network(batch)
     if not peaks:
         raise ValueError("no pictures: at least one is needed")
-    return [
-        Peak(
-            block=blocks[module],
-            kind=type(module).__name__,
-            stream=peaks[module],
-            inside=_inside(module, peaks, scales),
+
+    def peak(name: str, block: nn.Module, members: list[nn.Module], stream: float) -> Peak:
+        scored = _largest(scores, members)
+        return Peak(
+            block=name,
+            kind=type(block).__name__,
+            stream=stream,
+            inside=_largest(halves, members),
+            scores=scored,
+            everything=max(_largest(peaks, members), stream, scored),
         )
-        for module in peaks
-        if module in blocks
+
+    order = [module for module in peaks if module in blocks]
+    inside = {member for block in order for member in (block, *_members(block))}
+    outside = [module for module in peaks if module not in inside]
+    return [
+        *(peak(blocks[block], block, _members(block), peaks[block]) for block in order),
+        peak(REST, network, outside, _largest(peaks, outside)),
     ]
 
 
 def advice(peaks: Iterable[Peak]) -> str:
     """What the peaks mean for the choice of precision, in a sentence."""
     peaks = list(peaks)
-    stream = max(peak.stream for peak in peaks)
-    inside = max(peak.inside for peak in peaks)
+    stream, inside, scores, everything = (
+        max(getattr(peak, name) for peak in peaks)
+        for name in ("stream", "inside", "scores", "everything")
+    )
     limit = FP16_MAX / MARGIN
-    if inside > limit:
+    near = f"too near to or beyond fp16's {FP16_MAX:.0f}"
+    if scores > limit:
         return (
-            f"layers reach {inside:.3g}, too near to fp16's {FP16_MAX:.0f}: "
-            "use bf16 (or fp32); fp16 may overflow"
+            f"attention scores reach {scores:.3g}, {near}: use fp32; fp16 may overflow, and bf16, "
+            f"which has 8 binary digits, would round such scores by up to {scores / 512:.0f}"
         )
+    if inside > limit:
+        return f"layers reach {inside:.3g}, {near}: use bf16 (or fp32); fp16 may overflow"
     if stream > limit:
         return (
-            f"the residual stream reaches {stream:.3g}, too near to or beyond fp16's "
-            f"{FP16_MAX:.0f}: use fp16, which keeps it in fp32, or bf16; not fp16-pure"
+            f"the residual stream reaches {stream:.3g}, {near}: use fp16, which keeps it in fp32, "
+            "or bf16; not fp16-pure"
+        )
+    if everything > limit:
+        return (
+            f"layers reach {everything:.3g}, {near}, where fp16-pure computes them: use fp16, "
+            "which scales very large weights down, or bf16"
         )
     return (
-        f"the residual stream reaches {stream:.3g} and layers {inside:.3g}, far from fp16's "
-        f"{FP16_MAX:.0f}: fp16 is safe, and fp16-pure would not overflow on pictures like these"
+        f"the residual stream reaches {stream:.3g}, layers {inside:.3g} and attention scores "
+        f"{scores:.3g}, far from fp16's {FP16_MAX:.0f}: fp16 is safe, and fp16-pure would not "
+        "overflow on pictures like these"
     )
 
 
-def _scales(network: HAT) -> Iterator[tuple[nn.Module, float]]:
-    """The layers that ``fp16`` computes in half, and the factor on their result there."""
+def _raise(peaks: dict[nn.Module, float], module: nn.Module, values: Tensor) -> None:
+    # NaN must not vanish in a maximum: it counts as infinite.
+    largest = float(values.abs().max().nan_to_num(torch.inf, torch.inf))
+    peaks[module] = max(peaks.get(module, 0.0), largest)
+
+
+def _largest(peaks: dict[nn.Module, float], members: Iterable[nn.Module]) -> float:
+    return max((peaks[module] for module in members if module in peaks), default=0.0)
+
+
+def _factors(network: HAT) -> Iterator[tuple[nn.Module, Tensor | None]]:
+    """The layers that ``fp16`` computes in half, and what their result is divided by there."""
     for holder, name, summed in halved(network):
         layer = getattr(holder, name)
-        yield layer, 2.0 ** -exponent_of(layer) if summed else 1.0
+        factors = factors_of(layer) if summed else None
+        yield layer, None if factors is None else beside_channels(layer, factors)
 
 
-def _inside(
-    block: nn.Module, peaks: dict[nn.Module, float], scales: dict[nn.Module, float]
-) -> float:
-    if isinstance(block, RHAG):
-        return 0.0  # its own convolution stays in fp32; its blocks are listed themselves
-    return max((peaks[m] * scales[m] for m in block.modules() if m in scales), default=0.0)
+def _members(block: nn.Module) -> list[nn.Module]:
+    """What a block answers for: of an RHAG, whose blocks are listed themselves, its convolution."""
+    return [block.conv] if isinstance(block, RHAG) else list(block.modules())
 
 
 @contextmanager

@@ -6,13 +6,10 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 from hat_deploy import artifact, prepare
-from hat_deploy.geometry import check_tile, default_halo, format_size, grid, round_up
-from hat_deploy.hat.config import HATConfig
+from hat_deploy.geometry import check_tile, default_halo, default_tile, format_size, grid
+from hat_deploy.hat.config import HATConfig, Unstored
 from hat_deploy.jobs.tiles import network_of
 from hat_deploy.recipe import Recipe
-
-DEFAULT_SIDE = 256
-"""Of a tile, rounded up to the window."""
 
 
 class Unmade:
@@ -32,8 +29,7 @@ class Unmade:
         self, recipe: Recipe, config: HATConfig, *, halo: int | None, compute: str | None
     ) -> None:
         self._window = config.window_size
-        side = round_up(DEFAULT_SIDE, self._window)
-        self._tile = recipe.tile or (side, side)
+        self._tile = recipe.tile or default_tile(self._window)
         self._halo = default_halo(self._tile, self._window) if halo is None else halo
         check_tile(self._tile, self._halo, self._window)
         self._recipe = recipe
@@ -79,6 +75,10 @@ def unmade(
     halo: int | None,
     device: str,
     compute: str | None,
+    conv_scale: float | None = None,
+    img_range: float | None = None,
+    qk_scale: float | None = None,
+    shift: bool | None = None,
     **_: object,
 ) -> Unmade | None:
     """What stands for an upscaler of these arguments until it is made; None if it is.
@@ -89,7 +89,10 @@ def unmade(
         HatDeployError: there is no such model, or it cannot be read; see the subclasses.
     """
     io = "uint8" if device == "cuda" else "float"
-    recipe = prepare.to_be_made(model, tile=tile, batch=batch, io=io, device=device)
+    unstored = Unstored(conv_scale=conv_scale, img_range=img_range, qk_scale=qk_scale, shift=shift)
+    recipe = prepare.to_be_made(
+        model, tile=tile, batch=batch, io=io, device=device, unstored=unstored
+    )
     if recipe is None:
         return None
     return Unmade(recipe, network_of(model)[0], halo=halo, compute=compute)

@@ -31,7 +31,8 @@ class EvaluationPage:
     def _body(self, evaluation: Evaluation) -> Iterator[str]:
         yield page.verdict(None, _headline(evaluation), _not_scored(evaluation))
         yield page.paragraph(
-            f"PSNR and SSIM on the Y channel, {evaluation.border} pixels left out along each edge; "
+            "PSNR and SSIM on the Y channel, gray files read as RGB, "
+            f"{evaluation.border} pixels left out along each edge; "
             f"low-resolution pictures: {evaluation.lr}."
         )
         yield page.table("scores", _COLUMNS, _rows(evaluation))

@@ -235,6 +235,24 @@ def test_alpha_reaches_the_pixels(tmp_path: Path, weights: Weights) -> None:
             assert (mine - other(x)).abs().max() <= 1e-5
 
 
+def test_scale_of_queries_and_shifts_come_from_options_then_config_json(
+    tmp_path: Path, network: HAT, weights: Weights
+) -> None:
+    path = save_tensors(weights, tmp_path / "w.pth")
+    stored = replace(network.config, qk_scale=0.9, shift=False)
+    (tmp_path / "config.json").write_text(json.dumps(stored.to_dict()))
+    assert load_network(path).config == stored
+    given = load_network(path, qk_scale=0.5, shift=True).config
+    assert given == replace(stored, qk_scale=0.5, shift=True)
+    x = picture(8, 12)
+    other = independent_hat(weights, qk_scale=0.9, shift=False)
+    with torch.no_grad():
+        assert (load_network(path)(x) - other(x)).abs().max() <= 1e-5
+        assert (network(x) - other(x)).abs().max() > 1e-3
+    (tmp_path / "config.json").write_text('{"shift": 0}')
+    assert "shift 0; expected true or false" in refusal(load_network, path)
+
+
 def test_config_json_of_something_else(tmp_path: Path, network: HAT, weights: Weights) -> None:
     path = save_tensors(weights, tmp_path / "w.pth")
     beside = tmp_path / "config.json"
@@ -251,7 +269,9 @@ def test_config_json_of_something_else(tmp_path: Path, network: HAT, weights: We
     assert "config.json" in refusal(load_network, path)
 
 
-@pytest.mark.parametrize("option", [{"img_range": 0.0}, {"conv_scale": float("nan")}])
+@pytest.mark.parametrize(
+    "option", [{"img_range": 0.0}, {"conv_scale": float("nan")}, {"qk_scale": 0.0}]
+)
 def test_impossible_options(tmp_path: Path, weights: Weights, option: dict[str, float]) -> None:
     path = save_tensors(weights, tmp_path / "w.pth")
     assert next(iter(option)) in refusal(load_network, path, **option)

@@ -23,12 +23,27 @@ def test_published_ratios_become_channels() -> None:
 def test_a_variant_is_known_at_any_scale(name: str) -> None:
     for scale in (2, 3, 4):
         assert replace(VARIANTS[name], scale=scale, img_range=255.0).variant == name
+        assert replace(VARIANTS[name], scale=scale, qk_scale=0.5, shift=False).variant == name
     assert replace(VARIANTS[name], window_size=8, overlap_size=12).variant == "custom"
 
 
-@pytest.mark.parametrize("config", [*VARIANTS.values(), tiny_config(), tiny_config(cab=False)])
+@pytest.mark.parametrize(
+    "config",
+    [
+        *VARIANTS.values(),
+        tiny_config(),
+        tiny_config(cab=False),
+        tiny_config(qk_scale=0.5, shift=False),
+    ],
+)
 def test_survives_json(config: HATConfig) -> None:
     assert HATConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+def test_what_earlier_releases_do_not_know_is_written_only_where_it_matters() -> None:
+    assert not {"qk_scale", "shift"} & tiny_config().to_dict().keys()
+    values = tiny_config(qk_scale=0.5, shift=False).to_dict()
+    assert (values["qk_scale"], values["shift"]) == (0.5, False)
 
 
 @pytest.mark.parametrize(
@@ -67,6 +82,9 @@ def test_survives_json(config: HATConfig) -> None:
         {"cab_channels": -1},
         {"conv_scale": float("nan")},
         {"img_range": 0.0},
+        {"qk_scale": 0.0},
+        {"qk_scale": float("nan")},
+        {"shift": 0},
         {"img_range": float("inf")},
         {"no_such_field": 1},
     ],

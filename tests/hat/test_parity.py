@@ -18,7 +18,11 @@ TOLERANCE = 1e-5
 def difference(network: HAT, *sizes: tuple[int, int], batch: int = 1) -> float:
     config = network.config
     other = independent_hat(
-        authors_state_dict(network), conv_scale=config.conv_scale, img_range=config.img_range
+        authors_state_dict(network),
+        conv_scale=config.conv_scale,
+        img_range=config.img_range,
+        qk_scale=config.qk_scale,
+        shift=config.shift,
     )
     worst = 0.0
     for height, width in sizes:
@@ -73,6 +77,10 @@ def test_sizes_that_are_no_multiple_of_the_window(window: int) -> None:
         {"depths": (1, 3, 2)},
         {"conv_scale": 0.7},
         {"img_range": 255.0},
+        {"qk_scale": 0.9},
+        {"qk_scale": -0.2},
+        {"shift": False},
+        {"window_size": 8, "shift": False, "qk_scale": 1.5},
     ],
     ids=lambda changes: " ".join(f"{key}={value}" for key, value in changes.items()),
 )
