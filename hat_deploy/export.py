@@ -19,7 +19,7 @@ import numpy as np
 from hat_deploy import __version__, artifact
 from hat_deploy.artifact import METADATA_KEY, Description
 from hat_deploy.engines.base import Array, Engine
-from hat_deploy.errors import ArtifactError, CheckFailed, MissingExtraError, UsageError
+from hat_deploy.errors import ArtifactError, CheckFailed, UsageError, needed_for, require
 from hat_deploy.files import replacing
 from hat_deploy.geometry import check_tile, default_halo, format_size, round_up
 from hat_deploy.metrics import Difference, compare
@@ -29,11 +29,12 @@ if TYPE_CHECKING:
 
     from hat_deploy.hat.network import HAT
 
-try:
+with needed_for("Exporting a checkpoint"):
     import onnx
     import torch
-except ImportError as error:
-    raise MissingExtraError(error.name or "torch", "export", "Exporting") from error
+
+    # Tracing takes minutes: what it and the proof need on the way is looked for before.
+    require("onnxscript", "onnxruntime", purpose="Exporting a checkpoint")
 
 from hat_deploy.hat.precision import Deployed, convert
 

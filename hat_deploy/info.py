@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from hat_deploy import artifact, zoo
 from hat_deploy.artifact import Description
-from hat_deploy.errors import ArtifactError, CheckpointError, MissingExtraError, UsageError
+from hat_deploy.errors import (
+    ArtifactError,
+    CheckpointError,
+    MissingExtraError,
+    UsageError,
+    needed_for,
+)
 from hat_deploy.geometry import round_up
 from hat_deploy.hat.config import HATConfig
 from hat_deploy.hat.cost import Memory, cost, memory
@@ -237,10 +243,6 @@ def _checkpoint(path: Path, config: HATConfig) -> CheckpointInfo:
 
 def _config_of_weights(path: Path) -> HATConfig:
     """Load it whole: a name and a shape prove nothing about the rest of the file."""
-    try:
-        import torch  # noqa: F401
-    except ImportError as error:
-        raise MissingExtraError("torch", "export", "Reading a checkpoint") from error
     from hat_deploy.hat.checkpoint import load_network
 
     return load_network(path).config
@@ -260,11 +262,8 @@ def read_graph(path: Path) -> Graph:
         MissingExtraError: the ``onnx`` package is not installed.
         ArtifactError: the file is not ONNX.
     """
-    try:
+    with needed_for("Listing the operators and constants of an .onnx"):
         import onnx
-    except ImportError as error:
-        purpose = "Listing the operators and constants of an .onnx"
-        raise MissingExtraError("onnx", "export", purpose) from error
     try:
         model = onnx.load(path, load_external_data=False)
     except Exception as error:  # protobuf's DecodeError, of a package without types

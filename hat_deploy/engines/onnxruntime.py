@@ -8,7 +8,7 @@ import numpy as np
 
 from hat_deploy import artifact
 from hat_deploy.engines.base import Array, EngineBase, TensorSpec, check_batch
-from hat_deploy.errors import ArtifactError, MissingExtraError, UsageError
+from hat_deploy.errors import ArtifactError, MissingExtraError, UsageError, install_command
 
 try:
     import onnxruntime as ort
@@ -52,7 +52,7 @@ class OnnxRuntimeEngine(EngineBase):
         if provider not in ort.get_available_providers():
             raise UsageError(
                 f"this onnxruntime has no {provider}: pip uninstall onnxruntime, "
-                "then pip install 'hat-deploy[gpu]'"
+                f"then {install_command('gpu')}"
             )
         try:
             self._session = ort.InferenceSession(

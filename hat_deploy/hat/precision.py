@@ -18,8 +18,11 @@ import copy
 import math
 from collections.abc import Iterator
 
-import torch
-from torch import Tensor, nn
+from hat_deploy.errors import needed_for
+
+with needed_for("Running a network in PyTorch"):
+    import torch
+    from torch import Tensor, nn
 
 from hat_deploy.hat.network import CAB, HAT, MLP, PositionBias
 

@@ -9,10 +9,12 @@ import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-import torch
-from torch import Tensor
+from hat_deploy.errors import CheckpointError, needed_for
 
-from hat_deploy.errors import CheckpointError, MissingExtraError
+with needed_for("Reading a checkpoint"):
+    import torch
+    from torch import Tensor
+
 from hat_deploy.hat.filekind import EXPECTED, Format, checkpoint_format
 
 WRAPPERS = ("params_ema", "params", "state_dict")
@@ -115,11 +117,9 @@ def _refusal(path: Path, error: BaseException) -> str:
 
 
 def _read_safetensors(path: Path) -> object:
-    try:
+    with needed_for(f"Reading {path}"):
         import safetensors
         import safetensors.torch
-    except ImportError as error:
-        raise MissingExtraError("safetensors", "export", f"reading {path}") from error
     try:
         return safetensors.torch.load(path.read_bytes())
     except OSError as error:
