@@ -30,11 +30,9 @@ if TYPE_CHECKING:
     from hat_deploy.hat.network import HAT
 
 with needed_for("Exporting a checkpoint"):
+    require("torch", purpose="Exporting a checkpoint")
     import onnx
     import torch
-
-    # Tracing takes minutes: what it and the proof need on the way is looked for before.
-    require("onnxscript", "onnxruntime", purpose="Exporting a checkpoint")
 
 from hat_deploy.hat.precision import Deployed, convert
 
@@ -155,8 +153,11 @@ def export_onnx(
         CheckFailed: the values differ by more than ``TOLERANCE`` in fp32, are below the PSNR
             floor, or are not finite; no file is left.
         ArtifactError: the written file does not pass ``onnx.checker``, or cannot be run.
+        MissingExtraError: a library that it takes is not installed.
     """
     started = time.monotonic()
+    # Tracing takes minutes: what it and the proof need on the way is looked for before.
+    require("onnxscript", "onnxruntime", purpose="Exporting a checkpoint")
     network.freeze()
     described = describe(network, options, model=model, checkpoint_sha256=checkpoint_sha256)
     with replacing(target) as partial:

@@ -10,7 +10,7 @@ from hat_deploy.evaluate import Evaluation, Score, Scored
 from hat_deploy.geometry import format_size
 from hat_deploy.reports import figures, page, pixels
 from hat_deploy.reports.album import MAP_SIDE, SIDE, Album
-from hat_deploy.reports.verification import machine
+from hat_deploy.reports.machine import machine
 from hat_deploy.sources import display_name
 
 

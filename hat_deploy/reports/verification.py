@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import PurePath
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hat_deploy.comparison import Rendering
 from hat_deploy.engines.base import Array
 from hat_deploy.fidelity import PictureFidelity, Report
 from hat_deploy.geometry import Grid, format_size
 from hat_deploy.metrics import SSIM_WINDOW, ssim_y
 from hat_deploy.reports import charts, figures, page, pixels, wording
 from hat_deploy.reports.album import MAP_SIDE, SIDE, Album
+from hat_deploy.reports.machine import machine
 from hat_deploy.sources import display_name
+
+if TYPE_CHECKING:
+    from hat_deploy.comparison import Rendering
 
 
 class VerificationPage:
@@ -155,16 +158,3 @@ def _facts(report: Report) -> dict[str, object]:
         "reference SHA-256": report.reference["sha256"],
     }
     return told | machine(report.hardware, report.versions)
-
-
-def machine(hardware: dict[str, Any], versions: dict[str, str]) -> dict[str, object]:
-    """Hardware and versions as a page lists them; as :mod:`hat_deploy.hardware` tells them."""
-    memory = hardware["memory_bytes"]
-    gpus = ", ".join(f"{gpu['name']} (driver {gpu['driver']})" for gpu in hardware["gpus"])
-    return {
-        "CPU": f"{hardware['cpu']}, cores: {hardware['cores']}",
-        "memory": "unknown" if memory is None else f"{memory / 1e9:.1f} GB",
-        "GPU": gpus or "none",
-        "system": hardware["system"],
-        "versions": ", ".join(f"{name} {number}" for name, number in versions.items()),
-    }
