@@ -17,7 +17,7 @@ from hat_deploy.errors import (
     UsageError,
     needed_for,
 )
-from hat_deploy.geometry import round_up
+from hat_deploy.geometry import round_up, tile_size
 from hat_deploy.hat.config import HATConfig
 from hat_deploy.hat.cost import Memory, cost, memory
 
@@ -317,10 +317,9 @@ def _network(config: HATConfig, counted: NetworkCost) -> dict[str, Any]:
 
 
 def _description_lines(described: Description) -> Iterator[str]:
-    height, width = described.tile
     yield f"model       {described.model}, checkpoint sha256 {described.checkpoint_sha256}"
     yield (
-        f"runs        tile {height}x{width}, batch {described.batch}, default halo "
+        f"runs        tile {tile_size(described.tile)}, batch {described.batch}, default halo "
         f"{described.halo}, {described.precision}, {described.io} input and output"
     )
     if described.targets:
@@ -334,9 +333,9 @@ def _cost_lines(counted: NetworkCost) -> Iterator[str]:
         f"multi-adds  {counted.multi_adds / 1e9:.1f} G at {counted.side}x{counted.side}, "
         f"{counted.multi_adds_per_megapixel / 1e12:,.2f} T per LR megapixel"
     )
-    for (height, width), estimate in counted.memory.items():
+    for tile, estimate in counted.memory.items():
         yield (
-            f"memory      about {estimate.total / 1e6:,.0f} MB for a tile of {height}x{width} in "
+            f"memory      about {estimate.total / 1e6:,.0f} MB for a tile of {tile_size(tile)} in "
             f"fp32: weights {estimate.weights / 1e6:,.0f}, position biases "
             f"{estimate.position_biases / 1e6:,.0f}, activations "
             f"{estimate.activations / 1e6:,.0f} (in {estimate.moment})"

@@ -10,6 +10,7 @@ once, even while a library computes and the main thread does not see signals.
 from __future__ import annotations
 
 import os
+import select
 import signal
 import sys
 import threading
@@ -45,9 +46,11 @@ def install() -> None:
         return
     signal.signal(signal.SIGINT, _interrupt)
     sys.unraisablehook = _unraisable
-    if not _State.watched:
-        _State.watched = True
-        threading.Thread(target=_watch, args=(_arrivals(),), daemon=True).start()
+    if hasattr(signal, "pthread_kill"):
+        signal.signal(signal.SIGALRM, _again)
+        if not _State.watched:
+            _State.watched = True
+            threading.Thread(target=_watch, args=(_arrivals(),), daemon=True).start()
 
 
 def _arrivals() -> int:
@@ -59,10 +62,22 @@ def _arrivals() -> int:
 
 
 def _watch(arrivals: int) -> None:
-    while number := os.read(arrivals, 1):
-        _State.count += number[0] == signal.SIGINT
-        if _State.count > 1:
-            _leave()
+    """Count interrupts; after the first, wake the main thread until the command has ended.
+
+    It may not know of the first one yet: one that comes just before it begins to wait for a lock
+    is seen only when the wait is over.
+    """
+    main = threading.main_thread().ident
+    assert main is not None
+    while True:
+        patience = AGAIN_AFTER if _State.count else None
+        ready, _, _ = select.select([arrivals], [], [], patience)
+        if not ready:
+            signal.pthread_kill(main, signal.SIGALRM)
+        elif os.read(arrivals, 1)[0] == signal.SIGINT:
+            _State.count += 1
+            if _State.count > 1:
+                _leave()
 
 
 def seen() -> bool:
@@ -81,21 +96,19 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
     if _State.seen or _State.finished:
         _leave()
     _State.seen = True
-    if hasattr(signal, "setitimer"):
-        signal.signal(signal.SIGALRM, _again)
-        signal.setitimer(signal.ITIMER_REAL, AGAIN_AFTER, AGAIN_AFTER)
     raise KeyboardInterrupt
 
 
 def _again(signum: int, frame: FrameType | None) -> None:
     """Raise it once more if it got lost; what cleans up because of it goes on."""
+    if not _State.seen or _State.finished:
+        return
     error = sys.exception()
     while error is not None:
         if isinstance(error, KeyboardInterrupt):
             return
         error = error.__context__
-    if not _State.finished:
-        raise KeyboardInterrupt
+    raise KeyboardInterrupt
 
 
 def _leave() -> None:

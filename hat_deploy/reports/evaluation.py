@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from hat_deploy import hardware
 from hat_deploy.engines.base import Array
 from hat_deploy.evaluate import Evaluation, Score, Scored
-from hat_deploy.geometry import format_size
+from hat_deploy.geometry import image_size
 from hat_deploy.reports import figures, page, pixels
 from hat_deploy.reports.album import MAP_SIDE, SIDE, Album
 from hat_deploy.reports.machine import machine
@@ -87,7 +87,7 @@ def _cells(score: Score) -> list[str]:
 def _section(scored: Scored) -> Iterator[str]:
     score, scale = scored.score, scored.scale
     height, width = scored.original.shape[:2]
-    yield page.heading(f"{display_name(score.name)}, {format_size((height, width))}")
+    yield page.heading(f"{display_name(score.name)}, {image_size(height, width)}")
     errors = {"model": _error(scored, scored.result), "bicubic": _error(scored, scored.plain)}
     shown = pixels.window(errors["model"], SIDE, scale)
     pictures = {

@@ -10,7 +10,7 @@ import numpy as np
 
 from hat_deploy.engines.base import Array
 from hat_deploy.fidelity import PictureFidelity, Report
-from hat_deploy.geometry import Grid, format_size
+from hat_deploy.geometry import Grid, image_size, tile_size
 from hat_deploy.metrics import SSIM_WINDOW, ssim_y
 from hat_deploy.reports import charts, figures, page, pixels, wording
 from hat_deploy.reports.album import MAP_SIDE, SIDE, Album
@@ -62,7 +62,7 @@ class VerificationPage:
 
 
 def _table(picture: PictureFidelity, ssim: float | None) -> str:
-    size = format_size((picture.height, picture.width))
+    size = image_size(picture.height, picture.width)
     caption = f"{display_name(picture.name)}, {size}"
     rows = []
     for name, difference in wording.rows(picture):
@@ -73,7 +73,7 @@ def _table(picture: PictureFidelity, ssim: float | None) -> str:
 
 def _section(rendering: Rendering) -> Iterator[str]:
     found, scale = rendering.fidelity, rendering.scale
-    yield page.heading(f"{display_name(found.name)}, {format_size((found.height, found.width))}")
+    yield page.heading(f"{display_name(found.name)}, {image_size(found.height, found.width)}")
     whole = rendering.whole
     wrong = pixels.error(rendering.expected, rendering.computed)
     seams = None if whole is None else pixels.error(whole, rendering.expected)
@@ -151,7 +151,7 @@ def _facts(report: Report) -> dict[str, object]:
         "artifact": report.artifact["path"],
         "its SHA-256": report.artifact["sha256"],
         "precision": description["precision"],
-        "tile": format_size(tuple(description["tile"])),
+        "tile": tile_size(tuple(description["tile"])),
         "halo": report.settings["halo"],
         "engine": report.engine,
         "reference": report.reference["path"],
