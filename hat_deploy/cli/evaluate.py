@@ -110,8 +110,10 @@ def _print(evaluation: Evaluation) -> None:
     from rich.markup import escape
     from rich.table import Table
 
+    from hat_deploy.reports.evaluation import model_line
     from hat_deploy.sources import display_name
 
+    typer.echo(f"model: {model_line(evaluation.model)}")
     typer.echo(
         f"{evaluation.engine}, x{evaluation.scale}; LR pictures: {evaluation.lr}; "
         f"Y channel, border of {evaluation.border} left out"

@@ -48,10 +48,10 @@ def check(
                     f"{other} {_shown(earlier)} and {option} {_shown(path)} are one file: give "
                     "each a name of its own"
                 )
-    if given:
-        _require_no_input(given, [source for source in inputs if source is not None], recursive)
     for option, path in given.items():
         _require_place(option, path, streamed=streamed)
+    if given:
+        _require_no_input(given, [source for source in inputs if source is not None], recursive)
 
 
 def require_room(option: str, path: Path, size: int) -> None:

@@ -198,7 +198,7 @@ def _measure(
     if as_json:
         print_json(report.to_dict())
         return
-    typer.echo(f"{report.reference['path']}: largest absolute values, PyTorch fp32")
+    typer.echo(f"{display_name(report.reference['path'])}: largest absolute values, PyTorch fp32")
     typer.echo(f"pictures: {', '.join(map(display_name, report.pictures))}")
     typer.echo("stream: the residual stream that a block leaves, in half under fp16-pure alone")
     typer.echo("layers: what its layers give that fp16 computes in half")
@@ -229,16 +229,18 @@ def _print(report: Report) -> None:
     from rich.console import Console
 
     from hat_deploy.reports import wording
+    from hat_deploy.sources import display_name
 
-    typer.echo(f"{report.artifact['path']}: {report.engine}")
-    typer.echo(f"reference: {report.reference['path']}, PyTorch fp32, halo {_halo(report)}")
+    typer.echo(f"{display_name(report.artifact['path'])}: {report.engine}")
+    reference = display_name(report.reference["path"])
+    typer.echo(f"reference: {reference}, PyTorch fp32, halo {_halo(report)}")
     for warning in report.warnings:
         typer.echo(f"warning: {warning}")
     console = Console()
     for picture in report.pictures:
         console.print(_table(picture))
         if picture.whole_skipped:
-            typer.echo(f"{picture.name}: not run whole: {picture.whole_skipped}")
+            typer.echo(f"{display_name(picture.name)}: not run whole: {picture.whole_skipped}")
     if report.foreign_constants == ():
         typer.echo("weights: every constant of the artifact is the checkpoint's, bit for bit")
     if report.layers is not None:

@@ -40,7 +40,7 @@ class VerificationPage:
         Args:
             report: of the run whose pictures were added, in the same order.
         """
-        title = f"verify: {PurePath(report.artifact['path']).name}"
+        title = f"verify: {display_name(PurePath(report.artifact['path']).name)}"
         return page.page(title, self._body(report))
 
     def _body(self, report: Report) -> Iterator[str]:
@@ -148,13 +148,13 @@ def _ssim(expected: Array, computed: Array) -> float | None:
 def _facts(report: Report) -> dict[str, object]:
     description = report.artifact["description"]
     told: dict[str, object] = {
-        "artifact": report.artifact["path"],
+        "artifact": display_name(report.artifact["path"]),
         "its SHA-256": report.artifact["sha256"],
         "precision": description["precision"],
         "tile": tile_size(tuple(description["tile"])),
         "halo": report.settings["halo"],
         "engine": report.engine,
-        "reference": report.reference["path"],
+        "reference": display_name(report.reference["path"]),
         "reference SHA-256": report.reference["sha256"],
     }
     return told | machine(report.hardware, report.versions)
