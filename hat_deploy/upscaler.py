@@ -103,7 +103,8 @@ class Upscaler:
                 "streams": streams != 1,
             }
             if ignored := [name for name, given in asked.items() if given]:
-                raise UsageError(f"an engine has its own {', '.join(ignored)}: leave out")
+                it = "it" if len(ignored) == 1 else "them"
+                raise UsageError(f"an engine has its own {', '.join(ignored)}: leave {it} out")
             self.engine = model
             self.model = {"name": model.name, "file": None, "sha256": None}
             halo = default_halo(model.input.size, model.window) if halo is None else halo
