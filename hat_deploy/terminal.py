@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import os
 from typing import Any, TextIO
 
 GONE = (errno.EPIPE, errno.EIO)
@@ -37,6 +38,19 @@ def lasting(descriptor: int, like: TextIO, *, own: bool = False) -> TextIO:
     return io.TextIOWrapper(
         io.BufferedWriter(raw), like.encoding, "backslashreplace", line_buffering=each_line
     )
+
+
+def keep_descriptors() -> None:
+    """Point standard streams that are closed at nothing.
+
+    Else the next file that is opened, a result perhaps, would be the one that libraries print
+    their complaints to.
+    """
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
 
 
 def is_descriptor(stream: TextIO | None, descriptor: int) -> bool:

@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 from hat_deploy.cli import interrupts
+from hat_deploy.terminal import keep_descriptors
 
 
 def main() -> None:
@@ -14,6 +15,7 @@ def main() -> None:
     Errors meant for the user are one sentence and an exit code. Ctrl-C ends with one line and
     130 whatever it meets, and a second one at once.
     """
+    keep_descriptors()
     interrupts.install()
     code: Any = 0
     try:
