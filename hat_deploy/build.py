@@ -22,7 +22,7 @@ from typing import IO
 from hat_deploy import artifact
 from hat_deploy.artifact import Description
 from hat_deploy.cuda.driver import local_gpu
-from hat_deploy.errors import ArtifactError, MissingExtraError, UsageError
+from hat_deploy.errors import ArtifactError, MissingExtraError, UsageError, install_command
 from hat_deploy.files import replacing
 from hat_deploy.tensorrt_builder import MODULES, Order
 
@@ -130,8 +130,8 @@ def choose(options: BuildOptions) -> tuple[str, str, tuple[str, ...]]:
     if flavour == "rtx" and not set(targets) <= set(RTX_TARGETS):
         raise UsageError(
             f"TensorRT for RTX does not build for this machine's GPU, {targets[0]}, only for "
-            f"{', '.join(RTX_TARGETS)}: pip install 'hat-deploy[gpu]' for TensorRT, which does, "
-            "or name others with --gpu"
+            f"{', '.join(RTX_TARGETS)}: name one of those with --gpu, or, for TensorRT, which "
+            f"does, {install_command('gpu')}"
         )
     return flavour, module, targets
 
@@ -156,8 +156,8 @@ def _require_local_gpu() -> str:
     if gpu is None:
         raise UsageError(
             "this machine has no GPU to build a plan for: name the targets with --gpu, one or "
-            f"several of {','.join(RTX_TARGETS)} (TensorRT for RTX builds for those anywhere; "
-            "pip install 'hat-deploy[rtx]' if need be)"
+            f"several of {','.join(RTX_TARGETS)} (TensorRT for RTX builds for those anywhere; if "
+            f"need be, {install_command('rtx')})"
         )
     return gpu
 

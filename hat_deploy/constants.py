@@ -14,17 +14,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hat_deploy.engines.base import Array
-from hat_deploy.errors import MissingExtraError
+from hat_deploy.errors import needed_for
 
 if TYPE_CHECKING:
     from hat_deploy.hat.network import HAT
 
-try:
+with needed_for("Comparing an artifact's weights"):
     import onnx
     from onnx import numpy_helper
-except ImportError as error:
-    raise MissingExtraError("onnx", "export", "Comparing an artifact's weights") from error
-
 
 FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
 

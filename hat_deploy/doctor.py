@@ -9,7 +9,7 @@ from types import ModuleType
 
 from hat_deploy import cuda
 from hat_deploy.engines import tensorrt_library
-from hat_deploy.errors import HatDeployError
+from hat_deploy.errors import HatDeployError, install_command
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,7 @@ def _examine(engine: str, module: str, extra: str, check: Callable[[ModuleType],
         return Finding(engine, False, str(reason))
     except ImportError as error:
         if error.name == module:
-            return Finding(
-                engine, False, f"{module} is not installed: pip install 'hat-deploy[{extra}]'"
-            )
+            return Finding(engine, False, f"{module} is not installed: {install_command(extra)}")
         return Finding(engine, False, f"{module} is installed but does not load: {error}")
     except (OSError, RuntimeError) as error:  # a library of its own is missing, or refuses
         why = " ".join(str(error).split())
@@ -98,7 +96,7 @@ def _ort(provider: str) -> Callable[[ModuleType], str]:
         if provider not in ort.get_available_providers():
             raise _NotHere(
                 f"onnxruntime {ort.__version__} is built without {provider}: "
-                "pip uninstall onnxruntime, then pip install 'hat-deploy[gpu]' "
+                f"pip uninstall onnxruntime, then {install_command('gpu')} "
                 "(the two cannot live together)"
             )
         return f"onnxruntime {ort.__version__}, {provider}"

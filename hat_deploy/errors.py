@@ -13,6 +13,32 @@ A message is one sentence or two: what was found, what was expected, and the way
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+
+EXTRAS = {
+    "torch": "export",
+    "onnx": "export",
+    "onnx_ir": "export",
+    "onnxscript": "export",
+    "safetensors": "export",
+    "onnxruntime": "cpu",
+    "openvino": "cpu",
+    "tensorrt": "gpu",
+    "cuda": "gpu",
+    "tensorrt_rtx": "rtx",
+    "tensorrt_rtx_bindings": "rtx",
+    "pycuda": "pycuda",
+}
+"""Libraries that are not always there, by the name they are imported by, and the package's extra
+that installs each."""
+
+
+def install_command(extra: str) -> str:
+    """How to install one of the package's extras, to go on after ``not installed: ``."""
+    return f"run pip install '.[{extra}]' in a checkout of hat-deploy's repository"
+
 
 class HatDeployError(Exception):
     """Base of all errors whose message is meant for the user as it stands."""
@@ -29,7 +55,7 @@ class MissingExtraError(HatDeployError):
 
     def __init__(self, library: str, extra: str, purpose: str) -> None:
         super().__init__(
-            f"{purpose} needs {library}, which is not installed: pip install 'hat-deploy[{extra}]'"
+            f"{purpose} needs {library}, which is not installed: {install_command(extra)}"
         )
         self.library = library
         self.extra = extra
@@ -51,3 +77,54 @@ class CheckFailed(HatDeployError):
 
 class PictureError(HatDeployError):
     """One input that cannot be decoded, upscaled or written."""
+
+
+@contextmanager
+def needed_for(purpose: str) -> Iterator[None]:
+    """Around imports of libraries that an extra installs.
+
+        with needed_for("Reading a checkpoint"):
+            import torch
+
+    Args:
+        purpose: starts the sentence that says what is missing.
+
+    Raises:
+        MissingExtraError: one of :data:`EXTRAS` is not installed.
+        HatDeployError: one of them is installed and does not load.
+    """
+    try:
+        yield
+    except ImportError as error:
+        reason = explained(error, purpose)
+        if reason is None:
+            raise
+        raise reason from error
+
+
+def explained(error: ImportError, purpose: str) -> HatDeployError | None:
+    """What to tell the user of an import that failed; None if it is not about :data:`EXTRAS`."""
+    name = error.name or ""
+    library = name.partition(".")[0]
+    if library not in EXTRAS:
+        return None
+    if isinstance(error, ModuleNotFoundError) and name == library:
+        return MissingExtraError(library, EXTRAS[library], purpose)
+    return HatDeployError(
+        f"{purpose} needs {library}, which is installed but does not load: {error}"
+    )
+
+
+def require(*libraries: str, purpose: str) -> None:
+    """Find out that a library is missing before anything is done; none is loaded.
+
+    Raises:
+        MissingExtraError: one of them, of :data:`EXTRAS`, is not installed.
+    """
+    for library in libraries:
+        try:
+            found = find_spec(library) is not None
+        except ImportError:
+            found = False
+        if not found:
+            raise MissingExtraError(library, EXTRAS[library], purpose)

@@ -23,7 +23,7 @@ from hat_deploy.errors import CheckFailed, PictureError, UsageError
 from hat_deploy.files import replacing
 from hat_deploy.metrics import SSIM_WINDOW, psnr_y, ssim_y
 from hat_deploy.resize import bicubic, round_to_uint8
-from hat_deploy.sources import SUFFIXES
+from hat_deploy.sources import SUFFIXES, display_name, whole_characters
 from hat_deploy.upscaler import Upscaler
 
 OnPicture = Callable[[str], None]
@@ -72,6 +72,8 @@ class Evaluation:
     """What a set of pictures says about a model."""
 
     engine: str
+    model: Mapping[str, str | None]
+    """What was scored: ``name``, ``file`` and the file's ``sha256``."""
     scale: int
     border: int
     """Pixels left out along each edge."""
@@ -96,6 +98,7 @@ class Evaluation:
         """As strict JSON types; an infinite PSNR is null."""
         return {
             "engine": self.engine,
+            "model": dict(self.model),
             "scale": self.scale,
             "border": self.border,
             "lr": self.lr,
@@ -150,6 +153,7 @@ def evaluate(
             not_scored.append(NotScored(path=path, reason=reason))
     return Evaluation(
         engine=upscaler.engine.name,
+        model=upscaler.model,
         scale=upscaler.scale,
         border=upscaler.scale,
         lr="antialiased bicubic" if lr is None else str(lr),
@@ -161,6 +165,9 @@ def evaluate(
 def write_csv(evaluation: Evaluation, target: Path) -> None:
     """One line a picture and the mean last; what could not be scored is left out.
 
+    Each line ends with the model's name and the SHA-256 of its file, so that tables of several
+    models can be put together. A name that is not UTF-8 is written as people see it.
+
     Raises:
         UsageError: the file cannot be written.
     """
@@ -168,8 +175,12 @@ def write_csv(evaluation: Evaluation, target: Path) -> None:
     try:
         with replacing(target) as partial, partial.open("w", newline="", encoding="utf-8") as text:
             writer = csv.writer(text)
-            writer.writerow([field.name for field in fields(Score)])
-            writer.writerows(astuple(score) for score in rows)
+            writer.writerow([*(field.name for field in fields(Score)), "model", "sha256"])
+            model = (evaluation.model["name"], evaluation.model["sha256"])
+            for score in rows:
+                name, *figures = astuple(score)
+                cells = (display_name(name), *figures, *model)
+                writer.writerow(map(whole_characters, map(str, cells)))
     except OSError as error:
         raise UsageError(f"{target} cannot be written: {error.strerror or error}") from error
 

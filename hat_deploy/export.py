@@ -19,7 +19,7 @@ import numpy as np
 from hat_deploy import __version__, artifact
 from hat_deploy.artifact import METADATA_KEY, Description
 from hat_deploy.engines.base import Array, Engine
-from hat_deploy.errors import ArtifactError, CheckFailed, MissingExtraError, UsageError
+from hat_deploy.errors import ArtifactError, CheckFailed, UsageError, needed_for, require
 from hat_deploy.files import replacing
 from hat_deploy.geometry import check_tile, default_halo, default_tile, format_size, round_up
 from hat_deploy.metrics import Difference, compare
@@ -29,11 +29,10 @@ if TYPE_CHECKING:
 
     from hat_deploy.hat.network import HAT
 
-try:
+with needed_for("Exporting a checkpoint"):
+    require("torch", purpose="Exporting a checkpoint")
     import onnx
     import torch
-except ImportError as error:
-    raise MissingExtraError(error.name or "torch", "export", "Exporting") from error
 
 from hat_deploy.hat.fit import doubt
 from hat_deploy.hat.network import spelled_out
@@ -165,8 +164,11 @@ def export_onnx(
         CheckFailed: the values differ by more than ``TOLERANCE`` in fp32, are below the PSNR
             floor, or are not finite; no file is left.
         ArtifactError: the written file does not pass ``onnx.checker``, or cannot be run.
+        MissingExtraError: a library that it takes is not installed.
     """
     started = time.monotonic()
+    # Tracing takes minutes: what it and the proof need on the way is looked for before.
+    require("onnxscript", "onnxruntime", purpose="Exporting a checkpoint")
     network.freeze()
     described = describe(network, options, model=model, checkpoint_sha256=checkpoint_sha256)
     on_stage("looking at what the network makes of an image")

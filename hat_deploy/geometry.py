@@ -13,7 +13,7 @@ def round_up(length: int, multiple: int) -> int:
 
 
 def format_size(size: tuple[int, int]) -> str:
-    """(height, width) as messages and the command line write it: ``HEIGHTxWIDTH``."""
+    """A tile's (height, width) as the command line takes it: ``HEIGHTxWIDTH``."""
     return f"{size[0]}x{size[1]}"
 
 
@@ -22,6 +22,25 @@ def default_tile(window: int) -> tuple[int, int]:
     of the window."""
     side = round_up(256, window)
     return side, side
+
+
+def tile_size(size: tuple[int, int]) -> str:
+    """A tile's (height, width) for people; of one that is not square it says which is which.
+
+    >>> tile_size((192, 320))
+    '192x320 (height x width)'
+    """
+    order = "" if size[0] == size[1] else " (height x width)"
+    return format_size(size) + order
+
+
+def image_size(height: int, width: int) -> str:
+    """An image's size as people say it, width first.
+
+    >>> image_size(480, 640)
+    '640x480'
+    """
+    return f"{width}x{height}"
 
 
 def reflect_indices(length: int, positions: range) -> list[int]:

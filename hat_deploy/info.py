@@ -11,8 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from hat_deploy import artifact, zoo
 from hat_deploy.artifact import Description
-from hat_deploy.errors import ArtifactError, CheckpointError, MissingExtraError, UsageError
-from hat_deploy.geometry import round_up
+from hat_deploy.errors import (
+    ArtifactError,
+    CheckpointError,
+    MissingExtraError,
+    UsageError,
+    needed_for,
+)
+from hat_deploy.geometry import round_up, tile_size
 from hat_deploy.hat.config import HATConfig
 from hat_deploy.hat.cost import Memory, cost, memory
 
@@ -242,10 +248,6 @@ def _checkpoint(path: Path, config: HATConfig) -> CheckpointInfo:
 
 def _config_of_weights(path: Path) -> HATConfig:
     """Load it whole: a name and a shape prove nothing about the rest of the file."""
-    try:
-        import torch  # noqa: F401
-    except ImportError as error:
-        raise MissingExtraError("torch", "export", "Reading a checkpoint") from error
     from hat_deploy.hat.checkpoint import inspect
 
     return inspect(path)[0]
@@ -265,11 +267,8 @@ def read_graph(path: Path) -> Graph:
         MissingExtraError: the ``onnx`` package is not installed.
         ArtifactError: the file is not ONNX.
     """
-    try:
+    with needed_for("Listing the operators and constants of an .onnx"):
         import onnx
-    except ImportError as error:
-        purpose = "Listing the operators and constants of an .onnx"
-        raise MissingExtraError("onnx", "export", purpose) from error
     try:
         model = onnx.load(path, load_external_data=False)
     except Exception as error:  # protobuf's DecodeError, of a package without types
@@ -336,10 +335,9 @@ def _network(config: HATConfig, counted: NetworkCost) -> dict[str, Any]:
 
 
 def _description_lines(described: Description) -> Iterator[str]:
-    height, width = described.tile
     yield f"model       {described.model}, checkpoint sha256 {described.checkpoint_sha256}"
     yield (
-        f"runs        tile {height}x{width}, batch {described.batch}, default halo "
+        f"runs        tile {tile_size(described.tile)}, batch {described.batch}, default halo "
         f"{described.halo}, {described.precision}, {described.io} input and output"
     )
     if described.targets:
@@ -364,9 +362,9 @@ def _cost_lines(counted: NetworkCost) -> Iterator[str]:
         f"multi-adds  {counted.multi_adds / 1e9:.1f} G at {counted.side}x{counted.side}, "
         f"{counted.multi_adds_per_megapixel / 1e12:,.2f} T per LR megapixel"
     )
-    for (height, width), estimate in counted.memory.items():
+    for tile, estimate in counted.memory.items():
         yield (
-            f"memory      about {estimate.total / 1e6:,.0f} MB for a tile of {height}x{width} in "
+            f"memory      about {estimate.total / 1e6:,.0f} MB for a tile of {tile_size(tile)} in "
             f"fp32: weights {estimate.weights / 1e6:,.0f}, position biases "
             f"{estimate.position_biases / 1e6:,.0f}, activations "
             f"{estimate.activations / 1e6:,.0f} (in {estimate.moment})"

@@ -20,20 +20,18 @@ import numpy as np
 from hat_deploy import artifact, tiling
 from hat_deploy.artifact import Description
 from hat_deploy.engines.base import Array, TensorSpec
-from hat_deploy.errors import MissingExtraError, UsageError
+from hat_deploy.errors import UsageError, needed_for
 from hat_deploy.geometry import grid
 from hat_deploy.hat.config import HATConfig
 from hat_deploy.layers_report import USUAL, BlockDifference, LayersReport
 from hat_deploy.metrics import compare
 from hat_deploy.samples import Sample
 
-try:
+with needed_for("Comparing block by block"):
     import onnx
     import onnxruntime as ort
     import torch
     from torch import Tensor, nn
-except ImportError as error:
-    raise MissingExtraError(error.name or "onnx", "export", "Comparing block by block") from error
 
 if TYPE_CHECKING:
     from hat_deploy.hat.network import HAT

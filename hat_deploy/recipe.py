@@ -85,6 +85,7 @@ class Recipe:
             MissingExtraError: exporting takes PyTorch.
             CheckpointError, CheckFailed, ArtifactError: it cannot be made.
         """
+        import hat_deploy.export  # noqa: F401 - first: it says what is missing
         from hat_deploy.hat.checkpoint import load_network
 
         if self.target:

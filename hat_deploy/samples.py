@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from hat_deploy.engines.base import Array
-from hat_deploy.errors import PictureError
+from hat_deploy.errors import PictureError, UsageError
 from hat_deploy.geometry import reflect_indices
 from hat_deploy.planes import LUMA
+from hat_deploy.sources import SUFFIXES, display_name
 
 SHIPPED = ("astronaut", "coffee")
 """What lies in ``pictures/``; where each comes from is written there."""
@@ -60,6 +62,32 @@ def noise(number: int, size: tuple[int, int], channels: int) -> list[Sample]:
     ]
 
 
+def listed(paths: Sequence[Path]) -> list[Path]:
+    """Files as they are, and of each folder the images in it, by name; folders inside it are
+    not entered.
+
+    Raises:
+        UsageError: a folder holds no images.
+    """
+    found = []
+    for path in paths:
+        if not path.is_dir():
+            found.append(path)
+            continue
+        inside = sorted(
+            entry
+            for entry in path.iterdir()
+            if entry.suffix.lower() in SUFFIXES and not entry.name.startswith(".")
+        )
+        if not inside:
+            raise UsageError(
+                f"no images found in the folder {display_name(path)} (folders inside it are not "
+                "entered)"
+            )
+        found += inside
+    return found
+
+
 def read(path: Path, channels: int) -> Sample:
     """A picture file as a network of that many channels takes it.
 
@@ -73,7 +101,7 @@ def read(path: Path, channels: int) -> Sample:
     try:
         pixels = images.decode(path).pixels
     except PictureError as error:
-        raise PictureError(f"{path}: {error}") from error
+        raise PictureError(f"{display_name(path)}: {error}") from error
     if pixels.dtype == np.uint16:
         pixels = (pixels >> 8).astype(np.uint8)
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels[..., :3]

@@ -113,6 +113,14 @@ def display_name(path: Path | str) -> str:
     return printable(str(path))
 
 
+def whole_characters(text: str) -> str:
+    """Text that can be encoded: what stands for a byte of a name that is not UTF-8 is escaped."""
+    return "".join(
+        f"\\x{ord(character) - 0xDC00:02x}" if "\udc80" <= character <= "\udcff" else character
+        for character in text
+    )
+
+
 def _forced_suffix(name: str | None) -> str | None:
     if name is None:
         return None

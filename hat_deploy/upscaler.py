@@ -15,12 +15,19 @@ import numpy as np
 
 from hat_deploy import artifact, engines, prepare, tiling, zoo
 from hat_deploy.engines.base import Array, Engine, scale_of
-from hat_deploy.errors import HatDeployError, MissingExtraError, PictureError, UsageError
+from hat_deploy.errors import (
+    CheckFailed,
+    HatDeployError,
+    MissingExtraError,
+    PictureError,
+    UsageError,
+)
 from hat_deploy.geometry import check_tile, default_halo
 from hat_deploy.hat.config import Unstored
 from hat_deploy.images import bleed
 from hat_deploy.planes import Allocate, Enlargement, require_picture
 from hat_deploy.recipe import OnStage
+from hat_deploy.sources import display_name
 from hat_deploy.streaming import One, stream
 
 if TYPE_CHECKING:
@@ -70,6 +77,9 @@ class Upscaler:
     """What computes 8-bit pictures, and 16-bit ones where it takes floats."""
     halo: int
     """The border of a tile that is dropped."""
+    model: Mapping[str, str | None]
+    """What it upscales with, for people: ``name``, ``file`` and that file's ``sha256``. The last
+    two are None for an engine that was handed in."""
     settings: Mapping[str, Any]
     """What decides how a picture comes out, as JSON types; journals keep it."""
 
@@ -98,11 +108,20 @@ class Upscaler:
         self._deep: Engine | HatDeployError | None = None
         self._open_deep: Callable[[], Engine] | None = None
         if not isinstance(model, (str, Path)):
-            if tile is not None:
-                raise UsageError("an engine has its own tile: leave tile out")
-            if unstored.given:
-                raise UsageError(f"an engine has its own {', '.join(unstored.given)}: leave it out")
+            asked = {
+                "tile": tile is not None,
+                "batch": batch != 1,
+                "device": device != "cpu",
+                "backend": backend is not None,
+                "compute": compute is not None,
+                "threads": threads is not None,
+                "streams": streams != 1,
+            } | dict.fromkeys(unstored.given, True)
+            if ignored := [name for name, given in asked.items() if given]:
+                it = "it" if len(ignored) == 1 else "them"
+                raise UsageError(f"an engine has its own {', '.join(ignored)}: leave {it} out")
             self.engine = model
+            self.model = {"name": model.name, "file": None, "sha256": None}
             halo = default_halo(model.input.size, model.window) if halo is None else halo
             check_tile(model.input.size, halo, model.window)
             self.halo = halo
@@ -135,8 +154,14 @@ class Upscaler:
         described = artifact.describe(path)
         self.halo = described.halo if halo is None else halo
         check_tile(described.tile, self.halo, described.window)
-        self.engine = load(path)
         given = path == Path(model)
+        if given and batch not in (1, described.batch):
+            raise UsageError(
+                f"{model} was built for {described.batch} tiles in one call, not {batch}: export "
+                "it again with --batch, or leave batch out"
+            )
+        self.engine = load(path)
+        self.model = _named(model, path, described, given=given)
         identity = _loaded(path, self.engine) if given else _identity(described)
         self.settings = self._settings(
             identity,
@@ -248,9 +273,11 @@ class Upscaler:
         """
         from hat_deploy import jobs
 
-        return jobs.upscale_one(
-            jobs.Job(Path(source), Path(target)), self, quality=quality, progress=progress
-        )
+        job = jobs.Job(Path(source), Path(target))
+        try:
+            return jobs.upscale_one(job, self, quality=quality, progress=progress)
+        except (PictureError, CheckFailed) as error:
+            raise type(error)(f"{display_name(source)}: {error}") from error
 
     def upscale_folder(
         self,
@@ -314,6 +341,17 @@ class Upscaler:
         self.engine.__exit__(kind, error, trace)
         if self._deep is not None and not isinstance(self._deep, HatDeployError):
             self._deep.__exit__(kind, error, trace)
+
+
+def _named(
+    model: str | Path, path: Path, described: artifact.Description, *, given: bool
+) -> dict[str, str | None]:
+    """The model by its name and by the file that was named: an artifact, or weights."""
+    if given:
+        return {"name": described.model, "file": str(path), "sha256": artifact.sha256(path)}
+    file = Path(model) if Path(model).exists() else zoo.find(str(model)).checkpoint
+    digest = described.checkpoint_sha256
+    return {"name": described.model, "file": str(file), "sha256": digest}
 
 
 def _with_bytes(make: Callable[[str], Path]) -> Path:

@@ -67,7 +67,7 @@ def verify(
     Args:
         engine: an artifact.
         reference: a checkpoint, or the name of a model that ships.
-        pictures: files; where there are none, the pictures that ship.
+        pictures: image files, or folders of them; where there are none, images that ship.
         on_stage: told what is being done.
         on_rendering: shown what engine and reference made of each picture.
 
@@ -184,7 +184,7 @@ def choose_samples(
     """The pictures named, or those that ship where none is, and ``random`` ones of noise.
 
     Args:
-        pictures: files.
+        pictures: image files, or folders of them.
         random: how many pictures of noise, each of a tile's size.
         tile: height and width of a tile.
         window: the network's.
@@ -194,7 +194,7 @@ def choose_samples(
         PictureError: a picture cannot be decoded.
     """
     if pictures:
-        chosen = [samples.read(path, channels) for path in pictures]
+        chosen = [samples.read(path, channels) for path in samples.listed(pictures)]
     else:
         chosen = samples.shipped(tile, window, channels)
     return chosen + samples.noise(random, tile, channels)

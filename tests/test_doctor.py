@@ -25,7 +25,7 @@ def test_without_a_gpu_plans_do_not_run_and_it_says_why() -> None:
 @pytest.mark.parametrize(
     ("reason", "says"),
     [
-        (MissingExtraError("TensorRT", "gpu", "Running plans"), r"hat-deploy[gpu]"),
+        (MissingExtraError("TensorRT", "gpu", "Running plans"), r".[gpu]"),
         (ArtifactError("tensorrt is installed but does not load: no libnvinfer"), "libnvinfer"),
     ],
 )

@@ -208,15 +208,18 @@ def test_the_table_in_csv(tmp_path: Path) -> None:
         Score(name=name, psnr=psnr, ssim=0.5, bicubic_psnr=20.0, bicubic_ssim=0.25)
         for name, psnr in (("a, b.png", 30.0), ("c.png", 31.0))
     )
-    evaluation = Evaluation(engine="e", scale=2, border=2, lr="", scores=scores, not_scored=())
+    model = {"name": "m", "file": "m.onnx", "sha256": "5a"}
+    evaluation = Evaluation(
+        engine="e", model=model, scale=2, border=2, lr="", scores=scores, not_scored=()
+    )
     write_csv(evaluation, tmp_path / "new" / "out.csv")
     with (tmp_path / "new" / "out.csv").open(newline="") as stream:
         rows = list(csv.reader(stream))
     assert rows == [
-        ["name", "psnr", "ssim", "bicubic_psnr", "bicubic_ssim"],
-        ["a, b.png", "30.0", "0.5", "20.0", "0.25"],
-        ["c.png", "31.0", "0.5", "20.0", "0.25"],
-        ["mean", "30.5", "0.5", "20.0", "0.25"],
+        ["name", "psnr", "ssim", "bicubic_psnr", "bicubic_ssim", "model", "sha256"],
+        ["a, b.png", "30.0", "0.5", "20.0", "0.25", "m", "5a"],
+        ["c.png", "31.0", "0.5", "20.0", "0.25", "m", "5a"],
+        ["mean", "30.5", "0.5", "20.0", "0.25", "m", "5a"],
     ]
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match="cannot be written"):

@@ -86,9 +86,9 @@ def test_without_onnx_the_description_is_still_there(
     found = examine(str(tiny_onnx))
     assert isinstance(found, ArtifactInfo)
     assert found.graph is None
-    assert "pip install 'hat-deploy[export]'" in (found.missing or "")
+    assert "pip install '.[export]'" in (found.missing or "")
     text = "\n".join(lines(found))
-    assert "tile 24x16, batch 2, default halo 4" in text
+    assert "tile 24x16 (height x width), batch 2, default halo 4" in text
     assert "needs onnx" in text
 
 
@@ -141,7 +141,7 @@ def test_what_is_no_file_of_ours_is_one_sentence(
     with pytest.raises(ArtifactError, match="not a file"):
         examine(str(tmp_path / "missing.onnx"))
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(MissingExtraError, match=r"hat-deploy\[export\]"):
+    with pytest.raises(MissingExtraError, match=r"\.\[export\]"):
         examine(str(tiny_checkpoint))
 
 

@@ -67,7 +67,7 @@ def test_a_bare_environment_with_the_cpu_extra_upscales(wheel: Path, tmp_path: P
         env=clean,
     )
     assert wanting.returncode == 2
-    assert "pip install 'hat-deploy[export]'" in wanting.stderr
+    assert "pip install '.[export]'" in wanting.stderr
     assert "Traceback" not in wanting.stderr
 
 
@@ -120,13 +120,13 @@ except MissingExtraError as error:
 """
     done = python(code, library)
     assert f"needs {library}" in done.stdout, done.stderr
-    assert f"hat-deploy[{extra}]" in done.stdout
+    assert f"'.[{extra}]'" in done.stdout
 
 
 def test_doctor_names_what_is_missing() -> None:
     code = "from hat_deploy import doctor\nfor f in doctor.examine(): print(f)"
     done = python(code, "onnxruntime")
-    assert "onnxruntime is not installed: pip install 'hat-deploy[cpu]'" in done.stdout
+    assert "onnxruntime is not installed: run pip install '.[cpu]'" in done.stdout
 
 
 @pytest.mark.parametrize("name", ["demo.txt", "dev.txt"])

@@ -541,4 +541,4 @@ def test_ranges_refuse_what_is_about_an_artifact(
 ) -> None:
     arguments = ("verify", "--ranges", "--reference", tiny_checkpoint, *option)
     assert exit_code(monkeypatch, *arguments) == 2
-    assert f"{option[0]} is about an artifact" in capsys.readouterr().err
+    assert f"{option[0]} does not apply: --ranges measures" in capsys.readouterr().err

@@ -18,8 +18,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from torch import Tensor, nn
+
+from hat_deploy.errors import needed_for
+
+with needed_for("Attributing detail to pixels"):
+    import torch
+    from torch import Tensor, nn
 
 from hat_deploy.attribution.box import Box
 from hat_deploy.engines.base import Array

@@ -13,9 +13,10 @@ from hat_deploy import images, samples, tiling
 from hat_deploy.bench.contenders import Contender
 from hat_deploy.bench.timing import Call
 from hat_deploy.engines.base import Array, Engine
-from hat_deploy.errors import UsageError
-from hat_deploy.geometry import grid, reflect_indices
+from hat_deploy.errors import PictureError, UsageError
+from hat_deploy.geometry import grid, image_size, reflect_indices
 from hat_deploy.hat.cost import cost
+from hat_deploy.sources import display_name
 from hat_deploy.upscaler import Upscaler
 
 
@@ -65,11 +66,16 @@ def read_sample(path: Path) -> Sample:
         PictureError: it cannot be decoded.
         UsageError: it is gray or has alpha, which would be more or less than one pass.
     """
-    pixels = images.decode(path).pixels
-    if pixels.ndim != 3 or pixels.shape[2] != 3:
-        raise UsageError(f"{path} is {pixels.shape}: bench takes RGB without alpha")
-    height, width = pixels.shape[:2]
-    return Sample(path=path, pixels=pixels, origin=f"{path.name}, {height}x{width}")
+    try:
+        pixels = images.decode(path).pixels
+    except PictureError as error:
+        raise PictureError(f"{display_name(path)}: {error}") from error
+    channels = 1 if pixels.ndim == 2 else pixels.shape[2]
+    if channels != 3:
+        kind = "is gray" if channels == 1 else "has an alpha channel"
+        raise UsageError(f"{display_name(path)} {kind}: bench takes RGB without alpha")
+    size = image_size(*pixels.shape[:2])
+    return Sample(path=path, pixels=pixels, origin=f"{display_name(path.name)}, {size}")
 
 
 def make_sample(contender: Contender, folder: Path) -> Sample:
@@ -88,7 +94,9 @@ def make_sample(contender: Contender, folder: Path) -> Sample:
     pixels = np.ascontiguousarray(shipped[np.ix_(rows, columns)])
     path = folder / "sample.png"
     images.write(images.Picture(pixels=pixels), path)
-    return Sample(path=path, pixels=pixels, origin=f"{name}, cut or continued to {height}x{width}")
+    return Sample(
+        path=path, pixels=pixels, origin=f"{name}, cut or continued to {image_size(height, width)}"
+    )
 
 
 def prepare(scope: Scope, entrant: Entrant, sample: Sample, folder: Path) -> tuple[Call, Work]:

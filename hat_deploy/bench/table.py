@@ -10,6 +10,7 @@ from rich.table import Table
 
 from hat_deploy.bench.memory import PeakMemory
 from hat_deploy.bench.report import Participant, Report, Result, ScopeReport
+from hat_deploy.geometry import tile_size
 from hat_deploy.screen import SafeConsole
 
 _QUANTITIES = (
@@ -83,13 +84,12 @@ def footer(report: Report) -> Iterator[str]:
 
 def _described(participant: Participant) -> str:
     contender = participant.contender
-    height, width = contender.tile
     source = "seeded random weights"
     if contender.file is not None:
         source = f"{contender.file}, sha256 {(participant.sha256 or '')[:12]}"
     return (
         f"{contender.label}: {participant.engine}; {contender.config.variant} "
-        f"x{contender.config.scale}, tile {height}x{width}, batch {contender.batch}, "
+        f"x{contender.config.scale}, tile {tile_size(contender.tile)}, batch {contender.batch}, "
         f"halo {contender.halo}; {source}{_memory(participant.memory)}"
     )
 

@@ -3,56 +3,69 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
-import typer
-
-from hat_deploy.cli import attribute, bench, doctor, evaluate, export, info, models, upscale, verify
-from hat_deploy.errors import HatDeployError
+from hat_deploy.cli import interrupts
 from hat_deploy.printable import guard, printable
-
-INTERRUPTED = 130
-
-app = typer.Typer(
-    name="hat-deploy",
-    help="HAT super-resolution: checkpoint to ONNX and TensorRT to upscaled folders, "
-    "every artifact checked against PyTorch.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
-app.command("export")(export.command)
-app.command("upscale")(upscale.command)
-app.command("verify")(verify.command)
-app.command("bench")(bench.command)
-app.command("evaluate")(evaluate.command)
-app.command("attribute")(attribute.command)
-app.command("info")(info.command)
-app.command("models")(models.command)
-app.command("doctor")(doctor.command)
-
-
-@app.callback(invoke_without_command=True)
-def _root(version: bool = typer.Option(False, "--version", help="Print the version.")) -> None:
-    if version:
-        from hat_deploy import __version__
-
-        typer.echo(f"hat-deploy {__version__}")
-        raise typer.Exit
+from hat_deploy.terminal import keep_descriptors
 
 
 def main() -> None:
-    """Run the command line; errors meant for the user are one sentence and an exit code."""
+    """Run the command line and end the process, which must be its own.
+
+    Errors meant for the user are one sentence and an exit code. Ctrl-C ends with one line and
+    130 whatever it meets, and a second one at once.
+    """
+    keep_descriptors()
+    interrupts.install()
+    code: Any = 0
+    try:
+        _run()
+    except SystemExit as ended:
+        code = ended.code
+    except BaseException:
+        if not interrupts.seen():
+            raise
+    # Whatever became of the interrupt on its way, swallowed or turned into another error.
+    interrupts.finish()
+    sys.exit(code)
+
+
+def _run() -> None:
+    from hat_deploy.cli import streams
+    from hat_deploy.cli.commands import LISTING, app
+    from hat_deploy.errors import HatDeployError, explained
+
+    wanted = sys.argv[1:]
+    if not wanted or wanted[0] in LISTING or {"--help", "--version"} & set(wanted):
+        streams.end_with_the_reader()
+    else:
+        streams.outlive_the_reader()
     guard()
     try:
         app(standalone_mode=True)
     except HatDeployError as error:
-        typer.echo(f"error: {printable(str(error))}", err=True)
-        sys.exit(error.exit_code)
+        _fail(str(error), error.exit_code)
+    except ImportError as error:
+        missing = explained(error, "This command")
+        if missing is None:
+            raise
+        _fail(str(missing), missing.exit_code)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        typer.echo(printable(f"error: {where}{error.strerror or error}"), err=True)
-        sys.exit(HatDeployError.exit_code)
-    except KeyboardInterrupt:
-        typer.echo("interrupted", err=True)
-        sys.exit(INTERRUPTED)
+        _fail(f"{where}{error.strerror or error}", HatDeployError.exit_code)
+
+
+def _fail(sentence: str, code: int) -> None:
+    if not interrupts.seen():
+        print(f"error: {printable(sentence)}", file=sys.stderr)
+    sys.exit(code)
+
+
+def __getattr__(name: str) -> Any:
+    """``app``, imported when it is asked for: before, nothing could answer a Ctrl-C."""
+    if name == "app":
+        from hat_deploy.cli.commands import app
+
+        return app
+    raise AttributeError(f"module 'hat_deploy.cli' has no attribute '{name}'")

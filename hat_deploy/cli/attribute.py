@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hat_deploy.cli.options import ConvScale, Device, ImgRange, QkScale, Shift
+from hat_deploy.cli import outputs
+from hat_deploy.cli.options import ConvScale, Device, ImgRange, QkScale, Shift, print_json
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -56,6 +56,7 @@ def command(
 
     target = output or Path(f"{picture.stem}-attribution.png")
     overlay.check_path(target)
+    outputs.check({"-o": target}, [picture, model or zoo.DEFAULT])
     chosen = Box.parse(box)
     options = AttributeOptions(
         around=around,
@@ -78,18 +79,18 @@ def command(
     overlay.save(report, target)
     if as_json:
         found = report.to_dict() | {"map": str(target)}
-        typer.echo(json.dumps(found, indent=2, allow_nan=False))
+        print_json(found)
     else:
         _print(report, target)
 
 
 def _print(report: AttributionReport, target: Path) -> None:
-    from hat_deploy.geometry import format_size
+    from hat_deploy.geometry import image_size
     from hat_deploy.screen import SafeConsole
     from hat_deploy.sources import display_name
 
     box = report.box
-    looked_at = format_size((len(report.rows), len(report.columns)))
+    looked_at = image_size(len(report.rows), len(report.columns))
     typer.echo(
         f"{display_name(report.picture)}, box {box.x},{box.y},{box.width},{box.height}: diffusion "
         f"index {report.diffusion_index:.2f} over {looked_at} pixels"

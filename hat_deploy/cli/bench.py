@@ -8,10 +8,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hat_deploy.cli.options import Backend, Compute, Device
+from hat_deploy import zoo
+from hat_deploy.cli import outputs
+from hat_deploy.cli.options import (
+    Backend,
+    Compute,
+    Device,
+    print_json,
+    refuse,
+    refuse_for_artifact,
+)
 from hat_deploy.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from hat_deploy.bench.lineup import Lineup
 
 
@@ -32,6 +43,7 @@ class Precision(StrEnum):
 
 
 def command(
+    context: typer.Context,
     engine: Annotated[
         Path | None,
         typer.Option(help="Artifact to time; without it, every engine here on a shipped model."),
@@ -91,7 +103,10 @@ def command(
         raise UsageError(f"--plot {plot}: a plot is a .png")
     if max_ratio is not None and engine is None:
         raise UsageError("--max-ratio is about --engine: give both")
-    import json
+    _refuse_ignored(context, engine, no_reference=no_reference, scopes=scope or ())
+    refuse_for_artifact(context, engine, backend)
+    read = [engine, reference, *(against or ()), picture, model]
+    outputs.check({"--plot": plot}, [*read, None if engine else zoo.DEFAULT])
 
     from hat_deploy.bench import lineup, measure, report, scopes, timing
     from hat_deploy.screen import status
@@ -99,13 +114,7 @@ def command(
     settings = timing.Settings(iterations=iterations, seconds=seconds, warmup=warmup, limit=limit)
     chosen: Lineup
     if engine is None:
-        if reference or against or no_reference or backend or compute:
-            raise UsageError(
-                "--reference, --no-reference, --against, --backend and --compute go with --engine"
-            )
         chosen = lineup.for_machine(model, halo=halo)
-    elif model is not None:
-        raise UsageError("--model and --engine exclude each other: give one")
     else:
         chosen = lineup.for_engine(
             engine,
@@ -131,7 +140,7 @@ def command(
             on_stage=lambda stage: say(f"{stage} ..."),
         )
     if json_:
-        typer.echo(json.dumps(found.to_dict(), indent=2))
+        print_json(found.to_dict())
     else:
         from hat_deploy.bench.table import show
 
@@ -142,3 +151,35 @@ def command(
         save(found, plot)
     if max_ratio is not None:
         report.require_ratio(found, max_ratio)
+
+
+ABOUT_ENGINE = (
+    "reference",
+    "reference_precision",
+    "against",
+    "no_reference",
+    "device",
+    "backend",
+    "compute",
+)
+"""Options that go with ``--engine``."""
+
+
+def _refuse_ignored(
+    context: typer.Context,
+    engine: Path | None,
+    *,
+    no_reference: bool,
+    scopes: Sequence[ScopeName],
+) -> None:
+    """Refuse options that would change nothing in the comparison that was asked for."""
+    if engine is None:
+        refuse(
+            context,
+            ABOUT_ENGINE,
+            "without --engine every engine here runs a model that ships; give --engine FILE",
+        )
+    else:
+        refuse(context, ["model"], "--engine says what is timed; leave one of them out")
+    if no_reference:
+        refuse(context, ["reference_precision"], "--no-reference leaves the reference out")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hat_deploy.cli import outputs
 from hat_deploy.cli.options import (
     Backend,
     Compute,
@@ -20,7 +20,11 @@ from hat_deploy.cli.options import (
     QkScale,
     Shift,
     Tile,
+    artifact_named,
     parse_tile,
+    print_json,
+    refuse,
+    refuse_for_artifact,
 )
 from hat_deploy.errors import UsageError
 
@@ -32,6 +36,7 @@ INCOMPLETE = 3
 
 
 def command(
+    context: typer.Context,
     hr: Annotated[Path, typer.Option(help="Folder of originals.")],
     lr: Annotated[
         Path | None,
@@ -57,6 +62,10 @@ def command(
     """Score a model as papers do: PSNR and SSIM on Y, beside bicubic's own."""
     if model is not None and engine is not None:
         raise UsageError("--model and --engine exclude each other: give one")
+    artifact = engine if engine is not None else artifact_named(model)
+    refuse_for_artifact(context, artifact, backend)
+    if artifact is not None:
+        refuse(context, ["tile"], f"{artifact} has a tile of its own, which it was built for")
     from hat_deploy import zoo
     from hat_deploy.evaluate import evaluate, write_csv
     from hat_deploy.reports import page
@@ -67,8 +76,9 @@ def command(
 
     if report is not None:
         page.check_path(report)
-    album = EvaluationPage()
     chosen = engine or model or zoo.DEFAULT
+    outputs.check({"--csv": csv, "--report": report}, [hr, lr, chosen])
+    album = EvaluationPage()
     with status() as say:
         upscaler = Upscaler(
             chosen,
@@ -97,7 +107,7 @@ def command(
     if csv is not None:
         write_csv(evaluation, csv)
     if as_json:
-        typer.echo(json.dumps(evaluation.to_dict(), indent=2, allow_nan=False))
+        print_json(evaluation.to_dict())
     else:
         _print(evaluation)
     for missed in evaluation.not_scored:
@@ -110,9 +120,11 @@ def _print(evaluation: Evaluation) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
+    from hat_deploy.reports.evaluation import model_line
     from hat_deploy.screen import SafeConsole
     from hat_deploy.sources import display_name
 
+    typer.echo(f"model: {model_line(evaluation.model)}")
     typer.echo(
         f"{evaluation.engine}, x{evaluation.scale}; LR pictures: {evaluation.lr}; "
         f"Y channel, gray files read as RGB, border of {evaluation.border} left out"

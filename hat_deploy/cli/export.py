@@ -10,17 +10,45 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hat_deploy.cli.options import ConvScale, ImgRange, QkScale, Shift, parse_tile
-from hat_deploy.errors import UsageError
-from hat_deploy.geometry import format_size
+from hat_deploy.cli import outputs
+from hat_deploy.cli.options import (
+    ConvScale,
+    ImgRange,
+    QkScale,
+    Shift,
+    artifact_named,
+    parse_tile,
+    refuse,
+)
+from hat_deploy.errors import ArtifactError, UsageError
+from hat_deploy.geometry import tile_size
 from hat_deploy.hat.config import Unstored
+from hat_deploy.sources import display_name
 
 if TYPE_CHECKING:
     from hat_deploy.build import BuildOptions, BuildReport
     from hat_deploy.export import ExportOptions, ExportReport
 
 
+ABOUT_PLANS = ("gpu", "flavour")
+ABOUT_GRAPHS = (
+    "tile",
+    "batch",
+    "halo",
+    "precision",
+    "io",
+    "opset",
+    "prove",
+    "min_psnr",
+    "conv_scale",
+    "img_range",
+)
+"""Options that say how a checkpoint becomes a graph, which an .onnx is already."""
+GRAPH_ON_THE_WAY = "the ONNX graph made on the way"
+
+
 def command(
+    context: typer.Context,
     checkpoint: Annotated[
         str,
         typer.Argument(
@@ -84,11 +112,20 @@ def command(
         raise UsageError(f"{output}: the suffix decides what is made; use .onnx or .plan")
     if prove not in ("auto", "full"):
         raise UsageError(f"--prove {prove}: use auto or full")
-    if suffix == ".onnx" and (gpu or flavour):
-        raise UsageError("--gpu and --flavour are for a .plan; an .onnx runs on any")
+    if suffix == ".onnx":
+        refuse(context, ABOUT_PLANS, "it is for a .plan; an .onnx runs on any GPU")
+    ready = artifact_named(checkpoint)
+    if ready is not None:
+        _require_onnx_to_plan(ready, output)
+        refuse(
+            context,
+            ABOUT_GRAPHS,
+            f"{ready} was exported with its own; export its checkpoint anew to change that",
+        )
+    outputs.check({"-o": output}, [checkpoint])
     target = _build_options(gpu, flavour) if suffix == ".plan" else None
-    if target and Path(checkpoint).suffix.lower() == ".onnx":
-        _build(Path(checkpoint), output, target)
+    if target and ready is not None:
+        _print_plan(_build(ready, output, target), source=ready)
         return
     from hat_deploy.export import ExportOptions
 
@@ -101,14 +138,35 @@ def command(
         opset=opset,
         min_psnr=min_psnr,
     )
+    unstored = Unstored(conv_scale=conv_scale, img_range=img_range, qk_scale=qk_scale, shift=shift)
+    if target is None:
+        report, variant = _export(checkpoint, output, options, unstored, full=prove == "full")
+        _print(report, variant)
+        return
     with TemporaryDirectory() as folder:
-        onnx = Path(folder) / "hat.onnx" if target else output
-        unstored = Unstored(
-            conv_scale=conv_scale, img_range=img_range, qk_scale=qk_scale, shift=shift
+        onnx = Path(folder) / "hat.onnx"
+        report, _ = _export(checkpoint, onnx, options, unstored, full=prove == "full", kept=output)
+        try:
+            built = _build(onnx, output, target)
+        except ArtifactError as error:
+            # The file is gone by the time that anybody reads its name.
+            raise ArtifactError(str(error).replace(str(onnx), GRAPH_ON_THE_WAY)) from error
+    _print_proof(report, GRAPH_ON_THE_WAY)
+    _print_plan(built, source=None)
+
+
+def _require_onnx_to_plan(source: Path, output: Path) -> None:
+    """An artifact can become one thing only."""
+    if source.suffix.lower() != ".onnx":
+        raise UsageError(
+            f"{source} is a plan, which cannot become anything else: give the checkpoint, or the "
+            ".onnx, that it was made from"
         )
-        _export(checkpoint, onnx, options, unstored, full=prove == "full")
-        if target:
-            _build(onnx, output, target)
+    if output.suffix.lower() != ".plan":
+        raise UsageError(
+            f"{source} is an .onnx already: give its checkpoint to export it anew, or build a plan "
+            "from it with -o NAME.plan"
+        )
 
 
 def _build_options(gpu: str | None, flavour: str | None) -> BuildOptions:
@@ -128,7 +186,9 @@ def _export(
     unstored: Unstored,
     *,
     full: bool,
-) -> None:
+    kept: Path | None = None,
+) -> tuple[ExportReport, str]:
+    """The export and the network's variant; ``kept`` is what is made of it, if not itself."""
     from hat_deploy import zoo
     from hat_deploy.artifact import sha256
     from hat_deploy.export import export_onnx
@@ -139,6 +199,8 @@ def _export(
         shipped = zoo.find(checkpoint)
         path, name = shipped.checkpoint, shipped.name
     network = load_network(path, **unstored.given)
+    weights = sum(parameter.numel() for parameter in network.parameters())
+    outputs.require_room("-o", kept or target, weights * (4 if options.precision == "fp32" else 2))
     with _progress() as on_stage:
         report = export_onnx(
             network,
@@ -149,15 +211,14 @@ def _export(
             prove_full=full,
             on_stage=on_stage,
         )
-    _print(report, network.config.variant)
+    return report, network.config.variant
 
 
-def _build(source: Path, target: Path, options: BuildOptions) -> None:
+def _build(source: Path, target: Path, options: BuildOptions) -> BuildReport:
     from hat_deploy.build import build
 
     with _progress() as on_stage:
-        report = build(source, target, options, on_stage=on_stage)
-    _print_plan(report)
+        return build(source, target, options, on_stage=on_stage)
 
 
 @contextmanager
@@ -169,23 +230,30 @@ def _progress() -> Iterator[Callable[[str], None]]:
 
     text = TextColumn("{task.description}", markup=False)
     columns = (SpinnerColumn(), TimeElapsedColumn(), text)
-    with Progress(*columns, console=SafeConsole(stderr=True), transient=True) as progress:
+    console = SafeConsole(stderr=True)
+    still = not console.is_terminal  # nobody looks, and the bar would leave an empty line
+    with Progress(*columns, console=console, transient=True, disable=still) as progress:
         task = progress.add_task("starting", total=None)
         yield lambda stage: progress.update(task, description=stage)
 
 
 def _print(report: ExportReport, variant: str) -> None:
-    description, proof = report.description, report.proof
-    where = "this file" if report.proved_at_full_size else "the same builder's file"
+    description = report.description
     typer.echo(
-        f"{report.path.name}: {description.model} ({variant} x{description.scale}), "
-        f"{description.precision}, {description.io}, "
-        f"tile {format_size(description.tile)}, batch {description.batch}, "
+        f"{display_name(report.path.name)}: {display_name(description.model)} "
+        f"({variant} x{description.scale}), {description.precision}, {description.io}, "
+        f"tile {tile_size(description.tile)}, batch {description.batch}, "
         f"{report.bytes / 1e6:.1f} MB, {report.seconds:.0f} s"
     )
+    _print_proof(report, "this file")
+
+
+def _print_proof(report: ExportReport, what: str) -> None:
+    description, proof = report.description, report.proof
+    where = what if report.proved_at_full_size else f"a smaller sibling of {what}"
     typer.echo(
         f"proof: ONNX Runtime against PyTorch fp32 on {where} at "
-        f"{format_size(report.proof_tile)}: max difference {proof.max_abs:.1e}, "
+        f"{tile_size(report.proof_tile)}: max difference {proof.max_abs:.1e}, "
         f"PSNR {proof.psnr:.1f} dB, 8-bit values equal {proof.share_equal:.4%}"
     )
     if report.arithmetic is not None:
@@ -199,12 +267,17 @@ def _print(report: ExportReport, variant: str) -> None:
         typer.echo("(ONNX Runtime has no bf16 on a CPU: the graph was run with float32 instead)")
 
 
-def _print_plan(report: BuildReport) -> None:
+def _print_plan(report: BuildReport, source: Path | None) -> None:
+    """What was built; ``source`` is the .onnx that the user has, or None."""
     description = report.description
     typer.echo(
-        f"{report.path}: {description.model} x{description.scale}, {description.precision}, "
-        f"{description.io}, tile {format_size(description.tile)}, batch {description.batch}, "
-        f"for {', '.join(description.targets)}, {report.bytes / 1e6:.1f} MB, "
-        f"{report.fused_attentions} fused attentions, {report.seconds:.0f} s"
+        f"{display_name(report.path)}: {display_name(description.model)} x{description.scale}, "
+        f"{description.precision}, {description.io}, tile {tile_size(description.tile)}, "
+        f"batch {description.batch}, for {', '.join(description.targets)}, "
+        f"{report.bytes / 1e6:.1f} MB, {report.fused_attentions} fused attentions, "
+        f"{report.seconds:.0f} s"
     )
-    typer.echo("built, not run: the ONNX file it was built from is what was proved")
+    if source is not None:
+        typer.echo(f"built, not run: what was proved is {display_name(source)}, when it was made")
+    else:
+        typer.echo(f"built, not run: what was proved is {GRAPH_ON_THE_WAY}, which is not kept")

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from hat_deploy.cli.options import print_json
+
 
 def command(
     file: Annotated[
@@ -14,14 +16,12 @@ def command(
     json_: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
 ) -> None:
     """Say what a checkpoint or an artifact is, and what it costs to run."""
-    import json
-
     from hat_deploy import info
     from hat_deploy.printable import printable
 
     found = info.examine(file)
     if json_:
-        typer.echo(json.dumps(found.to_dict(), indent=2))
+        print_json(found.to_dict())
         return
     for line in info.lines(found):
         typer.echo(printable(line))

@@ -8,9 +8,10 @@ import typer
 def command() -> None:
     """List the models that ship."""
     from hat_deploy import artifact, zoo
+    from hat_deploy.geometry import tile_size
 
     for model in zoo.shipped():
         described = artifact.describe(model.onnx)
-        height, width = described.tile
-        typer.echo(f"{model.name}  x{described.scale}, tile {height}x{width}, {model.folder}")
+        tile = tile_size(described.tile)
+        typer.echo(f"{model.name}  x{described.scale}, tile {tile}, {model.folder}")
         typer.echo(f"    {model.summary}")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -66,6 +68,68 @@ Compute = Annotated[
 ]
 
 
+def given(context: typer.Context, name: str) -> str | None:
+    """An option as it was written, if it was: ``--tile``, ``--no-whole``; else None.
+
+    Args:
+        context: of the running command.
+        name: of its parameter.
+    """
+    source = context.get_parameter_source(name)
+    if source is None or source.name != "COMMANDLINE":
+        return None
+    (parameter,) = (found for found in context.command.params if found.name == name)
+    negated = context.params[name] is False and parameter.secondary_opts
+    return (parameter.secondary_opts if negated else parameter.opts)[-1]
+
+
+def refuse(context: typer.Context, names: Iterable[str], reason: str) -> None:
+    """Refuse options that would change nothing, rather than ignore them.
+
+    Args:
+        context: of the running command.
+        names: of the parameters that do not apply.
+        reason: why, and what to do.
+
+    Raises:
+        UsageError: one of them was given.
+    """
+    asked = [option for name in names if (option := given(context, name))]
+    if asked:
+        verb = "does" if len(asked) == 1 else "do"
+        raise UsageError(f"{', '.join(asked)} {verb} not apply: {reason}")
+
+
+def artifact_named(model: str | None) -> Path | None:
+    """The artifact that ``--model`` names, which is taken too; None for all else."""
+    from hat_deploy.artifact import SUFFIXES
+
+    path = None if model is None else Path(model)
+    return path if path is not None and path.suffix.lower() in SUFFIXES else None
+
+
+def refuse_for_artifact(context: typer.Context, path: Path | None, backend: str | None) -> None:
+    """Refuse what the artifact that runs leaves no choice in.
+
+    Args:
+        context: of a command with ``--device``, ``--backend`` and ``--compute``.
+        path: the artifact, or None for a checkpoint or a name.
+        backend: what was asked to run it.
+
+    Raises:
+        UsageError: an option would change nothing.
+    """
+    suffix = "" if path is None else path.suffix.lower()
+    if suffix == ".plan":
+        names = ["backend", "compute", "streams"]
+        if context.params.get("device") != Device.CUDA:
+            names.append("device")
+        known = [name for name in names if name in context.params]
+        refuse(context, known, "a plan runs in TensorRT on the GPU, as it was built")
+    elif backend == BackendName.ONNXRUNTIME and context.params.get("streams", 1) > 1:
+        refuse(context, ["streams"], "ONNX Runtime computes one tile at a time; use openvino")
+
+
 def parse_tile(text: str | None) -> tuple[int, int] | None:
     """``256`` or ``HEIGHTxWIDTH`` as (height, width).
 
@@ -79,3 +143,24 @@ def parse_tile(text: str | None) -> tuple[int, int] | None:
         raise UsageError(f"--tile {text}: write one side, 256, or HEIGHTxWIDTH, 192x320")
     height = int(match[1])
     return height, int(match[2] or height)
+
+
+def print_json(values: object) -> None:
+    """Print JSON that every reader takes: no NaN, and no half of a character.
+
+    A name that is not UTF-8 is written as people see it, ``a\\xff.png``.
+    """
+    typer.echo(json.dumps(_whole_characters(values), indent=2, allow_nan=False))
+
+
+def _whole_characters(values: object) -> object:
+    from hat_deploy.sources import whole_characters
+
+    match values:
+        case str():
+            return whole_characters(values)
+        case dict():
+            return {_whole_characters(key): _whole_characters(v) for key, v in values.items()}
+        case list() | tuple():
+            return [_whole_characters(value) for value in values]
+    return values

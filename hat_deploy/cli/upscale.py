@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hat_deploy.cli import outputs
 from hat_deploy.cli.options import (
     Backend,
     Compute,
@@ -20,8 +22,11 @@ from hat_deploy.cli.options import (
     Model,
     QkScale,
     Shift,
+    artifact_named,
     parse_bytes,
     parse_tile,
+    refuse,
+    refuse_for_artifact,
 )
 from hat_deploy.errors import UsageError
 
@@ -37,9 +42,12 @@ if TYPE_CHECKING:
     from hat_deploy.upscaler import Upscaler
 
 AUTO = "auto"
+LOSSLESS = ("png", "tif", "tiff", "bmp")
+"""Formats that take no quality."""
 
 
 def command(
+    context: typer.Context,
     paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Files or folders.")],
     output: Annotated[
         Path | None,
@@ -110,6 +118,12 @@ def command(
     """
     if model is not None and engine is not None:
         raise UsageError("--model and --engine exclude each other: give one")
+    artifact = engine if engine is not None else artifact_named(model)
+    refuse_for_artifact(context, artifact, backend)
+    if artifact is not None:
+        refuse(context, ["tile"], f"{artifact} has a tile of its own, which it was built for")
+    if format_ is not None and format_.lower().removeprefix(".") in LOSSLESS:
+        refuse(context, ["quality"], f"{format_} keeps every value; it is for jpg and webp")
     from hat_deploy import jobs, sources, zoo
     from hat_deploy.cli.upscale_display import Display
     from hat_deploy.images.stderr import libraries_silenced
@@ -132,6 +146,9 @@ def command(
         overwrite=overwrite,
     )
     chosen = str(engine or model or zoo.DEFAULT)
+    if not dry_run:
+        read = [*paths, engine or chosen]
+        outputs.check({"--report": report}, read, recursive=recursive, streamed=True)
     with libraries_silenced():
         console = SafeConsole(stderr=True)
         sides, batch = _tile(tile, chosen, find, options, device, console)
@@ -155,6 +172,7 @@ def command(
             if not plan.jobs and not plan.rejected:
                 named = ", ".join(map(sources.display_name, paths))
                 typer.echo(f"no images found in {named}: there is nothing to do")
+            _require_own_file(report, plan)
             if isinstance(upscaler, Unmade):
                 typer.echo(upscaler.sentence)
             if dry_run:
@@ -215,6 +233,23 @@ def _run(
             display.add(outcome)
     if report.problem:
         display.problem(f"the report {target} is incomplete: {report.problem}")
+
+
+def _require_own_file(report: Path | None, plan: Plan) -> None:
+    """Refuse a report in the place of a result, or of the journal that knows them."""
+    if report is None:
+        return
+    from hat_deploy.jobs import journal
+    from hat_deploy.sources import display_name
+
+    place = Path(os.path.realpath(report))
+    journals = {job.root / journal.NAME for job in plan.jobs}
+    for taken in (*journals, *(job.target for job in plan.jobs)):
+        if taken.name == place.name and Path(os.path.realpath(taken)) == place:
+            raise UsageError(
+                f"--report {display_name(report)} is where this run writes a result or its "
+                "journal: give it another name"
+            )
 
 
 def _preview(plan: Plan, upscaler: Upscaler | Unmade, options: Options, display: Display) -> None:

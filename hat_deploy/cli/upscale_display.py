@@ -10,7 +10,7 @@ import typer
 from rich import progress
 from rich.console import Console
 
-from hat_deploy.geometry import format_size
+from hat_deploy.geometry import image_size
 from hat_deploy.jobs import Done, Failed, Outcome, Progress, Skipped
 from hat_deploy.jobs.preview import Planned
 from hat_deploy.sources import display_name
@@ -75,8 +75,8 @@ class Display:
             case Planned():
                 self._planned += 1
                 self._tiles += found.tiles
-                size = format_size((found.width, found.height))
-                large = format_size((found.width * scale, found.height * scale))
+                size = image_size(found.height, found.width)
+                large = image_size(found.height * scale, found.width * scale)
                 typer.echo(
                     f"{display_name(found.job.source)} -> {display_name(found.job.target)}, "
                     f"{size} to {large}, {found.tiles} tiles"

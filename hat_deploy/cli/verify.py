@@ -5,12 +5,12 @@ With ``--ranges`` it needs no artifact: it measures how large the checkpoint's o
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hat_deploy.cli import outputs
 from hat_deploy.cli.options import (
     Backend,
     Compute,
@@ -20,9 +20,12 @@ from hat_deploy.cli.options import (
     ImgRange,
     QkScale,
     Shift,
+    print_json,
+    refuse,
+    refuse_for_artifact,
 )
 from hat_deploy.errors import CheckFailed, UsageError
-from hat_deploy.geometry import format_size
+from hat_deploy.geometry import image_size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
 
 
 def command(
+    context: typer.Context,
     reference: Annotated[
         str, typer.Option(help="The checkpoint it was made from, or a model that ships.")
     ],
@@ -44,7 +48,9 @@ def command(
     ] = None,
     pictures: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[PICTURES...]", help="Picture files; default: two that ship."),
+        typer.Argument(
+            metavar="[PICTURES...]", help="Image files, or folders of them; default: two that ship."
+        ),
     ] = None,
     ranges: Annotated[
         bool,
@@ -98,21 +104,17 @@ def command(
     if not ranges and engine is None:
         raise UsageError("there is no artifact to verify: give --engine FILE, or --ranges")
     if ranges:
-        asked = {
-            "--min-psnr": min_psnr is not None,
-            "--max-abs": max_abs is not None,
-            "--halo": halo is not None,
-            "--whole" if whole else "--no-whole": whole is not None,
-            "--layers": layers,
-            "--report": report is not None,
-            "--backend": backend is not None,
-            "--compute": compute is not None,
-        }
-        _refuse_with_ranges([name for name, given in asked.items() if given])
+        refuse(
+            context,
+            ABOUT_ARTIFACT,
+            "--ranges measures the checkpoint alone; leave it out and give --engine FILE",
+        )
+    refuse_for_artifact(context, engine, backend)
     if report is not None:
         from hat_deploy.reports import page
 
         page.check_path(report)
+    outputs.check({"--report": report}, [engine, reference, *(pictures or ())])
     from hat_deploy.verify import VerifyOptions
 
     options = VerifyOptions(
@@ -136,13 +138,17 @@ def command(
         _verify(engine, reference, pictures or (), options, as_json, report)
 
 
-def _refuse_with_ranges(asked: Sequence[str]) -> None:
-    """What belongs to an artifact says nothing about a checkpoint."""
-    if asked:
-        raise UsageError(
-            f"{', '.join(asked)} is about an artifact, and --ranges measures the checkpoint "
-            "alone: leave it out, or leave out --ranges and give --engine FILE"
-        )
+ABOUT_ARTIFACT = (
+    "min_psnr",
+    "max_abs",
+    "halo",
+    "whole",
+    "layers",
+    "report",
+    "backend",
+    "compute",
+)
+"""Options that say nothing about a checkpoint, which ``--ranges`` measures."""
 
 
 def _verify(
@@ -171,7 +177,7 @@ def _verify(
     if target is not None:
         page.save(album.html(report), target)
     if as_json:
-        typer.echo(json.dumps(report.to_dict(), indent=2, allow_nan=False))
+        print_json(report.to_dict())
     else:
         _print(report)
     if not report.passed:
@@ -193,9 +199,9 @@ def _measure(
             on_stage=lambda stage: say(f"measuring on {stage} ..."),
         )
     if as_json:
-        typer.echo(json.dumps(report.to_dict(), indent=2, allow_nan=False))
+        print_json(report.to_dict())
         return
-    typer.echo(f"{report.reference['path']}: largest absolute values, PyTorch fp32")
+    typer.echo(f"{display_name(report.reference['path'])}: largest absolute values, PyTorch fp32")
     typer.echo(f"pictures: {', '.join(map(display_name, report.pictures))}")
     typer.echo("stream: the residual stream that a block leaves, in half under fp16-pure alone")
     typer.echo("layers: what its layers give that fp16 computes in half")
@@ -229,16 +235,18 @@ def _ranges_table(report: RangesReport) -> Table:
 def _print(report: Report) -> None:
     from hat_deploy.reports import wording
     from hat_deploy.screen import SafeConsole
+    from hat_deploy.sources import display_name
 
-    typer.echo(f"{report.artifact['path']}: {report.engine}")
-    typer.echo(f"reference: {report.reference['path']}, PyTorch fp32, halo {_halo(report)}")
+    typer.echo(f"{display_name(report.artifact['path'])}: {report.engine}")
+    reference = display_name(report.reference["path"])
+    typer.echo(f"reference: {reference}, PyTorch fp32, halo {_halo(report)}")
     for warning in report.warnings:
         typer.echo(f"warning: {warning}")
     console = SafeConsole()
     for picture in report.pictures:
         console.print(_table(picture))
         if picture.whole_skipped:
-            typer.echo(f"{picture.name}: not run whole: {picture.whole_skipped}")
+            typer.echo(f"{display_name(picture.name)}: not run whole: {picture.whole_skipped}")
     if report.foreign_constants == ():
         typer.echo("weights: every constant of the artifact is the checkpoint's, bit for bit")
     if report.layers is not None:
@@ -257,7 +265,7 @@ def _table(picture: PictureFidelity) -> Table:
     from hat_deploy.reports import wording
     from hat_deploy.sources import display_name
 
-    size = format_size((picture.height, picture.width))
+    size = image_size(picture.height, picture.width)
     title = Text(f"{display_name(picture.name)}, {size}", style="bold")
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=0, pad_edge=False)
     table.add_column("compared", no_wrap=True)

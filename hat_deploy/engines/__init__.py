@@ -48,6 +48,8 @@ def open_artifact(
     if suffix == ".plan":
         if backend or compute:
             raise UsageError("a plan runs in TensorRT, as it was built: no backend, no precision")
+        if streams > 1:
+            raise UsageError("a plan runs in TensorRT, as it was built: leave streams out")
         from hat_deploy.engines.tensorrt import TensorRTEngine
 
         return TensorRTEngine(path)
@@ -63,6 +65,10 @@ def open_artifact(
         return OpenVINOEngine(path, precision=compute, threads=threads, streams=streams)
     from hat_deploy.engines.onnxruntime import OnnxRuntimeEngine
 
+    if streams > 1:
+        raise UsageError(
+            "ONNX Runtime computes one batch at a time: leave streams out, or use openvino"
+        )
     if compute not in (None, "fp32"):
         raise UsageError(
             f"onnxruntime computes as the artifact says, not in {compute}: use openvino"

@@ -16,7 +16,7 @@ from hat_deploy.engines.base import (
     check_declared,
     check_result,
 )
-from hat_deploy.errors import ArtifactError, MissingExtraError, UsageError
+from hat_deploy.errors import ArtifactError, MissingExtraError, UsageError, install_command
 
 try:
     import onnxruntime as ort
@@ -60,7 +60,7 @@ class OnnxRuntimeEngine(EngineBase):
         if provider not in ort.get_available_providers():
             raise UsageError(
                 f"this onnxruntime has no {provider}: pip uninstall onnxruntime, "
-                "then pip install 'hat-deploy[gpu]'"
+                f"then {install_command('gpu')}"
             )
         try:
             self._session = ort.InferenceSession(

@@ -7,15 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hat_deploy.engines.base import Array, EngineBase, TensorSpec, check_batch
-from hat_deploy.errors import MissingExtraError, UsageError
+from hat_deploy.errors import UsageError, needed_for
 
 if TYPE_CHECKING:
     from hat_deploy.hat.network import HAT
 
-try:
+with needed_for("The PyTorch reference"):
     import torch
-except ImportError as error:
-    raise MissingExtraError("torch", "export", "The PyTorch reference") from error
 
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 

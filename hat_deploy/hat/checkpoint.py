@@ -17,10 +17,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
+from hat_deploy.errors import CheckpointError, UsageError, needed_for
 
-from hat_deploy.errors import CheckpointError, MissingExtraError, UsageError
+with needed_for("Reading a checkpoint"):
+    import torch
+    from torch import Tensor
+
 from hat_deploy.hat import windows
 from hat_deploy.hat.config import UNSTORED, HATConfig, Unstored, is_finite_number
 from hat_deploy.hat.cost import cost
@@ -277,9 +279,7 @@ def _authors_layout(network: HAT) -> dict[str, Tensor]:
 
 
 def _safetensors_bytes(state_dict: dict[str, Tensor]) -> bytes:
-    try:
+    with needed_for("Writing .safetensors"):
         import safetensors.torch
-    except ImportError as error:
-        raise MissingExtraError("safetensors", "export", "writing .safetensors") from error
     content: bytes = safetensors.torch.save(state_dict, metadata={"format": "pt"})
     return content

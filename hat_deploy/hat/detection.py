@@ -6,10 +6,12 @@ import math
 import re
 from collections.abc import Callable, Collection, Mapping
 
-import torch
-from torch import Tensor
+from hat_deploy.errors import CheckpointError, needed_for
 
-from hat_deploy.errors import CheckpointError
+with needed_for("Reading a checkpoint"):
+    import torch
+    from torch import Tensor
+
 from hat_deploy.hat import windows
 from hat_deploy.hat.config import HATConfig
 from hat_deploy.hat.limits import check_network

@@ -13,9 +13,12 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, Self
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from hat_deploy.errors import needed_for
+
+with needed_for("Running a network in PyTorch"):
+    import torch
+    import torch.nn.functional as F
+    from torch import Tensor, nn
 
 from hat_deploy.geometry import reflect_indices, round_up
 from hat_deploy.hat import windows

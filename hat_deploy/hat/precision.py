@@ -17,8 +17,11 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 
-import torch
-from torch import Tensor, nn
+from hat_deploy.errors import needed_for
+
+with needed_for("Running a network in PyTorch"):
+    import torch
+    from torch import Tensor, nn
 
 from hat_deploy.hat.network import CAB, HAT, MLP, Attention
 

@@ -10,8 +10,11 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor, nn
+from hat_deploy.errors import needed_for
+
+with needed_for("Running a network in PyTorch"):
+    import torch
+    from torch import Tensor, nn
 
 from hat_deploy.hat.network import HAB, HAT, OCAB, RHAG, spelled_out
 from hat_deploy.hat.precision import beside_channels, factors_of, halved

@@ -11,10 +11,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from torch import Tensor
+from hat_deploy.errors import CheckpointError, needed_for
 
-from hat_deploy.errors import CheckpointError, MissingExtraError
+with needed_for("Reading a checkpoint"):
+    import torch
+    from torch import Tensor
+
 from hat_deploy.hat.filekind import EXPECTED, Format, checkpoint_format
 from hat_deploy.hat.limits import MAX_FILE_BYTES, MAX_HEADER_BYTES, MAX_TENSORS
 
@@ -155,11 +157,9 @@ def _refusal(path: Path, error: BaseException) -> str:
 
 
 def _read_safetensors(path: Path) -> object:
-    try:
+    with needed_for(f"Reading {path}"):
         import safetensors
         import safetensors.torch
-    except ImportError as error:
-        raise MissingExtraError("safetensors", "export", f"reading {path}") from error
     try:
         with path.open("rb") as file:
             header = int.from_bytes(file.read(8), "little")

@@ -11,8 +11,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
+from hat_deploy.errors import needed_for
+
+with needed_for("Running a network in PyTorch"):
+    import torch
+    from torch import Tensor
 
 MASKED = -100.0
 """What the authors add to the attention between two regions that a shift brought together."""

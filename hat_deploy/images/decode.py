@@ -128,8 +128,8 @@ def _refuse_size(header: Header, max_pixels: int) -> None:
         raise PictureError(f"its header gives a size of {size}: the file is damaged")
     if header.width * header.height > max_pixels:
         raise PictureError(
-            f"it has {size} pixels, and at most {max_pixels:,} are permitted: raise the limit "
-            f"if the file is to be trusted"
+            f"it has {size} pixels, and at most {max_pixels:,} are permitted: raise the limit, "
+            "--max-pixels, if the file is to be trusted"
         )
     if max(header.width, header.height) > MAX_SIDE:
         raise PictureError(f"it has {size} pixels, and no side may be over {MAX_SIDE:,}")

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from hat_deploy.printable import Guarded, guarded
+from hat_deploy.terminal import is_descriptor, lasting
 
 
 @contextmanager
@@ -28,15 +29,11 @@ def libraries_silenced() -> Iterator[None]:
     Nothing is done where ``sys.stderr`` is not descriptor 2, as in a notebook or a test.
     """
     outer = sys.stderr
-    try:
-        usual = outer.fileno() == 2
-    except (AttributeError, OSError, ValueError):
-        usual = False
-    if not usual:
+    if not is_descriptor(outer, 2):
         yield
         return
     outer.flush()
-    own = os.fdopen(os.dup(2), "w", 1, encoding=outer.encoding, errors=outer.errors)
+    own = lasting(os.dup(2), like=outer, own=True)
     safe = isinstance(outer, Guarded)
     with own as terminal, Path(os.devnull).open("w") as nowhere:
         os.dup2(nowhere.fileno(), 2)

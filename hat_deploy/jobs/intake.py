@@ -69,6 +69,6 @@ def read(path: Path, *, max_pixels: int) -> Source:
     if header.width * header.height > max_pixels:
         raise PictureError(
             f"it has {header.width}x{header.height} pixels, and at most {max_pixels:,} are "
-            f"permitted: raise the limit if the file is to be trusted"
+            f"permitted: raise the limit, --max-pixels, if the file is to be trusted"
         )
     return Source(data=data, mtime_ns=status.st_mtime_ns, height=header.height, width=header.width)

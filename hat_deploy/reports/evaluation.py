@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from hat_deploy import hardware
 from hat_deploy.engines.base import Array
 from hat_deploy.evaluate import Evaluation, Score, Scored
-from hat_deploy.geometry import format_size
+from hat_deploy.geometry import image_size
 from hat_deploy.reports import figures, page, pixels
 from hat_deploy.reports.album import MAP_SIDE, SIDE, Album
-from hat_deploy.reports.verification import machine
+from hat_deploy.reports.machine import machine
 from hat_deploy.sources import display_name
 
 
@@ -26,21 +26,35 @@ class EvaluationPage:
 
     def html(self, evaluation: Evaluation) -> str:
         """The page of the run whose pictures were added."""
-        return page.page(f"evaluate: {evaluation.engine}", self._body(evaluation))
+        name = display_name(evaluation.model["name"] or "")
+        return page.page(f"evaluate: {name}", self._body(evaluation))
 
     def _body(self, evaluation: Evaluation) -> Iterator[str]:
         yield page.verdict(None, _headline(evaluation), _not_scored(evaluation))
         yield page.paragraph(
             "PSNR and SSIM on the Y channel, gray files read as RGB, "
             f"{evaluation.border} pixels left out along each edge; "
-            f"low-resolution pictures: {evaluation.lr}."
+            f"low-resolution images: {display_name(evaluation.lr)}."
         )
         yield page.table("scores", _COLUMNS, _rows(evaluation))
         yield page.paragraph(self._album.note, "note") if self._album.left_out else ""
         yield from self._album
         yield page.heading("On what")
         found = machine(hardware.examine().to_dict(), hardware.versions())
-        yield page.facts({"engine": evaluation.engine} | found)
+        model = {
+            "model": display_name(evaluation.model["name"] or ""),
+            "its file": display_name(evaluation.model["file"] or "none: an engine was handed in"),
+            "its SHA-256": evaluation.model["sha256"] or "unknown",
+        }
+        yield page.facts(model | {"engine": evaluation.engine} | found)
+
+
+def model_line(model: Mapping[str, str | None]) -> str:
+    """What was scored, on one line."""
+    if model["file"] is None:
+        return display_name(model["name"] or "")
+    shown = f"{display_name(model['name'] or '')}, {display_name(model['file'])}"
+    return f"{shown}, sha256 {model['sha256']}"
 
 
 _COLUMNS = ("picture", "PSNR dB", "SSIM", "bicubic PSNR", "bicubic SSIM", "gain dB")
@@ -88,7 +102,7 @@ def _cells(score: Score) -> list[str]:
 def _section(scored: Scored) -> Iterator[str]:
     score, scale = scored.score, scored.scale
     height, width = scored.original.shape[:2]
-    yield page.heading(f"{display_name(score.name)}, {format_size((height, width))}")
+    yield page.heading(f"{display_name(score.name)}, {image_size(height, width)}")
     errors = {"model": _error(scored, scored.result), "bicubic": _error(scored, scored.plain)}
     shown = pixels.window(errors["model"], SIDE, scale)
     pictures = {

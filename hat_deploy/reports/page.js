@@ -1,4 +1,14 @@
 "use strict";
+// Pixels are shown as squares where they are enlarged. Shrunk that way, rows and columns would be
+// left out, and the rest would show a checkerboard that is not in the image.
+const sharpen = (image) =>
+  image.classList.toggle("enlarged", image.clientWidth * window.devicePixelRatio >= image.naturalWidth);
+const sized = new ResizeObserver((entries) => entries.forEach((entry) => sharpen(entry.target)));
+for (const image of document.querySelectorAll(".stage img")) {
+  image.addEventListener("load", () => sharpen(image));
+  sized.observe(image);
+}
+
 // The range input is what keyboards and screen readers use; a pointer anywhere on the pictures sets it.
 for (const figure of document.querySelectorAll(".compare")) {
   const stage = figure.querySelector(".stage");

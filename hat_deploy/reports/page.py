@@ -8,6 +8,7 @@ from pathlib import Path
 
 from hat_deploy import __version__, files
 from hat_deploy.errors import UsageError
+from hat_deploy.sources import whole_characters
 
 SUFFIXES = (".html", ".htm")
 
@@ -60,7 +61,7 @@ def save(html: str, path: Path) -> None:
     Raises:
         UsageError: the file cannot be written.
     """
-    files.write(path, html.encode(), "report")
+    files.write(path, whole_characters(html).encode(), "report")
 
 
 def verdict(passed: bool | None, headline: str, reasons: Sequence[str]) -> str:

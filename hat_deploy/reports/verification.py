@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import PurePath
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hat_deploy.comparison import Rendering
 from hat_deploy.engines.base import Array
 from hat_deploy.fidelity import PictureFidelity, Report
-from hat_deploy.geometry import Grid, format_size
+from hat_deploy.geometry import Grid, image_size, tile_size
 from hat_deploy.metrics import SSIM_WINDOW, ssim_y
 from hat_deploy.reports import charts, figures, page, pixels, wording
 from hat_deploy.reports.album import MAP_SIDE, SIDE, Album
+from hat_deploy.reports.machine import machine
 from hat_deploy.sources import display_name
+
+if TYPE_CHECKING:
+    from hat_deploy.comparison import Rendering
 
 
 class VerificationPage:
@@ -37,7 +40,7 @@ class VerificationPage:
         Args:
             report: of the run whose pictures were added, in the same order.
         """
-        title = f"verify: {PurePath(report.artifact['path']).name}"
+        title = f"verify: {display_name(PurePath(report.artifact['path']).name)}"
         return page.page(title, self._body(report))
 
     def _body(self, report: Report) -> Iterator[str]:
@@ -59,7 +62,7 @@ class VerificationPage:
 
 
 def _table(picture: PictureFidelity, ssim: float | None) -> str:
-    size = format_size((picture.height, picture.width))
+    size = image_size(picture.height, picture.width)
     caption = f"{display_name(picture.name)}, {size}"
     rows = []
     for name, difference in wording.rows(picture):
@@ -70,7 +73,7 @@ def _table(picture: PictureFidelity, ssim: float | None) -> str:
 
 def _section(rendering: Rendering) -> Iterator[str]:
     found, scale = rendering.fidelity, rendering.scale
-    yield page.heading(f"{display_name(found.name)}, {format_size((found.height, found.width))}")
+    yield page.heading(f"{display_name(found.name)}, {image_size(found.height, found.width)}")
     whole = rendering.whole
     wrong = pixels.error(rendering.expected, rendering.computed)
     seams = None if whole is None else pixels.error(whole, rendering.expected)
@@ -145,26 +148,13 @@ def _ssim(expected: Array, computed: Array) -> float | None:
 def _facts(report: Report) -> dict[str, object]:
     description = report.artifact["description"]
     told: dict[str, object] = {
-        "artifact": report.artifact["path"],
+        "artifact": display_name(report.artifact["path"]),
         "its SHA-256": report.artifact["sha256"],
         "precision": description["precision"],
-        "tile": format_size(tuple(description["tile"])),
+        "tile": tile_size(tuple(description["tile"])),
         "halo": report.settings["halo"],
         "engine": report.engine,
-        "reference": report.reference["path"],
+        "reference": display_name(report.reference["path"]),
         "reference SHA-256": report.reference["sha256"],
     }
     return told | machine(report.hardware, report.versions)
-
-
-def machine(hardware: dict[str, Any], versions: dict[str, str]) -> dict[str, object]:
-    """Hardware and versions as a page lists them; as :mod:`hat_deploy.hardware` tells them."""
-    memory = hardware["memory_bytes"]
-    gpus = ", ".join(f"{gpu['name']} (driver {gpu['driver']})" for gpu in hardware["gpus"])
-    return {
-        "CPU": f"{hardware['cpu']}, cores: {hardware['cores']}",
-        "memory": "unknown" if memory is None else f"{memory / 1e9:.1f} GB",
-        "GPU": gpus or "none",
-        "system": hardware["system"],
-        "versions": ", ".join(f"{name} {number}" for name, number in versions.items()),
-    }

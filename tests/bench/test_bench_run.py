@@ -120,7 +120,7 @@ def test_an_artifact_is_timed_where_there_is_no_torch(tiny_onnx: Path, tmp_path:
     assert done.returncode == 0, done.stderr
     content = json.loads(done.stdout)
     assert [c["label"] for c in content["contenders"]] == ["engine"]
-    assert "hat-deploy[export]" in content["notes"][0]
+    assert "pip install '.[export]'" in content["notes"][0]
     assert content["ceilings"][0]["library"].startswith(("numpy", "openvino"))
     assert content["scopes"][0]["results"][0]["ratio"] is None
 

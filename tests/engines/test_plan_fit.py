@@ -112,7 +112,7 @@ def test_both_flavours_absent_names_the_extra(
     for flavour, extra, begins in (("tensorrt", "gpu", b"ftrt"), ("rtx", "rtx", b"vtrt")):
         described = replace(describe(tiny_onnx), versions={flavour: "1.2.3"})
         path = plan_file(tmp_path / "x.plan", described.to_json(), begins=begins)
-        with pytest.raises(MissingExtraError, match=rf"hat-deploy\[{extra}\]"):
+        with pytest.raises(MissingExtraError, match=rf"\.\[{extra}\]"):
             open_artifact(path)
 
 

@@ -16,7 +16,7 @@ from hat_deploy import cli, images, samples
 from hat_deploy.comparison import Comparison
 from hat_deploy.engines.base import Array
 from hat_deploy.hat.network import HAT
-from hat_deploy.reports import album, pixels
+from hat_deploy.reports import album, figures, page, pixels
 from hat_deploy.reports.verification import _section
 from hat_deploy.samples import Sample
 
@@ -324,3 +324,35 @@ def test_the_seam_of_a_missing_halo_is_seen_in_the_error_map(verified: Path) -> 
     beside = np.concatenate([heat[:, [x - 1, x]] for x in columns], axis=1).mean()
     inside = np.concatenate([heat[:, [x - 16, x - 17]] for x in columns], axis=1).mean()
     assert beside > 2 * inside
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page of a fine checkerboard, 640 pixels wide, beside a small one."""
+    checks = np.indices((64, 640)).sum(axis=0) % 2 * 255
+    large = np.repeat(checks[..., None], 3, 2).astype(np.uint8)
+    both = {"small": large[:8, :80], "large": large}
+    figure = figures.compare(both, "", left="small", right="large")
+    target = tmp_path_factory.mktemp("wide") / "page.html"
+    page.save(page.page("wide", [figure]), target)
+    return target
+
+
+def test_pixels_are_squares_only_where_they_are_enlarged(browser: Page, wide: Path) -> None:
+    """Shrunk without smoothing, a fine pattern becomes another one."""
+    for size, expected in ((PHONE, ["pixelated", "auto"]), (DESKTOP, ["pixelated", "pixelated"])):
+        browser.open(wide, *size)
+        rendering = (
+            "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done("
+            "[...document.images].map(i => getComputedStyle(i).imageRendering).join()))))"
+        )
+        browser.send("Runtime.evaluate", expression=rendering, awaitPromise=True)
+        found = "[...document.images].map(i => getComputedStyle(i).imageRendering).join()"
+        assert browser.evaluate(found) == ",".join(expected)
+
+
+def test_images_are_smooth_until_they_are_known_to_be_enlarged(wide: Path) -> None:
+    text = wide.read_text(encoding="utf-8")
+    assert re.findall(r"([^{}\n]+) { image-rendering: pixelated; }", text) == [
+        ".stage img.enlarged"
+    ]

@@ -1,0 +1,24 @@
+"""What becomes of a command when nobody reads its output any more, as in ``| head``."""
+
+from __future__ import annotations
+
+import signal
+import sys
+
+from hat_deploy.terminal import is_descriptor, lasting
+
+
+def end_with_the_reader() -> None:
+    """For commands that only print: end without a word, as ``cat`` does."""
+    if is_descriptor(sys.stdout, 1) and hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+
+
+def outlive_the_reader() -> None:
+    """For commands that work: what is printed to nobody is dropped, and the work goes on."""
+    if is_descriptor(sys.stdout, 1):
+        sys.stdout.flush()
+        sys.stdout = lasting(1, like=sys.stdout)
+    if is_descriptor(sys.stderr, 2):
+        sys.stderr.flush()
+        sys.stderr = lasting(2, like=sys.stderr)
