@@ -116,7 +116,7 @@ def shown_commands(page: Path) -> list[str]:
         r"^ {4}(hat-deploy .*)", text, re.M
     )
     quoted = re.findall(r"`(hat-deploy [a-z]+ [^`]+)`", prose(page).replace("\n", " "))
-    found = [line for line in code + quoted if line.split()[1].isalpha()]
+    found = [line for line in code + quoted if "--help" not in line]
     return [line for line in found if line.split()[1] not in ANNOUNCED - set(commands())]
 
 
