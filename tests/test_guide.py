@@ -1,4 +1,8 @@
-"""The user guide, followed word by word: every command and every message in it is real."""
+"""The documentation, followed word by word: every command, option, link and message is real.
+
+The guide's commands are executed in order; those of the other pages are read by the command
+line itself, and their Python is executed.
+"""
 
 from __future__ import annotations
 
@@ -26,10 +30,25 @@ from hat_deploy.jobs import Done, Failed
 
 ROOT = Path(__file__).parent.parent
 GUIDE = ROOT / "docs" / "guide.md"
+OTHER_PAGES = (
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "SECURITY.md",
+    *sorted(path for path in (ROOT / "docs").glob("*.md") if path != GUIDE),
+    *sorted((ROOT / "models").glob("*/README.md")),
+)
+PAGES = (GUIDE, *OTHER_PAGES)
+MOST_LINES_OF_README = 120
 
 NOT_RUN = {"needs a GPU", "installs packages"}
 """Why a block of commands may be shown and not executed."""
 BUILT_NOT_RUN = "built, not run: no gpu was at hand"
+NOT_OF_A_COMMAND = {"--help", "--strict", "--extra-index-url", "--remote-debugging-pipe"}
+"""Options that the prose names: of the whole program, and of other programs."""
+ANNOUNCED = {"ranges"}
+"""Commands that the pages describe already; what they do is still an option of verify."""
+ANNOUNCED_OPTIONS = {"--qk-scale", "--no-shift"}
+"""Options that the pages describe already."""
 
 
 def _has_bf16() -> bool:
@@ -82,6 +101,25 @@ def parse(line: str) -> dict[str, Any]:
     program, name, *arguments = shlex.split(line, comments=True)
     assert program == "hat-deploy", line
     return dict(commands()[name].make_context(name, arguments).params)
+
+
+@cache
+def prose(page: Path) -> str:
+    """The text of a page without blocks of code, targets of links, and remarks."""
+    text = re.sub(r"```.*?```|<!--.*?-->", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    return re.sub(r"\]\([^)]*\)", "]", re.sub(r"^ {4}.*$", "", text, flags=re.MULTILINE))
+
+
+def shown_commands(page: Path) -> list[str]:
+    """Every whole command of a page: lines of code, and code in the prose that has arguments."""
+    text = page.read_text(encoding="utf-8")
+    fenced = "".join(re.findall(r"```\w+\n(.*?)```", text, re.DOTALL))
+    code = re.findall(r"^hat-deploy .*", fenced, re.M) + re.findall(
+        r"^ {4}(hat-deploy .*)", text, re.M
+    )
+    quoted = re.findall(r"`(hat-deploy [a-z]+ [^`]+)`", prose(page).replace("\n", " "))
+    found = [line for line in code + quoted if "--help" not in line]
+    return [line for line in found if line.split()[1] not in ANNOUNCED - set(commands())]
 
 
 @pytest.fixture
@@ -144,6 +182,7 @@ def test_every_command_runs_in_order(
     assert sorted((readers_folder / "photos").iterdir()) == before
     _check_first_picture(readers_folder)
     _check_python(of("python"))
+    _check_python_of_other_pages()
 
 
 def _check_first_picture(folder: Path) -> None:
@@ -162,6 +201,22 @@ def _check_python(found: list[Block]) -> None:
         Done.__name__,
         Failed.__name__,
     ]
+
+
+def _check_python_of_other_pages() -> None:
+    """Run it; the README's is about an image of the reader's."""
+    small = cv2.imread("photos/china.png")
+    cv2.imwrite("cat.jpg", small)
+    ran = []
+    for page in OTHER_PAGES:
+        for code in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+            names: dict[str, Any] = {"small": small}
+            exec(compile(code, str(page), "exec"), names)
+            assert names["large"].shape == (2 * small.shape[0], 2 * small.shape[1], 3)
+            ran.append(page.name)
+    assert ran == ["README.md", "python.md", "python.md"]
+    assert Path("cat-large.png").exists()
+    assert cv2.imread("china-x2.png").shape == names["large"].shape
 
 
 def test_what_is_not_run_says_why() -> None:
@@ -192,8 +247,60 @@ def test_an_option_that_does_not_exist_would_be_found() -> None:
         parse("hat-deploy upscale photos/ --no-such-option")
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_of_every_page_are_read_by_the_command_line(page: Path) -> None:
+    for line in shown_commands(page):
+        parse(line)
+
+
+def test_commands_of_the_pages_are_found() -> None:
+    readme = shown_commands(ROOT / "README.md")
+    assert "hat-deploy upscale photos/" in readme
+    table = {line.split()[1] for line in shown_commands(ROOT / "docs" / "commands.md")}
+    assert len(readme) >= 4
+    assert len(table) >= 6
+
+
+def test_the_table_of_commands_is_complete() -> None:
+    text = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    listed = set(re.findall(r"^\| `hat-deploy (\w+)", text, re.MULTILINE))
+    assert listed == set(commands()) | ANNOUNCED
+
+
+def test_the_readme_is_short() -> None:
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= MOST_LINES_OF_README
+
+
+def anchors(page: Path) -> set[str]:
+    """What the headings of a page are called in links to it."""
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8"))
+    for link in links:
+        if link.startswith("https://"):
+            continue
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_install_works_without_a_public_index(page: Path) -> None:
+    text = page.read_text(encoding="utf-8").split("## Troubleshoot by message")[0]
+    for named in re.findall(r"pip install '?(hat-deploy[^\n`]*)", text):
+        assert " @ git+" in named, named
+
+
 def test_extras_exist() -> None:
-    shown = set(re.findall(r"hat-deploy\[([a-z,]+)\]", GUIDE.read_text(encoding="utf-8")))
+    text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    shown = set(re.findall(r"(?:hat-deploy|\.)\[([a-z,]+)\]", text))
     named = {extra for extras in shown for extra in extras.split(",")}
     declared = set(
         re.findall(r"^(\w+) = \[", (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.M)
@@ -209,15 +316,18 @@ def test_options_in_the_prose_exist() -> None:
         for parameter in command.params
         for option in (*parameter.opts, *parameter.secondary_opts)
     }
-    prose = re.sub(r"```.*?```", "", GUIDE.read_text(encoding="utf-8"), flags=re.DOTALL)
-    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", re.sub(r"<!--.*?-->", "", prose)))
+    pages = [page for page in PAGES if "models" not in page.parts]
+    named = {
+        option for page in pages for option in re.findall(r"(?<![\w-])--[a-z][a-z-]+", prose(page))
+    }
     assert len(named) > 20
-    assert named <= known
+    assert named - NOT_OF_A_COMMAND - ANNOUNCED_OPTIONS <= known
 
 
-def test_limits_are_those_of_verify() -> None:
+@pytest.mark.parametrize("page", [GUIDE, ROOT / "docs" / "accuracy.md"], ids=lambda p: p.name)
+def test_limits_are_those_of_verify(page: Path) -> None:
     rows = re.findall(
-        r"^\| ([\w-]+) \| (\d+) dB \| ([\d.e-]+)", GUIDE.read_text(encoding="utf-8"), re.MULTILINE
+        r"^\| ([\w-]+) \| (\d+) dB \| ([\d.e-]+)", page.read_text(encoding="utf-8"), re.MULTILINE
     )
     assert {name: float(floor) for name, floor, _ in rows} == FLOORS
     assert {name: float(largest) for name, _, largest in rows} == LARGEST
