@@ -2,7 +2,8 @@
 #   make demo    upscale the pictures in examples/ and print what was measured
 #   make test    run the tests
 #   make check   lint, format and types
-#   make fuzz    FUZZ_CASES damaged files of each format through the decoder, from FUZZ_FIRST on
+#   make fuzz    FUZZ_CASES damaged files of each format through the decoder, from FUZZ_FIRST on, and
+#                a hundredth as many with damaged EXIF, and of 0xFF bytes (1,000 each)
 #   make lock    write requirements/*.txt again, after constraints.txt or pyproject.toml changed
 #   make bench   measure the CPU figures of the README again, into benchmarks/results/
 # With a CUDA device, in .venv if there is one and else with PYTHON as it is:

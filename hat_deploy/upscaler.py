@@ -63,9 +63,12 @@ class Upscaler:
             made in it.
         threads: of the engine on a CPU; by default all cores.
         streams: tiles that OpenVINO computes side by side, each in memory of its own.
-        conv_scale, img_range, qk_scale, shift: what a checkpoint does not store; see
-            :class:`~hat_deploy.hat.config.HATConfig`. By default those of a ``config.json``
+        conv_scale: weight of CAB. This and the next three are what a checkpoint does not store;
+            see :class:`~hat_deploy.hat.config.HATConfig`. By default those of a ``config.json``
             beside it, else the published ones; an artifact has its own.
+        img_range: factor on the input.
+        qk_scale: factor on the queries.
+        shift: whether every other block shifts its windows.
         on_stage: told what is being done while a checkpoint is exported.
         on_warning: told what seems wrong with a checkpoint when it is exported.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from dataclasses import fields
 
 import pytest
@@ -14,7 +15,10 @@ SIGNATURES = {
     Upscaler.__init__: "(self, model: 'str | Path | Engine' = 'hat-nano-x2', *, "
     "tile: 'tuple[int, int] | None' = None, halo: 'int | None' = None, batch: 'int' = 1, "
     "device: 'str' = 'cpu', backend: 'str | None' = None, compute: 'str | None' = None, "
-    "threads: 'int | None' = None, streams: 'int' = 1, on_stage: 'OnStage' = <function>) -> 'None'",
+    "threads: 'int | None' = None, streams: 'int' = 1, conv_scale: 'float | None' = None, "
+    "img_range: 'float | None' = None, qk_scale: 'float | None' = None, "
+    "shift: 'bool | None' = None, on_stage: 'OnStage' = <function>, "
+    "on_warning: 'OnStage' = <function>) -> 'None'",
     Upscaler.upscale: "(self, pixels: 'Array', *, progress: 'OnTiles | None' = None) -> 'Array'",
     Upscaler.upscale_file: "(self, source: 'str | Path', target: 'str | Path', *, "
     "quality: 'int' = 95, progress: 'OnTiles | None' = None) -> 'Done'",
@@ -24,7 +28,8 @@ SIGNATURES = {
     "progress: 'OnProgress | None' = None) -> 'list[Outcome]'",
     Upscaler.tiles: "(self, height: 'int', width: 'int') -> 'int'",
     jobs.run: "(jobs: 'Iterable[Job]', upscaler: 'Upscaler', options: 'Options | None' = None, *, "
-    "progress: 'OnProgress | None' = None) -> 'Generator[Outcome, None, None]'",
+    "progress: 'OnProgress | None' = None, on_note: 'Callable[[str], object]' = <function>) -> "
+    "'Generator[Outcome, None, None]'",
 }
 
 FIELDS = {
@@ -37,9 +42,7 @@ FIELDS = {
 
 
 def signature(function: object) -> str:
-    found = inspect.signature(function)
-    default = found.parameters.get("on_stage")
-    return str(found).replace(str(default.default), "<function>") if default else str(found)
+    return re.sub(r"<(built-in )?function [^>]*(<lambda>)?[^>]*>", "<function>", str(inspect.signature(function)))
 
 
 @pytest.mark.parametrize("function", SIGNATURES, ids=lambda function: function.__qualname__)

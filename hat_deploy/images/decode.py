@@ -24,7 +24,7 @@ MAX_PIXELS = 2**28
 MAX_SIDE = 2**20
 """The longest side that OpenCV decodes."""
 
-MOST_METADATA = 2**24
+MOST_METADATA = 2**25
 """Bytes that a block of metadata may have; what is larger is dropped with a note."""
 
 

@@ -21,6 +21,9 @@ MOST_JPEG_XMP = 65_533 - len(XMP_MARK)
 MOST_JPEG_ICC = 65_519
 """Bytes that fit into one segment of a JPEG."""
 
+_MOST_DENSITY = 10_000_000
+"""Pixels to the inch that every format has the digits for."""
+
 
 def enlarged(metadata: Metadata, *, scale: int, size: tuple[int, int]) -> Metadata:
     """The metadata of a picture for its upscaled result.
@@ -47,6 +50,10 @@ def fitting(metadata: Metadata, form: str, *, gray: bool) -> tuple[Metadata, tup
     damaged: tuple[str, ...] = ()
     if metadata.exif is not None and not is_sound(metadata.exif):
         metadata, damaged = replace(metadata, exif=None), ("damaged EXIF dropped",)
+    density = metadata.density
+    if density and not (0 < density.x < _MOST_DENSITY and 0 < density.y < _MOST_DENSITY):
+        metadata = replace(metadata, density=None)
+        damaged += ("resolution without a meaning dropped",)
     drop: dict[str, str] = {}
     if form == "bmp":
         drop = {"icc": "colour profile", "exif": "EXIF", "xmp": "XMP"}

@@ -8,12 +8,15 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from fakes import IdentityEngine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from picture_files import RGB
 
+from hat_deploy import Upscaler
 from hat_deploy.images import Pixels, bleed
+from hat_deploy.planes import gather
 
 
 def disc(hidden: int) -> Pixels:
@@ -108,3 +111,17 @@ def test_what_is_far_from_anything_visible_takes_a_colour_all_the_same(
         (4, 5, 6),
     }
     assert filled[0, 0, 0] == 1 and filled[-1, -1, 0] == 4
+
+
+def test_only_who_lets_an_upscaler_consume_pixels_gets_them_changed() -> None:
+    """A run of a folder does; it spares a copy of each picture."""
+    upscaler = Upscaler(IdentityEngine())
+    pixels = disc(0)
+    before = pixels.copy()
+    kept = upscaler.upscale(pixels)
+    np.testing.assert_array_equal(pixels, before)
+    work = upscaler.enlargement(pixels, consume=True)
+    for piece in work.pieces():
+        work.accept(piece, upscaler.engine.run(gather([piece], upscaler.engine.input))[0])
+    np.testing.assert_array_equal(work.result, kept)
+    np.testing.assert_array_equal(pixels, bleed(before))

@@ -7,15 +7,19 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
-from picture_files import chunk, saved, tiff
+from picture_files import chunk, exif, saved, tiff
+from PIL import Image
 
 from hat_deploy.images import Pixels
+from hat_deploy.jobs import intake
 
 SIDE = 2400
 
@@ -65,6 +69,8 @@ def tiff_of(pixels: Pixels, **options: Any) -> bytes:
     return tiff(pixels, compression="zlib", rowsperstrip=64, **options)
 
 
+PLAIN = {"RGB": lambda: quick_png(rgba()[..., :3])}
+
 KINDS: dict[str, Callable[[], bytes]] = {
     "half transparent RGBA": lambda: quick_png(rgba()),
     "half transparent RGBA of 16 bits": lambda: quick_png(rgba().astype(np.uint16) * 257),
@@ -80,17 +86,30 @@ KINDS: dict[str, Callable[[], bytes]] = {
 
 
 def _cmyk() -> Any:
-    from PIL import Image
-
     return Image.fromarray(rgba(), "CMYK")
 
 
+@dataclass(frozen=True)
+class Taken:
+    """What a file takes, and what was foretold."""
+
+    grown: int
+    foretold: int
+
+
 @pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory) -> int:
-    """What plain RGB takes."""
-    path = tmp_path_factory.mktemp("plain") / "a.png"
-    path.write_bytes(quick_png(rgba()[..., :3]))
-    return grown(path)
+def taken(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Taken]:
+    """Measures a kind of picture, once."""
+    folder = tmp_path_factory.mktemp("kinds")
+
+    @cache
+    def measured(kind: str) -> Taken:
+        path = folder / "a"
+        path.write_bytes((PLAIN | KINDS | COSTLY)[kind]())
+        source = intake.read(path, max_pixels=SIDE**2)
+        return Taken(grown(path), source.most_decoding_bytes + len(source.data))
+
+    return measured
 
 
 def grown(path: Path) -> int:
@@ -104,10 +123,73 @@ def grown(path: Path) -> int:
     return int(done.stdout)
 
 
+def _bitmap(pixels: Pixels, kind: str, **options: Any) -> bytes:
+    return saved(Image.fromarray(pixels), kind, **options)
+
+
+COSTLY: dict[str, Callable[[], bytes]] = {
+    "TIFF in one strip": lambda: tiff(rgba(), photometric="rgb", extrasamples=["unassalpha"]),
+    "premultiplied TIFF of 16 bits in one strip": lambda: tiff(
+        rgba().astype(np.uint16) * 257, photometric="rgb", extrasamples=["assocalpha"]
+    ),
+    "progressive CMYK JPEG": lambda: saved(_cmyk(), "JPEG", progressive=True, subsampling=0),
+    "turned progressive JPEG": lambda: _bitmap(
+        rgba()[..., :3], "JPEG", progressive=True, subsampling=0, exif=b"Exif\0\0" + exif(6)
+    ),
+    "lossless WebP": lambda: _bitmap(rgba(), "WEBP", lossless=True, method=0, exact=True),
+    "lossy WebP with alpha": lambda: _bitmap(rgba(), "WEBP", quality=50, method=0),
+    "BMP with alpha": lambda: cv2.imencode(".bmp", rgba())[1].tobytes(),
+}
+
+
 @pytest.mark.parametrize("kind", KINDS)
-def test_no_kind_takes_much_more_than_its_pixels_do(kind: str, plain: int, tmp_path: Path) -> None:
+def test_no_kind_takes_much_more_than_its_pixels_do(
+    kind: str, taken: Callable[[str], Taken]
+) -> None:
     """Twice what RGB takes, and four times with twice the bits; it was five to nine times."""
+    plain = taken("RGB").grown
     assert plain > 3 * SIDE**2
-    path = tmp_path / "a"
-    path.write_bytes(KINDS[kind]())
-    assert grown(path) < (4 if "16 bits" in kind else 2) * plain + 2**25
+    assert taken(kind).grown < (4 if "16 bits" in kind else 2) * plain + 2**25
+
+
+@pytest.mark.parametrize("kind", [*KINDS, *COSTLY])
+def test_what_decoding_takes_is_known_from_the_header(
+    kind: str, taken: Callable[[str], Taken]
+) -> None:
+    """Runs reserve as much before they decode; the file itself comes on top."""
+    assert taken(kind).grown < taken(kind).foretold + 2**25
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a limit on the address space")
+def test_memory_that_runs_out_is_a_sentence(tmp_path: Path) -> None:
+    """Whether OpenCV, a codec or numpy asked for it."""
+    path = tmp_path / "a.png"
+    path.write_bytes(quick_png(np.zeros((9000, 9000), np.uint8)))
+    code = """
+import resource, sys
+from pathlib import Path
+import cv2, numpy as np
+from hat_deploy.errors import PictureError
+from hat_deploy.images import decode
+from hat_deploy.images.opencv import refusing
+
+pages = int(Path("/proc/self/statm").read_text().split()[0])
+limit = pages * resource.getpagesize() + 2**26
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+one = np.zeros((1, 1), np.uint8)
+for ask in (
+    lambda: decode(Path(sys.argv[1])),
+    lambda: cv2.resize(one, (20_000, 20_000)),
+    lambda: np.ones(2**30, np.uint8),
+):
+    try:
+        with refusing("it cannot be decoded"):
+            ask()
+    except PictureError as error:
+        print(error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True
+    )
+    sentence = "it cannot be decoded: there is not enough memory for an image of this size"
+    assert done.stdout.splitlines() == [sentence] * 3

@@ -225,3 +225,13 @@ def test_what_a_jpeg_cannot_be_read_for_is_said() -> None:
     body = b"Photoshop 3.0\x008BIM"
     segment = b"\xff\xed" + struct.pack(">H", len(body) + 2) + body
     assert decode_bytes(data[:2] + segment + data[2:]).notes == ("IPTC and Photoshop data dropped",)
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, 1e20, float("inf"), float("nan")])
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".bmp"])
+def test_a_resolution_that_no_format_can_write_is_dropped(
+    suffix: str, value: float, tmp_path: Path
+) -> None:
+    picture = Picture(pixels=RGB, metadata=Metadata(density=Density(300, value)))
+    assert write(picture, tmp_path / f"a{suffix}") == ("resolution without a meaning dropped",)
+    assert decode_bytes((tmp_path / f"a{suffix}").read_bytes()).metadata.density is None
