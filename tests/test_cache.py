@@ -13,6 +13,7 @@ import pytest
 
 from hat_deploy import cache
 from hat_deploy.errors import UsageError
+from hat_deploy.files import temporary
 from hat_deploy.locks import alone
 
 KEY = MappingProxyType({"from": "x"})
@@ -217,7 +218,8 @@ def test_files_of_others_are_not_touched(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_what_killed_exports_left_is_removed_after_a_day() -> None:
     folder = cache.cache_folder()
     folder.mkdir()
-    dead, alive = folder / ".0123456789ab.part.onnx", folder / ".ba9876543210.part.plan"
+    with temporary(folder, ".onnx") as dead, temporary(folder, ".plan") as alive:
+        pass  # the names that entries have before they are whole
     for path, hours in ((dead, 25), (alive, 23)):
         path.touch()
         os.utime(path, (time.time() - hours * 3600,) * 2)

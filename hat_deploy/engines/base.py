@@ -208,8 +208,21 @@ def _specs(described: Description, *names: str) -> tuple[TensorSpec, TensorSpec]
 
 
 def scale_of(engine: Engine) -> int:
-    """The upscaling factor, from the engine's own shapes."""
-    return engine.output.size[0] // engine.input.size[0]
+    """The upscaling factor, from the engine's own shapes.
+
+    Raises:
+        ArtifactError: what comes out is not what goes in, enlarged by one whole factor.
+    """
+    given, result = engine.input, engine.output
+    scale = result.size[0] // given.size[0]
+    enlarged = (scale * given.size[0], scale * given.size[1])
+    same = (result.batch, result.channels) == (given.batch, given.channels)
+    if scale < 1 or result.size != enlarged or not same:
+        raise ArtifactError(
+            f"the engine turns {[*given.shape]} into {[*result.shape]}; as many channels were "
+            "expected, and height and width times one whole number"
+        )
+    return scale
 
 
 def check_batch(spec: TensorSpec, batch: Array) -> None:

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+from fakes import IdentityEngine
 from networks import random_network, tiny_config
 
+from hat_deploy import Upscaler
 from hat_deploy.engines import BACKENDS, open_artifact
 from hat_deploy.engines.base import Engine, scale_of
 from hat_deploy.engines.onnxruntime import OnnxRuntimeEngine
@@ -124,3 +127,14 @@ def test_a_dynamic_graph_is_refused(tmp_path: Path, tiny_onnx: Path) -> None:
 def test_unknown_suffixes_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"\.txt"):
         open_artifact(tmp_path / "x.txt")
+
+
+@pytest.mark.parametrize(
+    "shape", [(1, 3, 32, 48), (1, 3, 40, 40), (1, 1, 32, 32), (2, 3, 32, 32), (1, 3, 8, 8)]
+)
+def test_an_engine_that_does_not_enlarge_evenly_has_no_scale(shape: tuple[int, ...]) -> None:
+    engine = IdentityEngine()
+    assert scale_of(engine) == 2
+    engine._output = replace(engine.output, shape=shape)
+    with pytest.raises(ArtifactError, match="times one whole number"):
+        Upscaler(engine).upscale(np.zeros((16, 16, 3), np.uint8))

@@ -149,25 +149,32 @@ def test_a_model_is_known_by_its_content_not_by_its_path(tiny_onnx: Path, tmp_pa
     assert len(blobs()) == 2
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_what_was_compiled_is_used_again_and_gives_the_same(
-    tiny_onnx: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_onnx: Path, monkeypatch: pytest.MonkeyPatch, precision: str
 ) -> None:
-    first = computed(tiny_onnx)
+    def found() -> np.ndarray:
+        try:
+            with OpenVINOEngine(tiny_onnx, precision=precision, threads=1) as engine:
+                return engine.run(batches(1)[0])
+        except UsageError as error:
+            pytest.skip(str(error))
 
     class Core(module.ov.Core):  # type: ignore[misc]
         def compile_model(self, *args: object) -> None:
             pytest.fail("it was compiled again")
 
+    first = found()
     monkeypatch.setattr(module.ov, "Core", Core)
-    assert np.array_equal(computed(tiny_onnx), first)
+    assert np.array_equal(found(), first)
 
 
 def test_a_damaged_blob_is_compiled_again(tiny_onnx: Path) -> None:
     first = computed(tiny_onnx)
-    for place in range(8):
+    for place in range(4):
         (blob,) = blobs()
         damaged = bytearray(blob.read_bytes())
-        at = len(damaged) * place // 8
+        at = len(damaged) * place // 4
         damaged[at : at + 4096] = bytes(b ^ 0xFF for b in damaged[at : at + 4096])
         blob.write_bytes(damaged)
         assert np.array_equal(computed(tiny_onnx), first), place
