@@ -6,8 +6,8 @@
 
 ``kill`` starts a run, kills it at a random moment and starts it again, a few times a folder and
 fifty times in all, and lets the last run of each folder end: RESULTS/0, RESULTS/1, ... must
-then hold the same. ``together`` starts three runs on RESULTS at once, each with its report; ``survive``
-kills one of three, six times over.
+then hold the same. ``together`` starts three runs on RESULTS at once, each with its report;
+``survive`` kills one of three, six times over.
 """
 
 from __future__ import annotations
