@@ -242,6 +242,7 @@ class TestUpscaleOptions:
         assert "0 to upscale, 0 tiles, 2 skipped" in told.stdout
         assert {p: p.read_bytes() for p in Path(f"{folder}-x2").iterdir()} == before
 
+    @pytest.mark.slow
     def test_a_dry_run_exports_nothing(
         self, folder: Path, tiny_checkpoint: Path, tmp_path: Path
     ) -> None:

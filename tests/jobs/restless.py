@@ -2,10 +2,12 @@
 
     python restless.py kill ARTIFACT SOURCES RESULTS SEED
     python restless.py together ARTIFACT SOURCES RESULTS
+    python restless.py survive ARTIFACT SOURCES RESULTS SEED
 
 ``kill`` starts a run, kills it at a random moment and starts it again, a few times a folder and
 fifty times in all, and lets the last run of each folder end: RESULTS/0, RESULTS/1, ... must
-then hold the same. ``together`` starts three runs on RESULTS at once, each with its report.
+then hold the same. ``together`` starts three runs on RESULTS at once, each with its report;
+``survive`` kills one of three, six times over.
 """
 
 from __future__ import annotations
@@ -76,11 +78,30 @@ def together(upscaler: Upscaler, folder: Path, output: Path) -> None:
     assert [ended(child) for child in [forked(one(number)) for number in range(3)]] == [0] * 3
 
 
+def survive(upscaler: Upscaler, folder: Path, output: Path, seed: int) -> None:
+    """Three runs at once, of which one is killed; what the others leave must be everything."""
+    chance = random.Random(seed)
+    wanted = sorted(path.name for path in folder.rglob("*") if path.is_file())
+    for number in range(6):
+        place = output / str(number)
+        children = [forked(lambda place=place: run(upscaler, folder, place)) for _ in range(3)]
+        while not (place.is_dir() and any(place.rglob("*.*"))):
+            time.sleep(0.001)
+        time.sleep(chance.uniform(0, 0.2))
+        os.kill(children[0], signal.SIGKILL)
+        ended(children[0])
+        assert [ended(child) for child in children[1:]] == [0, 0]
+        made = sorted(p.name for p in place.rglob("*") if p.is_file() and p.name[0] != ".")
+        assert made == wanted, (made, wanted)
+
+
 if __name__ == "__main__":
     what, artifact, folder, output, *seed = sys.argv[1:]
     # With one thread it starts none, so that children may use it.
     engine = Upscaler(OnnxRuntimeEngine(Path(artifact), threads=1))
     if what == "kill":
         kill(engine, Path(folder), Path(output), int(seed[0]))
+    elif what == "survive":
+        survive(engine, Path(folder), Path(output), int(seed[0]))
     else:
         together(engine, Path(folder), Path(output))

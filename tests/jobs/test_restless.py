@@ -70,6 +70,12 @@ def test_runs_at_once_share_the_work(folder: Path, tmp_path: Path, tiny_onnx: Pa
     assert not leftovers(tmp_path)
 
 
+def test_what_a_killed_run_was_working_on_is_done_by_the_others(
+    folder: Path, tmp_path: Path, tiny_onnx: Path
+) -> None:
+    restless("survive", tiny_onnx, folder, tmp_path / "out", 12)
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     disk = tmp_path / "disk"
