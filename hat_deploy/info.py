@@ -15,6 +15,7 @@ from hat_deploy.errors import ArtifactError, CheckpointError, MissingExtraError,
 from hat_deploy.geometry import round_up
 from hat_deploy.hat.config import HATConfig
 from hat_deploy.hat.cost import Memory, cost, memory
+from hat_deploy.hat.filekind import safetensors_dtypes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,6 +64,11 @@ class CheckpointInfo:
     path: Path
     bytes: int
     sha256: str
+    place: str | None
+    """Under which of the file's names the weights lie, such as ``params_ema``; None where they
+    lie at its top level."""
+    dtypes: tuple[str, ...]
+    """Floating types they are stored in, the commonest first; all are read as float32."""
     config: HATConfig
     cost: NetworkCost
 
@@ -71,6 +77,8 @@ class CheckpointInfo:
         return {
             "kind": "checkpoint",
             **_file(self.path, self.bytes, self.sha256),
+            "weights": self.place,
+            "dtypes": list(self.dtypes),
             **_network(self.config, self.cost),
         }
 
@@ -155,11 +163,12 @@ def examine(name: str) -> Info:
     if path.suffix.lower() in artifact.SUFFIXES:
         return _artifact(path)
     if path.exists():
-        return _checkpoint(path, _config_of_weights(path))
+        return _checkpoint(path, *_read_weights(path))
     if path.suffix or len(path.parts) > 1:
         raise UsageError(f"there is no file {path}")
     shipped = zoo.find(name)
-    return _checkpoint(shipped.checkpoint, _config(shipped.config, shipped.folder / "config.json"))
+    config = _config(shipped.config, shipped.folder / "config.json")
+    return _checkpoint(shipped.checkpoint, config, None, safetensors_dtypes(shipped.checkpoint))
 
 
 def network_cost(config: HATConfig, tiles: tuple[tuple[int, int], ...]) -> NetworkCost:
@@ -181,6 +190,10 @@ def lines(info: Info) -> Iterator[str]:
     yield f"sha256      {info.sha256}"
     if isinstance(info, ArtifactInfo):
         yield from _description_lines(info.description)
+    else:
+        place = info.place or "at the file's top level"
+        stored = f", stored as {' and '.join(info.dtypes)}" if info.dtypes else ""
+        yield f"weights     {place}{stored}; read as float32"
     yield f"variant     {info.config.variant} x{info.config.scale}"
     yield f"config      {', '.join(f'{k} {v}' for k, v in info.config.to_dict().items())}"
     yield from _cost_lines(info.cost)
@@ -223,7 +236,9 @@ def _artifact(path: Path) -> ArtifactInfo:
     )
 
 
-def _checkpoint(path: Path, config: HATConfig) -> CheckpointInfo:
+def _checkpoint(
+    path: Path, config: HATConfig, place: str | None, dtypes: tuple[str, ...]
+) -> CheckpointInfo:
     sides = dict.fromkeys(round_up(side, config.window_size) for side in TILE_SIDES)
     try:
         size = path.stat().st_size
@@ -233,20 +248,23 @@ def _checkpoint(path: Path, config: HATConfig) -> CheckpointInfo:
         path=path,
         bytes=size,
         sha256=artifact.sha256(path),
+        place=place,
+        dtypes=dtypes,
         config=config,
         cost=network_cost(config, tuple((side, side) for side in sides)),
     )
 
 
-def _config_of_weights(path: Path) -> HATConfig:
-    """Load it whole: a name and a shape prove nothing about the rest of the file."""
+def _read_weights(path: Path) -> tuple[HATConfig, str | None, tuple[str, ...]]:
+    """Config, place and types; read whole, for a shape proves nothing about the rest."""
     try:
         import torch  # noqa: F401
     except ImportError as error:
         raise MissingExtraError("torch", "export", "Reading a checkpoint") from error
     from hat_deploy.hat.checkpoint import inspect
 
-    return inspect(path)[0]
+    config, stored = inspect(path)
+    return config, stored.place, stored.dtypes
 
 
 def _config(values: Mapping[str, Any], origin: Path) -> HATConfig:
