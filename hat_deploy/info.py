@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from hat_deploy import artifact, zoo
 from hat_deploy.artifact import Description
 from hat_deploy.errors import ArtifactError, CheckpointError, MissingExtraError, UsageError
-from hat_deploy.geometry import round_up
+from hat_deploy.geometry import format_size, round_up
 from hat_deploy.hat.config import HATConfig
-from hat_deploy.hat.cost import Memory, cost, memory
+from hat_deploy.hat.cost import Memory, cost, memory, process_memory
 from hat_deploy.hat.filekind import safetensors_dtypes
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ TILE_SIDES = (64, 128, 256)
 """Tiles whose memory is estimated for a checkpoint."""
 LARGEST_LISTED = 10
 _MOST_DIMENSIONS = 64
+_ENGINES = {"openvino": "OpenVINO", "onnxruntime": "ONNX Runtime"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +42,13 @@ class NetworkCost:
     multi_adds_per_megapixel: int
     """Per million LR pixels, without halos."""
     memory: Mapping[tuple[int, int], Memory]
-    """Estimated bytes of one fp32 pass, batch 1, by (height, width) of the tile."""
+    """Estimated bytes of one fp32 pass, batch 1, by (height, width) of the tile: what the
+    network itself needs at the least."""
+    processes: Mapping[tuple[int, int], Mapping[str, int]]
+    """Estimated bytes of a whole process on a CPU, by tile and engine; see
+    :func:`hat_deploy.hat.cost.process_memory`."""
+    batch: int = 1
+    """Tiles at a time that the processes were estimated for."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON types."""
@@ -51,7 +58,13 @@ class NetworkCost:
             "multi_adds_input": [self.side, self.side],
             "multi_adds_per_megapixel": self.multi_adds_per_megapixel,
             "memory": [
-                {"tile": list(tile), "total": estimate.total, **asdict(estimate)}
+                {
+                    "tile": list(tile),
+                    "total": estimate.total,
+                    **asdict(estimate),
+                    "batch": self.batch,
+                    "processes": dict(self.processes[tile]),
+                }
                 for tile, estimate in self.memory.items()
             ],
         }
@@ -171,7 +184,9 @@ def examine(name: str) -> Info:
     return _checkpoint(shipped.checkpoint, config, None, safetensors_dtypes(shipped.checkpoint))
 
 
-def network_cost(config: HATConfig, tiles: tuple[tuple[int, int], ...]) -> NetworkCost:
+def network_cost(
+    config: HATConfig, tiles: tuple[tuple[int, int], ...], *, batch: int = 1
+) -> NetworkCost:
     """Costs of a network, with memory estimates for these tiles (height, width)."""
     side = round_up(PAPER_SIDE, config.window_size)
     counted = cost(config, side, side)
@@ -181,6 +196,8 @@ def network_cost(config: HATConfig, tiles: tuple[tuple[int, int], ...]) -> Netwo
         side=side,
         multi_adds_per_megapixel=counted.per_megapixel,
         memory={tile: memory(config, *tile) for tile in tiles},
+        processes={tile: process_memory(config, *tile, batch=batch) for tile in tiles},
+        batch=batch,
     )
 
 
@@ -228,7 +245,7 @@ def _artifact(path: Path) -> ArtifactInfo:
         sha256=artifact.sha256(path),
         description=described,
         config=config,
-        cost=network_cost(config, (described.tile,)),
+        cost=network_cost(config, (described.tile,), batch=described.batch),
         multi_adds_per_kept_megapixel=round(cost(config, height, width).multi_adds * 1e6 / kept),
         fused_attentions=None if is_onnx else artifact.fused_attentions(path),
         graph=graph,
@@ -369,12 +386,20 @@ def _cost_lines(counted: NetworkCost) -> Iterator[str]:
         f"multi-adds  {counted.multi_adds / 1e9:.1f} G at {counted.side}x{counted.side}, "
         f"{counted.multi_adds_per_megapixel / 1e12:,.2f} T per LR megapixel"
     )
-    for (height, width), estimate in counted.memory.items():
+    for tile, estimate in counted.memory.items():
+        whole = ", ".join(
+            f"{_ENGINES[engine]} about {size / 1e6:,.0f} MB"
+            for engine, size in counted.processes[tile].items()
+        )
+        several = f", {counted.batch} at a time" if counted.batch > 1 else ""
         yield (
-            f"memory      about {estimate.total / 1e6:,.0f} MB for a tile of {height}x{width} in "
-            f"fp32: weights {estimate.weights / 1e6:,.0f}, position biases "
-            f"{estimate.position_biases / 1e6:,.0f}, activations "
-            f"{estimate.activations / 1e6:,.0f} (in {estimate.moment})"
+            f"memory      estimates for a tile of {format_size(tile)} in fp32 on a CPU{several}, "
+            f"the whole process: {whole}"
+        )
+        yield (
+            f"            one tile's share at the least: weights {estimate.weights / 1e6:,.0f} MB, "
+            f"position biases {estimate.position_biases / 1e6:,.0f} MB, activations "
+            f"{estimate.activations / 1e6:,.0f} MB (in {estimate.moment})"
         )
 
 

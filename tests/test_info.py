@@ -213,3 +213,29 @@ def test_an_onnx_file_is_described_with_nothing_heavy_loaded(tiny_onnx: Path) ->
     root = Path(__file__).parents[1]
     done = subprocess.run(command, capture_output=True, text=True, cwd=root, check=True)
     assert done.stdout.strip() == "[]"
+
+
+_OPEN_AND_RUN = """
+import sys
+from pathlib import Path
+from hat_deploy.bench.memory import random_batch
+from hat_deploy.engines import open_artifact
+engine = open_artifact(Path(sys.argv[1]), backend=sys.argv[2], threads=1)
+engine.run(random_batch(engine.input))
+status = Path("/proc/self/status").read_text().splitlines()
+print(next(line.split()[1] for line in status if line.startswith("VmHWM")))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux tells what a process has used")
+@pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
+def test_the_memory_of_a_process_is_about_what_is_foretold(backend: str) -> None:
+    pytest.importorskip(backend)
+    shipped = zoo.find(zoo.DEFAULT)
+    found = examine(str(shipped.onnx))
+    command = [sys.executable, "-c", _OPEN_AND_RUN, shipped.onnx, backend]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    foretold = found.cost.processes[256, 256][backend]
+    assert foretold == pytest.approx(int(done.stdout) * 1024, rel=0.25)
+    assert f"{foretold / 1e6:,.0f} MB" in "\n".join(lines(found))
