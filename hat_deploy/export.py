@@ -208,9 +208,15 @@ def describe(
     """The description an export with these options carries.
 
     Raises:
-        UsageError: tile or halo do not fit the network's window.
+        UsageError: tile or halo do not fit the network's window, or its images are neither RGB
+            nor gray.
     """
     config = network.config
+    if config.in_channels not in (1, 3):
+        raise UsageError(
+            f"this network takes images of {config.in_channels} channels; only those for RGB (3) "
+            "and gray (1) can be exported"
+        )
     tile, halo = options.tile_for(network), options.halo
     if halo is None:
         halo = default_halo(tile, config.window_size)

@@ -20,7 +20,8 @@ from hat_deploy.errors import (
 )
 from hat_deploy.geometry import round_up, tile_size
 from hat_deploy.hat.config import HATConfig
-from hat_deploy.hat.cost import Memory, cost, memory
+from hat_deploy.hat.cost import Memory, cost, memory, process_memory
+from hat_deploy.hat.filekind import safetensors_dtypes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,6 +33,7 @@ TILE_SIDES = (64, 128, 256)
 """Tiles whose memory is estimated for a checkpoint."""
 LARGEST_LISTED = 10
 _MOST_DIMENSIONS = 64
+_ENGINES = {"openvino": "OpenVINO", "onnxruntime": "ONNX Runtime"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +48,13 @@ class NetworkCost:
     multi_adds_per_megapixel: int
     """Per million LR pixels, without halos."""
     memory: Mapping[tuple[int, int], Memory]
-    """Estimated bytes of one fp32 pass, batch 1, by (height, width) of the tile."""
+    """Estimated bytes of one fp32 pass, batch 1, by (height, width) of the tile: what the
+    network itself needs at the least."""
+    processes: Mapping[tuple[int, int], Mapping[str, int]]
+    """Estimated bytes of a whole process on a CPU, by tile and engine; see
+    :func:`hat_deploy.hat.cost.process_memory`."""
+    batch: int = 1
+    """Tiles at a time that the processes were estimated for."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON types."""
@@ -56,7 +64,13 @@ class NetworkCost:
             "multi_adds_input": [self.side, self.side],
             "multi_adds_per_megapixel": self.multi_adds_per_megapixel,
             "memory": [
-                {"tile": list(tile), "total": estimate.total, **asdict(estimate)}
+                {
+                    "tile": list(tile),
+                    "total": estimate.total,
+                    **asdict(estimate),
+                    "batch": self.batch,
+                    "processes": dict(self.processes[tile]),
+                }
                 for tile, estimate in self.memory.items()
             ],
         }
@@ -69,6 +83,11 @@ class CheckpointInfo:
     path: Path
     bytes: int
     sha256: str
+    place: str | None
+    """Under which of the file's names the weights lie, such as ``params_ema``; None where they
+    lie at its top level."""
+    dtypes: tuple[str, ...]
+    """Floating types they are stored in, the commonest first; all are read as float32."""
     config: HATConfig
     cost: NetworkCost
 
@@ -77,6 +96,8 @@ class CheckpointInfo:
         return {
             "kind": "checkpoint",
             **_file(self.path, self.bytes, self.sha256),
+            "weights": self.place,
+            "dtypes": list(self.dtypes),
             **_network(self.config, self.cost),
         }
 
@@ -161,14 +182,17 @@ def examine(name: str) -> Info:
     if path.suffix.lower() in artifact.SUFFIXES:
         return _artifact(path)
     if path.exists():
-        return _checkpoint(path, _config_of_weights(path))
+        return _checkpoint(path, *_read_weights(path))
     if path.suffix or len(path.parts) > 1:
         raise UsageError(f"there is no file {path}")
     shipped = zoo.find(name)
-    return _checkpoint(shipped.checkpoint, _config(shipped.config, shipped.folder / "config.json"))
+    config = _config(shipped.config, shipped.folder / "config.json")
+    return _checkpoint(shipped.checkpoint, config, None, safetensors_dtypes(shipped.checkpoint))
 
 
-def network_cost(config: HATConfig, tiles: tuple[tuple[int, int], ...]) -> NetworkCost:
+def network_cost(
+    config: HATConfig, tiles: tuple[tuple[int, int], ...], *, batch: int = 1
+) -> NetworkCost:
     """Costs of a network, with memory estimates for these tiles (height, width)."""
     side = round_up(PAPER_SIDE, config.window_size)
     counted = cost(config, side, side)
@@ -178,6 +202,8 @@ def network_cost(config: HATConfig, tiles: tuple[tuple[int, int], ...]) -> Netwo
         side=side,
         multi_adds_per_megapixel=counted.per_megapixel,
         memory={tile: memory(config, *tile) for tile in tiles},
+        processes={tile: process_memory(config, *tile, batch=batch) for tile in tiles},
+        batch=batch,
     )
 
 
@@ -187,6 +213,10 @@ def lines(info: Info) -> Iterator[str]:
     yield f"sha256      {info.sha256}"
     if isinstance(info, ArtifactInfo):
         yield from _description_lines(info.description)
+    else:
+        place = info.place or "at the file's top level"
+        stored = f", stored as {' and '.join(info.dtypes)}" if info.dtypes else ""
+        yield f"weights     {place}{stored}; read as float32"
     yield f"variant     {info.config.variant} x{info.config.scale}"
     yield f"config      {', '.join(f'{k} {v}' for k, v in info.config.to_dict().items())}"
     if isinstance(info, CheckpointInfo):
@@ -223,7 +253,7 @@ def _artifact(path: Path) -> ArtifactInfo:
         sha256=artifact.sha256(path),
         description=described,
         config=config,
-        cost=network_cost(config, (described.tile,)),
+        cost=network_cost(config, (described.tile,), batch=described.batch),
         multi_adds_per_kept_megapixel=round(cost(config, height, width).multi_adds * 1e6 / kept),
         fused_attentions=None if is_onnx else artifact.fused_attentions(path),
         graph=graph,
@@ -231,7 +261,9 @@ def _artifact(path: Path) -> ArtifactInfo:
     )
 
 
-def _checkpoint(path: Path, config: HATConfig) -> CheckpointInfo:
+def _checkpoint(
+    path: Path, config: HATConfig, place: str | None, dtypes: tuple[str, ...]
+) -> CheckpointInfo:
     sides = dict.fromkeys(round_up(side, config.window_size) for side in TILE_SIDES)
     try:
         size = path.stat().st_size
@@ -241,16 +273,19 @@ def _checkpoint(path: Path, config: HATConfig) -> CheckpointInfo:
         path=path,
         bytes=size,
         sha256=artifact.sha256(path),
+        place=place,
+        dtypes=dtypes,
         config=config,
         cost=network_cost(config, tuple((side, side) for side in sides)),
     )
 
 
-def _config_of_weights(path: Path) -> HATConfig:
-    """Load it whole: a name and a shape prove nothing about the rest of the file."""
+def _read_weights(path: Path) -> tuple[HATConfig, str | None, tuple[str, ...]]:
+    """Config, place and types; read whole, for a shape proves nothing about the rest."""
     from hat_deploy.hat.checkpoint import inspect
 
-    return inspect(path)[0]
+    config, stored = inspect(path)
+    return config, stored.place, stored.dtypes
 
 
 def _config(values: Mapping[str, Any], origin: Path) -> HATConfig:
@@ -363,11 +398,19 @@ def _cost_lines(counted: NetworkCost) -> Iterator[str]:
         f"{counted.multi_adds_per_megapixel / 1e12:,.2f} T per LR megapixel"
     )
     for tile, estimate in counted.memory.items():
+        whole = ", ".join(
+            f"{_ENGINES[engine]} about {size / 1e6:,.0f} MB"
+            for engine, size in counted.processes[tile].items()
+        )
+        several = f", {counted.batch} at a time" if counted.batch > 1 else ""
         yield (
-            f"memory      about {estimate.total / 1e6:,.0f} MB for a tile of {tile_size(tile)} in "
-            f"fp32: weights {estimate.weights / 1e6:,.0f}, position biases "
-            f"{estimate.position_biases / 1e6:,.0f}, activations "
-            f"{estimate.activations / 1e6:,.0f} (in {estimate.moment})"
+            f"memory      estimates for a tile of {tile_size(tile)} in fp32 on a CPU{several}, "
+            f"the whole process: {whole}"
+        )
+        yield (
+            f"            one tile's share: weights {estimate.weights / 1e6:,.0f} MB, "
+            f"position biases {estimate.position_biases / 1e6:,.0f} MB, activations "
+            f"{estimate.activations / 1e6:,.0f} MB (in {estimate.moment})"
         )
 
 

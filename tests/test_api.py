@@ -42,7 +42,11 @@ FIELDS = {
 
 
 def signature(function: object) -> str:
-    return re.sub(r"<(built-in )?function [^>]*(<lambda>)?[^>]*>", "<function>", str(inspect.signature(function)))
+    return re.sub(
+        r"<(built-in )?function [^>]*(<lambda>)?[^>]*>",
+        "<function>",
+        str(inspect.signature(function)),
+    )
 
 
 @pytest.mark.parametrize("function", SIGNATURES, ids=lambda function: function.__qualname__)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import onnx
 import pytest
-from networks import tiny_config
+import torch
+from networks import save_tensors, tiny_config
 from typer.testing import CliRunner
 
 from hat_deploy import artifact, info, zoo
@@ -29,6 +30,38 @@ def test_a_checkpoint_is_its_config_and_its_cost(tiny_checkpoint: Path, tiny_net
     assert found.sha256 == sha256(tiny_checkpoint)
     assert found.cost.parameters == sum(p.numel() for p in tiny_network.parameters())
     assert list(found.cost.memory) == [(64, 64), (128, 128), (256, 256)]
+
+
+@pytest.mark.parametrize("wrapper", ["params_ema", "params", None])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+def test_it_says_which_weights_are_used_and_what_they_are_stored_as(
+    tmp_path: Path, tiny_network: HAT, wrapper: str | None, dtype: torch.dtype
+) -> None:
+    weights = {name: x.to(dtype) for name, x in tiny_network.state_dict().items()}
+    path = save_tensors(weights, tmp_path / "w.pth", wrapper=wrapper)
+    found = examine(str(path))
+    name = str(dtype).removeprefix("torch.")
+    place = wrapper or "at the file's top level"
+    assert f"weights     {place}, stored as {name}; read as float32" in lines(found)
+    assert found.to_dict()["weights"] == wrapper
+    assert found.to_dict()["dtypes"] == [name]
+
+
+def test_of_two_sets_of_weights_the_averaged_ones_are_named(
+    tmp_path: Path, tiny_network: HAT
+) -> None:
+    weights = tiny_network.state_dict()
+    torch.save({"params": weights, "params_ema": weights}, tmp_path / "w.pth")
+    assert "weights     params_ema, stored as float32; read as float32" in lines(
+        examine(str(tmp_path / "w.pth"))
+    )
+
+
+def test_a_shipped_models_types_are_read_without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    found = examine(zoo.DEFAULT)
+    assert isinstance(found, CheckpointInfo)
+    assert found.dtypes == ("float32",)
 
 
 @pytest.mark.parametrize(
@@ -180,3 +213,29 @@ def test_an_onnx_file_is_described_with_nothing_heavy_loaded(tiny_onnx: Path) ->
     root = Path(__file__).parents[1]
     done = subprocess.run(command, capture_output=True, text=True, cwd=root, check=True)
     assert done.stdout.strip() == "[]"
+
+
+_OPEN_AND_RUN = """
+import sys
+from pathlib import Path
+from hat_deploy.bench.memory import random_batch
+from hat_deploy.engines import open_artifact
+engine = open_artifact(Path(sys.argv[1]), backend=sys.argv[2], threads=1)
+engine.run(random_batch(engine.input))
+status = Path("/proc/self/status").read_text().splitlines()
+print(next(line.split()[1] for line in status if line.startswith("VmHWM")))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux tells what a process has used")
+@pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
+def test_the_memory_of_a_process_is_about_what_is_foretold(backend: str) -> None:
+    pytest.importorskip(backend)
+    shipped = zoo.find(zoo.DEFAULT)
+    found = examine(str(shipped.onnx))
+    command = [sys.executable, "-c", _OPEN_AND_RUN, shipped.onnx, backend]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    foretold = found.cost.processes[256, 256][backend]
+    assert foretold == pytest.approx(int(done.stdout) * 1024, rel=0.25)
+    assert f"{foretold / 1e6:,.0f} MB" in "\n".join(lines(found))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import enum
 import io
+import json
 import struct
 import zipfile
+from collections import Counter
 from pathlib import Path
 
 from hat_deploy.errors import CheckpointError
@@ -39,6 +41,10 @@ _SUFFIXES = {
     ".engine": "a TensorRT plan: pass it as an engine",
     ".trt": "a TensorRT plan: pass it as an engine",
 }
+
+
+_DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+"""Floating types as the headers of ``.safetensors`` files call them."""
 
 
 class Format(enum.Enum):
@@ -95,6 +101,21 @@ class _Directory(io.FileIO):
         if size is not None and size > MAX_HEADER_BYTES:
             raise zipfile.BadZipFile(f"a directory of {size} bytes")
         return super().read(size) or b""
+
+
+def safetensors_dtypes(path: Path) -> tuple[str, ...]:
+    """Floating types of a ``.safetensors`` file's tensors, the commonest first; needs no torch.
+
+    Empty where the header cannot be read: whoever reads the weights says why.
+    """
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(length)) if length <= MAX_HEADER_BYTES else {}
+        found = Counter(entry["dtype"] for key, entry in header.items() if key != "__metadata__")
+    except (OSError, ValueError, RecursionError, AttributeError, KeyError, TypeError):
+        return ()
+    return tuple(_DTYPES[name] for name, _ in found.most_common() if name in _DTYPES)
 
 
 def _check_zip(path: Path) -> None:

@@ -15,7 +15,7 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from hat_deploy.hat.config import VARIANTS, HATConfig
-from hat_deploy.hat.cost import cost, memory
+from hat_deploy.hat.cost import cost, memory, process_memory
 from hat_deploy.hat.network import HAT
 
 published = HATConfig.published
@@ -204,6 +204,30 @@ def test_expanded_biases_are_the_frozen_networks(name: str) -> None:
     frozen = [buffer for key, buffer in network.named_buffers() if key.endswith("frozen")]
     expanded = sum(buffer.numel() * buffer.element_size() for buffer in frozen)
     assert memory(config, 64, 64).position_biases == expanded
+
+
+MEASURED = [
+    # config, tile, OpenVINO and ONNX Runtime, in MB
+    (published(4), 256, 1490, 3300),
+    (published(4, depths=(2,)), 64, 203, 281),
+    (published(4, depths=(2,)), 128, 351, 844),
+    (published(4, depths=(2,)), 256, 937, 3079),
+    (published(2, depths=(6,)), 128, 401, 836),
+    (published(4, depths=(2,), embed_dim=144, compress_ratio=24, squeeze_factor=24), 64, 184, 273),
+    (published(2, depths=(2,), ocab=False), 128, 272, 428),
+    (published(2, embed_dim=48, depths=(4, 4), num_heads=4, squeeze_factor=12), 256, 401, 2205),
+]
+"""Largest resident sets, on two cores; see process_memory."""
+
+
+@pytest.mark.parametrize(("config", "side", "openvino", "onnxruntime"), MEASURED)
+def test_whole_processes_are_within_an_eighth_of_what_was_measured(
+    config: HATConfig, side: int, openvino: int, onnxruntime: int
+) -> None:
+    estimate = process_memory(config, side, side)
+    assert estimate["openvino"] == pytest.approx(openvino * 1e6, rel=0.125)
+    assert estimate["onnxruntime"] == pytest.approx(onnxruntime * 1e6, rel=0.125)
+    assert process_memory(config, side, side, batch=2)["onnxruntime"] > estimate["onnxruntime"]
 
 
 def test_needs_no_torch() -> None:

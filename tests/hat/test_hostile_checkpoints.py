@@ -178,7 +178,7 @@ def legacy_of_a_terabyte(path: Path) -> str:
 
 def attributes_over_methods(path: Path) -> str:
     held = OrderedDict(weights())
-    held.__dict__["values"] = held.__dict__["get"] = held.__dict__["items"] = 5
+    held.__dict__["values"] = held.__dict__["get"] = held.__dict__["keys"] = 5
     torch.save(held, path)
     return ""
 
