@@ -14,7 +14,10 @@ SIGNATURES = {
     Upscaler.__init__: "(self, model: 'str | Path | Engine' = 'hat-nano-x2', *, "
     "tile: 'tuple[int, int] | None' = None, halo: 'int | None' = None, batch: 'int' = 1, "
     "device: 'str' = 'cpu', backend: 'str | None' = None, compute: 'str | None' = None, "
-    "threads: 'int | None' = None, streams: 'int' = 1, on_stage: 'OnStage' = <function>) -> 'None'",
+    "threads: 'int | None' = None, streams: 'int' = 1, conv_scale: 'float | None' = None, "
+    "img_range: 'float | None' = None, qk_scale: 'float | None' = None, "
+    "shift: 'bool | None' = None, on_stage: 'OnStage' = <function>, "
+    "on_warning: 'OnStage' = <built-in function warn>) -> 'None'",
     Upscaler.upscale: "(self, pixels: 'Array', *, progress: 'OnTiles | None' = None) -> 'Array'",
     Upscaler.upscale_file: "(self, source: 'str | Path', target: 'str | Path', *, "
     "quality: 'int' = 95, progress: 'OnTiles | None' = None) -> 'Done'",
