@@ -63,14 +63,15 @@ class Upscaler:
             made in it.
         threads: of the engine on a CPU; by default all cores.
         streams: tiles that OpenVINO computes side by side, each in memory of its own.
-        conv_scale: weight of CAB. This and the next three are what a checkpoint does not store;
-            see :class:`~hat_deploy.hat.config.HATConfig`. By default those of a ``config.json``
-            beside it, else the published ones; an artifact has its own.
-        img_range: factor on the input.
-        qk_scale: factor on the queries.
-        shift: whether every other block shifts its windows.
+        conv_scale: weight of CAB beside window attention. A checkpoint does not store it, nor
+            the next three; an artifact has its own. Default: that of a ``config.json`` beside
+            the checkpoint, else the published 0.01.
+        img_range: the network's input range; published 1.
+        qk_scale: factor on queries; published 1 / sqrt(channels of a head).
+        shift: whether every other block shifts its windows; published True.
         on_stage: told what is being done while a checkpoint is exported.
-        on_warning: told what seems wrong with a checkpoint when it is exported.
+        on_warning: told what seems wrong with a checkpoint when it is exported; by default
+            Python's own warning.
 
     Raises:
         HatDeployError: no such model, or it cannot be loaded here; see the subclasses.

@@ -201,6 +201,10 @@ def test_the_command_prints_text(tiny_checkpoint: Path) -> None:
     result = CliRunner().invoke(app, ["info", str(tiny_checkpoint)])
     assert result.exit_code == 0, result.output
     assert "multi-adds  0.7 G at 64x64, 0.18 T per LR megapixel" in result.stdout
+    assert "within 0.6% of the paper's figures" in result.stdout
+    unstored = "not stored  conv_scale 0.01, img_range 1, qk_scale 1 / sqrt(channels of a head)"
+    assert unstored in result.stdout
+    assert "--no-shift" in result.stdout
 
 
 def test_an_onnx_file_is_described_with_nothing_heavy_loaded(tiny_onnx: Path) -> None:

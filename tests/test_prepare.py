@@ -190,6 +190,16 @@ def test_everything_the_content_depends_on_is_in_the_key(
         recipe(tiny_checkpoint, io="uint8"),
         recipe(tiny_checkpoint, precisions=("fp32",)),
         recipe(tiny_checkpoint, target=None),
+        *(
+            recipe(tiny_checkpoint, unstored=Unstored(**given))
+            for given in (
+                {"conv_scale": 0.5},
+                {"img_range": 0.5},
+                {"qk_scale": 0.5},
+                {"shift": False},
+                {"shift": True},
+            )
+        ),
         recipe(tiny_checkpoint, target=target(flavour="tensorrt")),
         recipe(tiny_checkpoint, target=target(version="1.8.0")),
         recipe(tiny_checkpoint, target=target(sm="sm120")),

@@ -1,8 +1,9 @@
 """What a HAT costs: parameters, multi-adds and memory, from its config alone.
 
-Plain integers; needs no torch. Multi-adds are counted as the paper counts them: convolutions,
-linear layers and the two matrix products of each attention, zero padding included, and nothing
-else (no softmax, normalisation, activation or bias).
+Plain integers; needs no torch. Multi-adds are those of convolutions, linear layers and the two
+matrix products of each attention, zero padding included, and of nothing else (no softmax,
+normalisation, activation or bias). The paper does not say what it counts; this comes within 0.6 %
+of its figures: 103.9 G where it has 103.7 for HAT x4 at 64x64, 54.6 where it has 54.9 for HAT-S.
 """
 
 from __future__ import annotations

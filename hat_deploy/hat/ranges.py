@@ -119,7 +119,7 @@ def advice(peaks: Iterable[Peak]) -> str:
     if scores > limit:
         return (
             f"attention scores reach {scores:.3g}, {near}: use fp32; fp16 may overflow, and bf16, "
-            f"which has 8 binary digits, would round such scores by up to {scores / 512:.0f}"
+            f"which has 8 binary digits, would round such scores by up to {scores / 256:.0f}"
         )
     if inside > limit:
         return f"layers reach {inside:.3g}, {near}: use bf16 (or fp32); fp16 may overflow"
