@@ -16,6 +16,7 @@ from hat_deploy.errors import (
     MissingExtraError,
     UsageError,
     needed_for,
+    require,
 )
 from hat_deploy.geometry import round_up, tile_size
 from hat_deploy.hat.config import HATConfig
@@ -243,6 +244,7 @@ def _checkpoint(path: Path, config: HATConfig) -> CheckpointInfo:
 
 def _config_of_weights(path: Path) -> HATConfig:
     """Load it whole: a name and a shape prove nothing about the rest of the file."""
+    require("torch", purpose="Reading a checkpoint")
     from hat_deploy.hat.checkpoint import load_network
 
     return load_network(path).config
