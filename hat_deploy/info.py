@@ -17,6 +17,7 @@ from hat_deploy.errors import (
     MissingExtraError,
     UsageError,
     needed_for,
+    require,
 )
 from hat_deploy.geometry import round_up, tile_size
 from hat_deploy.hat.config import HATConfig
@@ -282,6 +283,7 @@ def _checkpoint(
 
 def _read_weights(path: Path) -> tuple[HATConfig, str | None, tuple[str, ...]]:
     """Config, place and types; read whole, for a shape proves nothing about the rest."""
+    require("torch", purpose="Reading a checkpoint")
     from hat_deploy.hat.checkpoint import inspect
 
     config, stored = inspect(path)

@@ -69,6 +69,7 @@ def one_sentence(result: hidden.Ended, library: str, extra: str) -> None:
     assert f"pip install '.[{extra}]'" in line
 
 
+@pytest.mark.slow
 def test_with_the_cpu_extra_alone(folder: Path) -> None:
     found = outcomes((*EXPORTING, *PLANS), WITHOUT | WITH_TORCH, folder)
     for name in WITHOUT:
@@ -103,6 +104,7 @@ def test_without_an_engine(folder: Path) -> None:
         one_sentence(result, "onnxruntime", "cpu")
 
 
+@pytest.mark.slow
 def test_one_engine_is_enough(folder: Path) -> None:
     commands = {name: WITHOUT[name] for name in ("shipped", "score")}
     for missing in RUNNING:
