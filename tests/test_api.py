@@ -42,8 +42,9 @@ FIELDS = {
 
 
 def signature(function: object) -> str:
+    """As ``inspect`` writes it, without the addresses of functions that are defaults."""
     return re.sub(
-        r"<(built-in )?function [^>]*(<lambda>)?[^>]*>",
+        r"<built-in function \w+>|<function .*? at 0x[0-9a-f]+>",
         "<function>",
         str(inspect.signature(function)),
     )
