@@ -132,7 +132,7 @@ def _run_artifact(
     names = points(model.graph, config)
     model.graph.output.extend(onnx.ValueInfoProto(name=value) for value in names.values())
     options = ort.SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # as in the engine
     options.enable_mem_reuse = options.enable_mem_pattern = False
     session = ort.InferenceSession(
         model.SerializeToString(), options, providers=["CPUExecutionProvider"]

@@ -5,7 +5,10 @@ from __future__ import annotations
 import reprlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from typing import Self
 
 SCALES = (1, 2, 3, 4, 8, 16)
 """What the upsampler can do: pixel shuffles by 2, one after another, or one by 3."""
