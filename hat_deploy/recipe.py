@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from hat_deploy import __version__, artifact
 from hat_deploy.errors import CheckFailed
-from hat_deploy.hat.config import PUBLISHED, Unstored
+from hat_deploy.hat.config import CONFIG_NAME, PUBLISHED, Unstored
 
 if TYPE_CHECKING:
     from hat_deploy.export import ExportReport
@@ -74,6 +74,7 @@ class Recipe:
             "precisions": self.precisions,
             "target": asdict(self.target) if self.target else None,
             "unstored": self.unstored.given,
+            "beside": _beside(self.checkpoint),
         }
 
     def make(
@@ -132,3 +133,9 @@ class Recipe:
             checkpoint_sha256=artifact.sha256(self.checkpoint),
             on_stage=on_stage,
         )
+
+
+def _beside(checkpoint: Path) -> str | None:
+    """The hash of the ``config.json`` beside a checkpoint, which may say what it does not."""
+    path = checkpoint.parent / CONFIG_NAME
+    return artifact.sha256(path) if path.is_file() else None

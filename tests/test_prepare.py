@@ -56,6 +56,17 @@ def test_without_a_tile_the_networks_window_decides(
     assert describe(prepare.artifact_for(checkpoint)).tile == (12, 24)
 
 
+def test_what_lies_beside_a_checkpoint_makes_another_artifact(
+    tmp_path: Path, tiny_checkpoint: Path
+) -> None:
+    checkpoint = tmp_path / "mine.pth"
+    checkpoint.write_bytes(tiny_checkpoint.read_bytes())
+    without = describe(prepare.artifact_for(checkpoint, tile=TILE))
+    (tmp_path / "config.json").write_text('{"conv_scale": 0.5}')
+    with_alpha = describe(prepare.artifact_for(checkpoint, tile=TILE))
+    assert (without.config["conv_scale"], with_alpha.config["conv_scale"]) == (0.01, 0.5)
+
+
 def test_the_ready_file_of_a_shipped_model_is_for_floats_on_a_cpu() -> None:
     shipped = zoo.find(zoo.DEFAULT)
     assert prepare.artifact_for(zoo.DEFAULT) == shipped.onnx

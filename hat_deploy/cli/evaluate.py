@@ -23,8 +23,8 @@ from hat_deploy.cli.options import (
     artifact_named,
     parse_tile,
     print_json,
-    refuse,
     refuse_for_artifact,
+    refuse_for_made,
 )
 from hat_deploy.errors import UsageError
 
@@ -65,7 +65,7 @@ def command(
     artifact = engine if engine is not None else artifact_named(model)
     refuse_for_artifact(context, artifact, backend)
     if artifact is not None:
-        refuse(context, ["tile"], f"{artifact} has a tile of its own, which it was built for")
+        refuse_for_made(context, artifact)
     from hat_deploy import zoo
     from hat_deploy.evaluate import evaluate, write_csv
     from hat_deploy.reports import page

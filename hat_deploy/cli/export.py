@@ -22,7 +22,7 @@ from hat_deploy.cli.options import (
 )
 from hat_deploy.errors import ArtifactError, UsageError
 from hat_deploy.geometry import tile_size
-from hat_deploy.hat.config import Unstored
+from hat_deploy.hat.config import UNSTORED, Unstored
 from hat_deploy.sources import display_name
 
 if TYPE_CHECKING:
@@ -40,8 +40,7 @@ ABOUT_GRAPHS = (
     "opset",
     "prove",
     "min_psnr",
-    "conv_scale",
-    "img_range",
+    *UNSTORED,
 )
 """Options that say how a checkpoint becomes a graph, which an .onnx is already."""
 GRAPH_ON_THE_WAY = "the ONNX graph made on the way"

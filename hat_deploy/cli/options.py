@@ -13,6 +13,7 @@ import typer
 
 from hat_deploy.amounts import parse_bytes as parse_bytes
 from hat_deploy.errors import UsageError
+from hat_deploy.hat.config import UNSTORED
 
 Model = Annotated[str | None, typer.Option(help="A model that ships, or a checkpoint.")]
 EngineFile = Annotated[Path | None, typer.Option(help="An artifact made by 'hat-deploy export'.")]
@@ -128,6 +129,16 @@ def refuse_for_artifact(context: typer.Context, path: Path | None, backend: str 
         refuse(context, known, "a plan runs in TensorRT on the GPU, as it was built")
     elif backend == BackendName.ONNXRUNTIME and context.params.get("streams", 1) > 1:
         refuse(context, ["streams"], "ONNX Runtime computes one tile at a time; use openvino")
+
+
+def refuse_for_made(context: typer.Context, path: Path) -> None:
+    """Refuse what was settled when an artifact was made: its tile and its network's values.
+
+    Raises:
+        UsageError: an option would change nothing.
+    """
+    reason = f"{path} was made with its own; to change it, export the checkpoint again"
+    refuse(context, ["tile", *UNSTORED], reason)
 
 
 def parse_tile(text: str | None) -> tuple[int, int] | None:

@@ -27,6 +27,7 @@ from hat_deploy.cli.options import (
     parse_tile,
     refuse,
     refuse_for_artifact,
+    refuse_for_made,
 )
 from hat_deploy.errors import UsageError
 
@@ -121,7 +122,7 @@ def command(
     artifact = engine if engine is not None else artifact_named(model)
     refuse_for_artifact(context, artifact, backend)
     if artifact is not None:
-        refuse(context, ["tile"], f"{artifact} has a tile of its own, which it was built for")
+        refuse_for_made(context, artifact)
     if format_ is not None and format_.lower().removeprefix(".") in LOSSLESS:
         refuse(context, ["quality"], f"{format_} keeps every value; it is for jpg and webp")
     from hat_deploy import jobs, sources, zoo

@@ -24,7 +24,7 @@ with needed_for("Reading a checkpoint"):
     from torch import Tensor
 
 from hat_deploy.hat import windows
-from hat_deploy.hat.config import UNSTORED, HATConfig, Unstored, is_finite_number
+from hat_deploy.hat.config import CONFIG_NAME, UNSTORED, HATConfig, Unstored, is_finite_number
 from hat_deploy.hat.cost import cost
 from hat_deploy.hat.detection import detect_config, require_hat
 from hat_deploy.hat.network import HAT, mean_of
@@ -38,10 +38,6 @@ __all__ = [
     "load_state_dict",
     "save_checkpoint",
 ]
-
-CONFIG_NAME = "config.json"
-"""Beside a weights file, it says what the weights cannot:
-:data:`~hat_deploy.hat.config.UNSTORED`."""
 
 _MAX_JSON = 2**20
 """Characters of a ``config.json`` that are read; ours have 500."""

@@ -22,6 +22,8 @@ MAX_BLOCKS = 1024
 """RHAGs, and HABs in all of them: HAT-L has 12 and 72. Deeper ones take minutes to build."""
 UNSTORED = ("conv_scale", "img_range", "qk_scale", "shift")
 """The fields that change a network's result and that no checkpoint stores."""
+CONFIG_NAME = "config.json"
+"""The file beside a checkpoint that may say what the checkpoint does not: :data:`UNSTORED`."""
 
 
 @dataclass(frozen=True, kw_only=True)
