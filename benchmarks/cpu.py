@@ -19,7 +19,8 @@ from pathlib import Path
 import torch
 from independent import IndependentContender
 
-from hat_deploy import artifact, zoo
+from hat_deploy import artifact
+from hat_deploy.artifact import zoo
 from hat_deploy.bench import table
 from hat_deploy.bench.contenders import Contender, of_artifact, of_network
 from hat_deploy.bench.lineup import Lineup
@@ -27,11 +28,11 @@ from hat_deploy.bench.measure import measure
 from hat_deploy.bench.report import Report
 from hat_deploy.bench.timing import Settings
 from hat_deploy.engines.openvino import PRECISIONS, supports
-from hat_deploy.export import ExportOptions, export_onnx
+from hat_deploy.export.to_onnx import ExportOptions, export_onnx
 from hat_deploy.files import replacing
-from hat_deploy.hat.checkpoint import load_network, save_checkpoint
-from hat_deploy.hat.config import VARIANTS, HATConfig
-from hat_deploy.hat.network import HAT
+from hat_deploy.networks.checkpoint import load_network, save_checkpoint
+from hat_deploy.networks.hat.config import VARIANTS, HATConfig
+from hat_deploy.networks.hat.network import HAT
 
 TILE = (64, 64)
 RESULTS = Path(__file__).parent / "results"

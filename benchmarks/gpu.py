@@ -26,7 +26,7 @@ from typing import Any
 import torch
 from gpu_contenders import contenders, those_that_run
 
-from hat_deploy import hardware, samples
+from hat_deploy import machine
 from hat_deploy.bench import table
 from hat_deploy.bench.contenders import Contender
 from hat_deploy.bench.lineup import Lineup
@@ -34,13 +34,14 @@ from hat_deploy.bench.measure import measure
 from hat_deploy.bench.report import Report
 from hat_deploy.bench.scopes import Scope
 from hat_deploy.bench.timing import Settings
-from hat_deploy.comparison import Comparison
-from hat_deploy.cuda.driver import local_gpu_name
+from hat_deploy.engines.cuda.driver import local_gpu_name
 from hat_deploy.errors import ArtifactError, HatDeployError
 from hat_deploy.files import replacing
-from hat_deploy.hat.checkpoint import load_network, save_checkpoint
-from hat_deploy.hat.config import VARIANTS
-from hat_deploy.hat.network import HAT
+from hat_deploy.images import samples
+from hat_deploy.networks.checkpoint import load_network, save_checkpoint
+from hat_deploy.networks.hat.config import VARIANTS
+from hat_deploy.networks.hat.network import HAT
+from hat_deploy.verify.comparison import Comparison
 
 RESULTS = Path(__file__).parent / "results"
 FILL = 4 * 256 * 256
@@ -195,7 +196,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.backends.cuda.matmul.allow_tf32 = False
     settings = Settings(iterations=options.iterations, seconds=options.seconds)
     results = options.results / f"{file_name(gpu)}.json"
-    print(f"{gpu}; {hardware.versions()}", flush=True)
+    print(f"{gpu}; {machine.versions()}", flush=True)
     with ExitStack() as stack:
         folder = options.artifacts or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         folder.mkdir(parents=True, exist_ok=True)

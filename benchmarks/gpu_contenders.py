@@ -11,14 +11,14 @@ import numpy as np
 import torch
 from independent import IndependentContender, IndependentEngine
 
-from hat_deploy import build, prepare
 from hat_deploy.bench.contenders import Contender, TorchContender, of_artifact, of_network
-from hat_deploy.build import BuildOptions
 from hat_deploy.engines.base import Array, Engine, check_batch
 from hat_deploy.engines.torch import PRECISIONS, TorchEngine
 from hat_deploy.errors import HatDeployError, UsageError
-from hat_deploy.export import ExportOptions, describe, write
-from hat_deploy.hat.network import HAT
+from hat_deploy.export import on_demand, to_plan
+from hat_deploy.export.to_onnx import ExportOptions, describe, write
+from hat_deploy.export.to_plan import BuildOptions
+from hat_deploy.networks.hat.network import HAT
 
 OnStage = Callable[[str], None]
 
@@ -109,7 +109,7 @@ def contenders(
     compiled = {field.name: getattr(eager("fp16"), field.name) for field in fields(TorchContender)}
     found.append(CompiledContender(**compiled | {"label": "torch.compile fp16"}))
     found += graphs
-    target = prepare.plan_target(on_stage)
+    target = on_demand.plan_target(on_stage)
     if target is None:
         absent["TensorRT fp16"] = "there is none here that builds for this GPU"
     else:
@@ -123,7 +123,7 @@ def contenders(
 
 def _plan(source: Path, flavour: str) -> Contender:
     path = source.with_suffix(".plan")
-    build.build(source, path, BuildOptions(flavour=flavour))
+    to_plan.build(source, path, BuildOptions(flavour=flavour))
     return of_artifact(path, label="TensorRT fp16")
 
 

@@ -10,7 +10,7 @@ import torch
 
 from hat_deploy.bench.contenders import Contender
 from hat_deploy.engines.base import Array, EngineBase, TensorSpec, check_batch
-from hat_deploy.hat.weights import load_state_dict
+from hat_deploy.networks.weights import load_state_dict
 
 _LIBRARIES: list[torch.library.Library] = []
 

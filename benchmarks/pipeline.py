@@ -25,10 +25,12 @@ import numpy as np
 import skimage.data
 import sklearn.datasets
 
-from hat_deploy import Upscaler, hardware, images, jobs, sources, zoo
+from hat_deploy import Upscaler, folders, images, machine
+from hat_deploy.artifact import zoo
 from hat_deploy.engines.base import Array
-from hat_deploy.jobs.codecs import threads
-from hat_deploy.planes import Piece, gather
+from hat_deploy.folders import job_list
+from hat_deploy.folders.workers import threads
+from hat_deploy.tiles.enlargement import Piece, gather
 
 PHOTOGRAPHS = ("astronaut", "cat", "chelsea", "coffee", "rocket")
 SIZES = ((320, 480), (480, 320), (256, 256), (200, 300), (300, 451))
@@ -77,11 +79,11 @@ def engine_alone(upscaler: Upscaler, ready: list[Array]) -> float:
 
 
 def pipeline(upscaler: Upscaler, folder: Path, output: Path) -> float:
-    plan = sources.plan([folder], scale=upscaler.scale, output=output, recursive=False)
+    plan = job_list.plan([folder], scale=upscaler.scale, output=output, recursive=False)
     started = time.perf_counter()
-    with closing(jobs.run(plan.jobs, upscaler, jobs.Options(overwrite=True))) as outcomes:
+    with closing(folders.run(plan.jobs, upscaler, folders.Options(overwrite=True))) as outcomes:
         for outcome in outcomes:
-            assert isinstance(outcome, jobs.Done), outcome
+            assert isinstance(outcome, folders.Done), outcome
     return time.perf_counter() - started
 
 
@@ -117,7 +119,7 @@ def report(
     whole: list[float],
 ) -> None:
     ratios = [w / a for w, a in zip(whole, alone, strict=True)]
-    decoders, encoders = threads(hardware.usable_cores())
+    decoders, encoders = threads(machine.usable_cores())
     found = {
         "engine": upscaler.engine.name,
         "tile": list(upscaler.engine.input.size),
@@ -129,9 +131,9 @@ def report(
         "engine_seconds": alone,
         "pipeline_seconds": whole,
         "ratio": statistics.median(ratios),
-        "load": hardware.load(),
-        "hardware": hardware.examine().to_dict(),
-        "versions": hardware.versions(),
+        "load": machine.load(),
+        "hardware": machine.examine().to_dict(),
+        "versions": machine.versions(),
     }
     print(f"{given.pictures} photographs, {pixels / 1e6:.1f} MP, {count} batches")
     print(f"engine    {upscaler.engine.name}, batch {found['batch']}, tile {found['tile']}")

@@ -14,7 +14,7 @@ from typing import Any
 
 from hat_deploy.bench import charts
 from hat_deploy.files import replacing
-from hat_deploy.hat.config import VARIANTS
+from hat_deploy.networks.hat.config import VARIANTS
 
 RESULTS = Path(__file__).parent / "results"
 

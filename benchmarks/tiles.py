@@ -17,17 +17,19 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from hat_deploy import artifact, images, tiling, zoo
+from hat_deploy import artifact, images
+from hat_deploy.artifact import zoo
 from hat_deploy.engines import open_artifact
 from hat_deploy.engines.base import Array, Engine
 from hat_deploy.engines.torch import TorchEngine
-from hat_deploy.export import ExportOptions, export_onnx
+from hat_deploy.export.to_onnx import ExportOptions, export_onnx
 from hat_deploy.geometry import halos, round_up
-from hat_deploy.hat.checkpoint import load_network
-from hat_deploy.hat.network import HAT
 from hat_deploy.metrics import compare
-from hat_deploy.planes import Enlargement
-from hat_deploy.streaming import One, stream
+from hat_deploy.networks.checkpoint import load_network
+from hat_deploy.networks.hat.network import HAT
+from hat_deploy.tiles import tiling
+from hat_deploy.tiles.enlargement import Enlargement
+from hat_deploy.tiles.streaming import One, stream
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "flower.png"
 

@@ -6,23 +6,37 @@ its engine's library. The command line, ``hat-deploy --help``, covers the rest.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-from hat_deploy import telemetry
+import os
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, cast
 
 __version__ = "0.1.0"
 __all__ = ["Upscaler", "__version__"]
 
 if TYPE_CHECKING:
-    from hat_deploy.upscaler import Upscaler
+    from hat_deploy.api import Upscaler
 
 
-telemetry.switch_off()
+def _switch_telemetry_off() -> None:
+    """Keep OpenVINO and ONNX Runtime from reporting on their users.
+
+    Left to itself, OpenVINO sends a persistent id to an analytics service each time it is
+    imported and writes ``~/intel``; ONNX Runtime keeps a device id and what it observes below
+    ``~/.cache``. A program that has loaded OpenVINO's reporter already, and a user who has set
+    ``ORT_DISABLE_TELEMETRY``, have chosen: they are left alone.
+    """
+    absent = cast(ModuleType, None)  # importing such a module fails, which OpenVINO allows for
+    sys.modules.setdefault("openvino_telemetry", absent)
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+
+_switch_telemetry_off()  # before any module of ours imports one of them
 
 
 def __getattr__(name: str) -> Any:
     if name == "Upscaler":
-        from hat_deploy.upscaler import Upscaler
+        from hat_deploy.api import Upscaler
 
         return Upscaler
     raise AttributeError(f"module 'hat_deploy' has no attribute '{name}'")

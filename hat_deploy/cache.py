@@ -17,11 +17,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from hat_deploy.amounts import parse_bytes
 from hat_deploy.artifact import sha256
 from hat_deploy.errors import UsageError
 from hat_deploy.files import temporary
 from hat_deploy.locks import alone
+from hat_deploy.machine import parse_bytes
 
 SIZE_VARIABLE = "HAT_DEPLOY_CACHE_SIZE"
 """Environment variable: how much to keep, as ``512M`` or ``20G``."""

@@ -2,8 +2,8 @@
 
 On the Y channel of BT.601, results rounded to 8 bits, ``scale`` pixels left out along each
 edge, low-resolution pictures by antialiased bicubic; see :mod:`hat_deploy.metrics` and
-:mod:`hat_deploy.resize`. A gray file is read as three equal channels, as papers' code does: Y of
-a gray g is 16 + g * 219 / 255, which scores 1.3 dB more than g itself would.
+:mod:`hat_deploy.images.resize`. A gray file is read as three equal channels, as papers' code
+does: Y of a gray g is 16 + g * 219 / 255, which scores 1.3 dB more than g itself would.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ from hat_deploy import images
 from hat_deploy.engines.base import Array
 from hat_deploy.errors import CheckFailed, PictureError, UsageError
 from hat_deploy.files import replacing
+from hat_deploy.images.picture import SUFFIXES
+from hat_deploy.images.resize import bicubic, round_to_uint8
 from hat_deploy.metrics import SSIM_WINDOW, psnr_y, ssim_y
-from hat_deploy.resize import bicubic, round_to_uint8
-from hat_deploy.sources import SUFFIXES, display_name, whole_characters
-from hat_deploy.upscaler import Upscaler
+from hat_deploy.terminal.printable import display_name, whole_characters
+from hat_deploy.tiles.enlarger import Enlarger
 
 OnPicture = Callable[[str], None]
 """Called with the name of each picture before it is scored."""
@@ -111,7 +112,7 @@ class Evaluation:
 
 
 def evaluate(
-    upscaler: Upscaler,
+    upscaler: Enlarger,
     hr: Path,
     lr: Path | None = None,
     *,
@@ -185,7 +186,7 @@ def write_csv(evaluation: Evaluation, target: Path) -> None:
         raise UsageError(f"{target} cannot be written: {error.strerror or error}") from error
 
 
-def _score(upscaler: Upscaler, path: Path, small: Mapping[str, Sequence[Path]] | None) -> Scored:
+def _score(upscaler: Enlarger, path: Path, small: Mapping[str, Sequence[Path]] | None) -> Scored:
     scale = upscaler.scale
     original = _decode(path)
     if small is None:

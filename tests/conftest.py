@@ -11,9 +11,9 @@ import pytest
 import torch
 from networks import random_network, tiny_config
 
-from hat_deploy.export import ExportOptions, ExportReport, export_onnx
-from hat_deploy.hat.checkpoint import save_checkpoint
-from hat_deploy.hat.network import HAT
+from hat_deploy.export.to_onnx import ExportOptions, ExportReport, export_onnx
+from hat_deploy.networks.checkpoint import save_checkpoint
+from hat_deploy.networks.hat.network import HAT
 
 TINY_TILE = (24, 16)
 

@@ -6,8 +6,8 @@ from networks import skip_initialisation
 from torch import Tensor, nn
 
 from benchmarks.independent import make_torchvision_importable
-from hat_deploy.hat import windows
-from hat_deploy.hat.network import HAT
+from hat_deploy.networks.hat import windows
+from hat_deploy.networks.hat.network import HAT
 
 
 def independent_hat(

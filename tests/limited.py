@@ -46,9 +46,9 @@ def run_limited(commands: Iterable[list[str]], extra: int = 2**30) -> list[Ended
 def _main() -> None:
     import torch
 
-    from hat_deploy import info  # noqa: F401 - loaded once, for every command
+    from hat_deploy.artifact import info  # noqa: F401 - loaded once, for every command
     from hat_deploy.cli import app  # noqa: F401
-    from hat_deploy.hat import checkpoint  # noqa: F401
+    from hat_deploy.networks import checkpoint  # noqa: F401
 
     torch.set_num_threads(1)
     limit = _data_bytes() + int(sys.argv[1])

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hat_deploy.hat.config import HATConfig
-from hat_deploy.hat.network import HAT
+from hat_deploy.networks.hat.config import HATConfig
+from hat_deploy.networks.hat.network import CAB, HAB, HAT, OCAB, RHAG, Attention, ChannelAttention
 
 TINY: dict[str, Any] = {
     "embed_dim": 12,
@@ -84,3 +85,65 @@ def save_tensors(
     renamed = {prefix + name: tensor for name, tensor in tensors.items()}
     torch.save({wrapper: renamed, **extra} if wrapper else renamed | extra, path)
     return path
+
+
+FP16_MAX = 65504.0
+
+
+def run(network: nn.Module, x: Tensor) -> np.ndarray:
+    with torch.inference_mode():
+        return network(x).numpy()
+
+
+def amplified(config: HATConfig, factor: float) -> HAT:
+    """A random network whose residual stream is ``factor`` times as large, to the same end.
+
+    Everything that writes to the stream is multiplied; what reads it is a LayerNorm, which
+    undoes that, or linear, and passes it on to a reader that is divided.
+    """
+    network = random_network(config)
+
+    def scale(layer: nn.Module) -> None:
+        for parameter in layer.parameters():
+            parameter.mul_(factor)
+
+    with torch.no_grad():
+        for module in network.modules():
+            if isinstance(module, (HAB, OCAB)):
+                scale(module.mlp.fc2)
+                scale(module.attn.proj if isinstance(module, HAB) else module.proj)
+            if isinstance(module, CAB):
+                scale(module.cab[2])
+            if isinstance(module, ChannelAttention):
+                module.attention[1].weight.div_(factor)
+            if isinstance(module, RHAG):
+                module.conv.bias.mul_(factor)
+        for layer in (network.conv_first, network.patch_embed.norm, network.conv_after_body):
+            scale(layer)
+        network.conv_before_upsample[0].weight.div_(factor)
+    return network.freeze()
+
+
+def peak(network: HAT, x: Tensor) -> float:
+    """The largest absolute value that leaves any RHAG."""
+    seen = []
+    handles = [
+        group.register_forward_hook(lambda module, args, y: seen.append(float(y.abs().max())))
+        for group in network.layers
+    ]
+    run(network, x)
+    for handle in handles:
+        handle.remove()
+    return max(seen)
+
+
+def with_constant_scores(value: float) -> HAT:
+    """One channel of q and one of k in each head are constant, which softmax does not see."""
+    network = random_network(tiny_config())
+    with torch.no_grad():
+        for module in network.modules():
+            if isinstance(module, Attention):
+                for row in (0, 6, 12, 18):  # the first channel of both heads, of q and of k
+                    module.qkv.weight[row] = 0
+                    module.qkv.bias[row] = value
+    return network.freeze()

@@ -9,7 +9,7 @@ from dataclasses import fields
 import pytest
 
 import hat_deploy
-from hat_deploy import Upscaler, jobs
+from hat_deploy import Upscaler, folders
 
 SIGNATURES = {
     Upscaler.__init__: "(self, model: 'str | Path | Engine' = 'hat-nano-x2', *, "
@@ -27,17 +27,18 @@ SIGNATURES = {
     "overwrite: 'bool' = False, fail_fast: 'bool' = False, memory: 'int | None' = None, "
     "progress: 'OnProgress | None' = None) -> 'list[Outcome]'",
     Upscaler.tiles: "(self, height: 'int', width: 'int') -> 'int'",
-    jobs.run: "(jobs: 'Iterable[Job]', upscaler: 'Upscaler', options: 'Options | None' = None, *, "
+    folders.run: "(jobs: 'Iterable[Job]', upscaler: 'Enlarger', "
+    "options: 'Options | None' = None, *, "
     "progress: 'OnProgress | None' = None, on_note: 'Callable[[str], object]' = <function>) -> "
     "'Generator[Outcome, None, None]'",
 }
 
 FIELDS = {
-    jobs.Done: ["job", "seconds", "tiles", "notes"],
-    jobs.Skipped: ["job", "reason"],
-    jobs.Failed: ["source", "target", "reason", "tried"],
-    jobs.Progress: ["settled", "jobs", "source", "tiles_done", "tiles"],
-    jobs.Options: ["quality", "overwrite", "fail_fast", "memory", "max_pixels"],
+    folders.Done: ["job", "seconds", "tiles", "notes"],
+    folders.Skipped: ["job", "reason"],
+    folders.Failed: ["source", "target", "reason", "tried"],
+    folders.Progress: ["settled", "jobs", "source", "tiles_done", "tiles"],
+    folders.Options: ["quality", "overwrite", "fail_fast", "memory", "max_pixels"],
 }
 
 
@@ -67,7 +68,7 @@ def test_names() -> None:
         *("enlargement", "engine_for"),
     }
     assert hat_deploy.__all__ == ["Upscaler", "__version__"]
-    assert jobs.__all__ == [
+    assert folders.__all__ == [
         *("Done", "Failed", "Job", "OnProgress", "Options", "Outcome", "Progress", "Skipped"),
         *("run", "run_plan", "upscale_one"),
     ]

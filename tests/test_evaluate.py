@@ -13,11 +13,11 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from sklearn.datasets import load_sample_image
 
 from hat_deploy import cli, images
+from hat_deploy.api import Upscaler
 from hat_deploy.engines.base import Array
 from hat_deploy.errors import UsageError
 from hat_deploy.evaluate import Evaluation, Score, Scored, evaluate, write_csv
-from hat_deploy.resize import bicubic, round_to_uint8
-from hat_deploy.upscaler import Upscaler
+from hat_deploy.images.resize import bicubic, round_to_uint8
 
 
 def saved(pixels: Array, path: Path) -> Path:

@@ -22,11 +22,12 @@ import pytest
 import typer
 from networks import random_network, tiny_config
 
-from hat_deploy import cli, doctor
-from hat_deploy.export import FLOORS
-from hat_deploy.fidelity import LARGEST
-from hat_deploy.hat.checkpoint import save_checkpoint
-from hat_deploy.jobs import Done, Failed
+from hat_deploy import cli
+from hat_deploy.engines import doctor
+from hat_deploy.export.to_onnx import FLOORS
+from hat_deploy.folders import Done, Failed
+from hat_deploy.networks.checkpoint import save_checkpoint
+from hat_deploy.verify.fidelity import LARGEST
 
 ROOT = Path(__file__).parent.parent
 GUIDE = ROOT / "docs" / "guide.md"

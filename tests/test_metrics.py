@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from sklearn.datasets import load_sample_image
 
+from hat_deploy.images.resize import bicubic, round_to_uint8
 from hat_deploy.metrics import Difference, compare, luma, psnr_y, ssim_y
-from hat_deploy.resize import bicubic, round_to_uint8
 
 PICTURES = {
     "china": lambda: load_sample_image("china.jpg"),

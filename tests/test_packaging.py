@@ -95,7 +95,7 @@ def test_the_run_time_needs_no_torch(tiny_onnx: Path) -> None:
 import numpy, hat_deploy
 with hat_deploy.Upscaler({str(tiny_onnx)!r}) as upscaler:
     print(upscaler.upscale(numpy.zeros((5, 6, 3), 'uint8')).shape)
-import hat_deploy.jobs, hat_deploy.doctor, hat_deploy.metrics
+import hat_deploy.folders, hat_deploy.engines.doctor, hat_deploy.metrics
 """
     done = python(code, "torch", "onnx", "onnxscript", "onnx_ir", "safetensors")
     assert done.stdout == "(10, 12, 3)\n", done.stderr
@@ -106,8 +106,8 @@ import hat_deploy.jobs, hat_deploy.doctor, hat_deploy.metrics
     [
         ("hat_deploy.engines.onnxruntime", "onnxruntime", "cpu"),
         ("hat_deploy.engines.torch", "torch", "export"),
-        ("hat_deploy.export", "torch", "export"),
-        ("hat_deploy.export", "onnx", "export"),
+        ("hat_deploy.export.to_onnx", "torch", "export"),
+        ("hat_deploy.export.to_onnx", "onnx", "export"),
     ],
 )
 def test_a_missing_extra_is_one_sentence(module: str, library: str, extra: str) -> None:
@@ -124,7 +124,7 @@ except MissingExtraError as error:
 
 
 def test_doctor_names_what_is_missing() -> None:
-    code = "from hat_deploy import doctor\nfor f in doctor.examine(): print(f)"
+    code = "from hat_deploy.engines import doctor\nfor f in doctor.examine(): print(f)"
     done = python(code, "onnxruntime")
     assert "onnxruntime is not installed: run pip install '.[cpu]'" in done.stdout
 

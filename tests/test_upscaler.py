@@ -9,7 +9,7 @@ from fakes import IdentityEngine, NaNEngine
 from networks import random_network, tiny_config
 
 import hat_deploy
-from hat_deploy import Upscaler, artifact, cache, engines, images, jobs, prepare
+from hat_deploy import Upscaler, artifact, cache, engines, folders, images
 from hat_deploy.errors import (
     ArtifactError,
     CheckFailed,
@@ -18,7 +18,8 @@ from hat_deploy.errors import (
     PictureError,
     UsageError,
 )
-from hat_deploy.hat.checkpoint import save_checkpoint
+from hat_deploy.export import on_demand
+from hat_deploy.networks.checkpoint import save_checkpoint
 
 
 def enlarged(pixels: np.ndarray) -> np.ndarray:
@@ -95,7 +96,7 @@ def test_a_folder_by_one_call(tmp_path: Path) -> None:
         images.write(images.Picture(pixels=np.zeros((4, 4), np.uint8)), tmp_path / "in" / name)
     (tmp_path / "in" / "bad.png").write_bytes(b"x")
     (tmp_path / "in" / "link.png").symlink_to("nowhere")
-    seen: list[jobs.Progress] = []
+    seen: list[folders.Progress] = []
     upscaler = Upscaler(IdentityEngine())
     options = {"recursive": True, "format": "webp", "progress": seen.append}
     outcomes = upscaler.upscale_folder(tmp_path / "in", tmp_path / "out", **options)
@@ -106,7 +107,7 @@ def test_a_folder_by_one_call(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "deep" / "b.webp").is_file()
     assert (seen[-1].settled, seen[-1].jobs) == (3, 3)
     again = upscaler.upscale_folder(tmp_path / "in", tmp_path / "out", **options)
-    assert sum(isinstance(outcome, jobs.Skipped) for outcome in again) == 2
+    assert sum(isinstance(outcome, folders.Skipped) for outcome in again) == 2
 
 
 class TestTwoDepths:
@@ -124,7 +125,7 @@ class TestTwoDepths:
         def open_artifact(path: Path, **_: object) -> IdentityEngine:
             return IdentityEngine(layout="NHWC" if path.stem == "uint8" else "NCHW")
 
-        monkeypatch.setattr(prepare, "artifact_for", artifact_for)
+        monkeypatch.setattr(on_demand, "artifact_for", artifact_for)
         monkeypatch.setattr(artifact, "describe", lambda path: replace(described, io=path.stem))
         monkeypatch.setattr(engines, "open_artifact", open_artifact)
         return opened
@@ -152,7 +153,7 @@ class TestTwoDepths:
                 raise MissingExtraError("torch", "export", "Exporting")
             return Path("float.onnx")
 
-        monkeypatch.setattr(prepare, "artifact_for", artifact_for)
+        monkeypatch.setattr(on_demand, "artifact_for", artifact_for)
         assert Upscaler("hat-nano-x2", device="cuda").engine.input.dtype == "float32"
 
     def test_where_floats_cannot_be_had_each_deep_picture_says_so(
@@ -164,7 +165,7 @@ class TestTwoDepths:
             opened.append("refused")
             raise ArtifactError("the GPU is full")
 
-        monkeypatch.setattr(prepare, "artifact_for", refuse)
+        monkeypatch.setattr(on_demand, "artifact_for", refuse)
         for _ in range(2):
             with pytest.raises(PictureError, match="the GPU is full"):
                 upscaler.upscale(np.zeros((4, 4), np.uint16))

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hat_deploy import samples
 from hat_deploy.attribution import lam, spread
 from hat_deploy.attribution.box import Box
 from hat_deploy.attribution.spread import Beyond
 from hat_deploy.engines.base import Array
 from hat_deploy.errors import CheckFailed, UsageError
 from hat_deploy.geometry import check_tile, default_tile, round_up
-from hat_deploy.hat.checkpoint import load_network
-from hat_deploy.hat.config import Unstored
-from hat_deploy.verify import facts, find_checkpoint
+from hat_deploy.images import samples
+from hat_deploy.networks.checkpoint import load_network
+from hat_deploy.networks.hat.config import Unstored
+from hat_deploy.verify.verification import facts, find_checkpoint
 
 if TYPE_CHECKING:
     from torch import Tensor

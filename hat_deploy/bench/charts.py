@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from hat_deploy.hat.config import HATConfig
-from hat_deploy.hat.cost import cost
+from hat_deploy.networks.hat.config import HATConfig
+from hat_deploy.networks.hat.cost import cost
 from hat_deploy.reports.svg import SERIES, Canvas, Linear, stacked
 
 WIDTH = 900

@@ -9,7 +9,7 @@ from pathlib import Path
 from hat_deploy import artifact, engines
 from hat_deploy.engines.base import Engine
 from hat_deploy.errors import ArtifactError
-from hat_deploy.hat.config import HATConfig
+from hat_deploy.networks.hat.config import HATConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,8 +79,8 @@ class TorchContender(Contender):
 
         import torch  # isort: skip  (after the import that names the extra to install)
 
-        from hat_deploy.hat.checkpoint import load_network
-        from hat_deploy.hat.network import HAT
+        from hat_deploy.networks.checkpoint import load_network
+        from hat_deploy.networks.hat.network import HAT
 
         torch.set_num_threads(threads)
         if self.file is not None:

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hat_deploy import artifact, doctor, zoo
+from hat_deploy import artifact
+from hat_deploy.artifact import zoo
 from hat_deploy.bench.contenders import Contender, of_artifact, of_network
+from hat_deploy.engines import doctor
 from hat_deploy.errors import MissingExtraError, UsageError
 
 SEEDED = (

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from hat_deploy import artifact, hardware
+from hat_deploy import artifact, machine
 from hat_deploy.bench.ceiling import Ceiling, measure_ceiling
 from hat_deploy.bench.contenders import Contender
 from hat_deploy.bench.lineup import Lineup
@@ -42,8 +42,8 @@ def measure(
     Raises:
         HatDeployError: a contender cannot be opened, or does not run.
     """
-    load = hardware.load()
-    threads = threads or hardware.usable_cores()
+    load = machine.load()
+    threads = threads or machine.usable_cores()
     contenders = lineup.contenders
     on_stage("measuring the machine's ceiling")
     kinds = dict.fromkeys((c.arithmetic, c.device) for c in contenders)
@@ -73,8 +73,8 @@ def measure(
         settings=settings,
         threads=threads,
         picture=sample.origin,
-        hardware=hardware.examine(),
-        versions=hardware.versions(),
+        hardware=machine.examine(),
+        versions=machine.versions(),
         load=load,
     )
 

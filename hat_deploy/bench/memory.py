@@ -16,7 +16,7 @@ import numpy as np
 from hat_deploy.bench.children import ChildDied, in_child
 from hat_deploy.bench.contenders import Contender
 from hat_deploy.engines.base import Array, TensorSpec
-from hat_deploy.hardware import gpu_memory
+from hat_deploy.machine import gpu_memory
 
 _STATUS = Path("/proc/self/status")
 

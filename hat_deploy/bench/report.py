@@ -13,7 +13,7 @@ from hat_deploy.bench.memory import PeakMemory
 from hat_deploy.bench.scopes import Scope, Work
 from hat_deploy.bench.timing import Distribution, Settings
 from hat_deploy.errors import CheckFailed, UsageError
-from hat_deploy.hardware import Hardware
+from hat_deploy.machine import Hardware
 
 LARGEST_SPREAD = 0.05
 """Beyond this distance between the quartiles, as a share of the median, a figure is flagged."""

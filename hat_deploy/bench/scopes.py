@@ -9,15 +9,17 @@ from pathlib import Path
 
 import numpy as np
 
-from hat_deploy import images, samples, tiling
+from hat_deploy import images
 from hat_deploy.bench.contenders import Contender
 from hat_deploy.bench.timing import Call
 from hat_deploy.engines.base import Array, Engine
 from hat_deploy.errors import PictureError, UsageError
 from hat_deploy.geometry import grid, image_size, reflect_indices
-from hat_deploy.hat.cost import cost
-from hat_deploy.sources import display_name
-from hat_deploy.upscaler import Upscaler
+from hat_deploy.images import samples
+from hat_deploy.networks.hat.cost import cost
+from hat_deploy.terminal.printable import display_name
+from hat_deploy.tiles import tiling
+from hat_deploy.tiles.enlarger import Enlarger
 
 
 class Scope(StrEnum):
@@ -146,12 +148,12 @@ def _engine_call(entrant: Entrant, sample: Sample) -> Call:
 
 
 def _tile_loop(entrant: Entrant, sample: Sample) -> Call:
-    upscaler = Upscaler(entrant.engine, halo=entrant.contender.halo)
+    upscaler = Enlarger(entrant.engine, halo=entrant.contender.halo)
     return lambda: upscaler.upscale(sample.pixels)
 
 
 def _file_to_file(entrant: Entrant, sample: Sample, folder: Path) -> Call:
-    upscaler = Upscaler(entrant.engine, halo=entrant.contender.halo)
+    upscaler = Enlarger(entrant.engine, halo=entrant.contender.halo)
     target = folder / f"{entrant.contender.label}.png".replace(" ", "-")
 
     def call() -> None:

@@ -11,7 +11,7 @@ from rich.table import Table
 from hat_deploy.bench.memory import PeakMemory
 from hat_deploy.bench.report import Participant, Report, Result, ScopeReport
 from hat_deploy.geometry import tile_size
-from hat_deploy.screen import SafeConsole
+from hat_deploy.terminal.screen import SafeConsole
 
 _QUANTITIES = (
     "median ms",

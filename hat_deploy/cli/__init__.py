@@ -6,8 +6,8 @@ import sys
 from typing import Any
 
 from hat_deploy.cli import interrupts
-from hat_deploy.printable import guard, printable
-from hat_deploy.terminal import keep_descriptors
+from hat_deploy.terminal.printable import guard, printable
+from hat_deploy.terminal.streams import keep_descriptors
 
 
 def main() -> None:

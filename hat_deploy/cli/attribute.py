@@ -48,11 +48,11 @@ def command(
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
     """Draw which pixels a result depends on (a Local Attribution Map), and advise a halo."""
-    from hat_deploy import zoo
+    from hat_deploy.artifact import zoo
     from hat_deploy.attribution import overlay
     from hat_deploy.attribution.box import Box
     from hat_deploy.attribution.report import AttributeOptions, attribute
-    from hat_deploy.screen import status
+    from hat_deploy.terminal.screen import status
 
     target = output or Path(f"{picture.stem}-attribution.png")
     overlay.check_path(target)
@@ -86,8 +86,8 @@ def command(
 
 def _print(report: AttributionReport, target: Path) -> None:
     from hat_deploy.geometry import image_size
-    from hat_deploy.screen import SafeConsole
-    from hat_deploy.sources import display_name
+    from hat_deploy.terminal.printable import display_name
+    from hat_deploy.terminal.screen import SafeConsole
 
     box = report.box
     looked_at = image_size(len(report.rows), len(report.columns))

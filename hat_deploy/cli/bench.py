@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hat_deploy import zoo
+from hat_deploy.artifact import zoo
 from hat_deploy.cli import outputs
 from hat_deploy.cli.options import (
     Backend,
@@ -109,7 +109,7 @@ def command(
     outputs.check({"--plot": plot}, [*read, None if engine else zoo.DEFAULT])
 
     from hat_deploy.bench import lineup, measure, report, scopes, timing
-    from hat_deploy.screen import status
+    from hat_deploy.terminal.screen import status
 
     settings = timing.Settings(iterations=iterations, seconds=seconds, warmup=warmup, limit=limit)
     chosen: Lineup

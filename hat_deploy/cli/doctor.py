@@ -7,7 +7,8 @@ import typer
 
 def command() -> None:
     """Say which engines this machine can run and, for each that it cannot, why."""
-    from hat_deploy import cache, doctor
+    from hat_deploy import cache
+    from hat_deploy.engines import doctor
 
     findings = doctor.examine()
     width = max(len(finding.engine) for finding in findings)

@@ -66,13 +66,13 @@ def command(
     refuse_for_artifact(context, artifact, backend)
     if artifact is not None:
         refuse_for_made(context, artifact)
-    from hat_deploy import zoo
+    from hat_deploy.api import Upscaler
+    from hat_deploy.artifact import zoo
     from hat_deploy.evaluate import evaluate, write_csv
     from hat_deploy.reports import page
     from hat_deploy.reports.evaluation import EvaluationPage
-    from hat_deploy.screen import status
-    from hat_deploy.sources import display_name
-    from hat_deploy.upscaler import Upscaler
+    from hat_deploy.terminal.printable import display_name
+    from hat_deploy.terminal.screen import status
 
     if report is not None:
         page.check_path(report)
@@ -121,8 +121,8 @@ def _print(evaluation: Evaluation) -> None:
     from rich.table import Table
 
     from hat_deploy.reports.evaluation import model_line
-    from hat_deploy.screen import SafeConsole
-    from hat_deploy.sources import display_name
+    from hat_deploy.terminal.printable import display_name
+    from hat_deploy.terminal.screen import SafeConsole
 
     typer.echo(f"model: {model_line(evaluation.model)}")
     typer.echo(

@@ -22,12 +22,12 @@ from hat_deploy.cli.options import (
 )
 from hat_deploy.errors import ArtifactError, UsageError
 from hat_deploy.geometry import tile_size
-from hat_deploy.hat.config import UNSTORED, Unstored
-from hat_deploy.sources import display_name
+from hat_deploy.networks.hat.config import UNSTORED, Unstored
+from hat_deploy.terminal.printable import display_name
 
 if TYPE_CHECKING:
-    from hat_deploy.build import BuildOptions, BuildReport
-    from hat_deploy.export import ExportOptions, ExportReport
+    from hat_deploy.export.to_onnx import ExportOptions, ExportReport
+    from hat_deploy.export.to_plan import BuildOptions, BuildReport
 
 
 ABOUT_PLANS = ("gpu", "flavour")
@@ -126,7 +126,7 @@ def command(
     if target and ready is not None:
         _print_plan(_build(ready, output, target), source=ready)
         return
-    from hat_deploy.export import ExportOptions
+    from hat_deploy.export.to_onnx import ExportOptions
 
     options = ExportOptions(
         tile=parse_tile(tile),
@@ -170,7 +170,7 @@ def _require_onnx_to_plan(source: Path, output: Path) -> None:
 
 def _build_options(gpu: str | None, flavour: str | None) -> BuildOptions:
     """What to build for, refused before anything is exported if it cannot be built here."""
-    from hat_deploy.build import BuildOptions, choose
+    from hat_deploy.export.to_plan import BuildOptions, choose
 
     gpus = tuple(part.strip().lower() for part in gpu.split(",")) if gpu else ()
     options = BuildOptions(gpus=gpus, flavour=flavour)
@@ -188,10 +188,9 @@ def _export(
     kept: Path | None = None,
 ) -> tuple[ExportReport, str]:
     """The export and the network's variant; ``kept`` is what is made of it, if not itself."""
-    from hat_deploy import zoo
-    from hat_deploy.artifact import sha256
-    from hat_deploy.export import export_onnx
-    from hat_deploy.hat.checkpoint import load_network
+    from hat_deploy.artifact import sha256, zoo
+    from hat_deploy.export.to_onnx import export_onnx
+    from hat_deploy.networks.checkpoint import load_network
 
     path, name = Path(checkpoint), Path(checkpoint).stem
     if not path.exists() and not path.suffix and len(path.parts) == 1:
@@ -214,7 +213,7 @@ def _export(
 
 
 def _build(source: Path, target: Path, options: BuildOptions) -> BuildReport:
-    from hat_deploy.build import build
+    from hat_deploy.export.to_plan import build
 
     with _progress() as on_stage:
         return build(source, target, options, on_stage=on_stage)
@@ -225,7 +224,7 @@ def _progress() -> Iterator[Callable[[str], None]]:
     """A line on stderr: what is being done, and for how long."""
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    from hat_deploy.screen import SafeConsole
+    from hat_deploy.terminal.screen import SafeConsole
 
     text = TextColumn("{task.description}", markup=False)
     columns = (SpinnerColumn(), TimeElapsedColumn(), text)

@@ -16,8 +16,8 @@ def command(
     json_: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
 ) -> None:
     """Say what a checkpoint or an artifact is, and what it costs to run."""
-    from hat_deploy import info
-    from hat_deploy.printable import printable
+    from hat_deploy.artifact import info
+    from hat_deploy.terminal.printable import printable
 
     found = info.examine(file)
     if json_:

@@ -7,7 +7,8 @@ import typer
 
 def command() -> None:
     """List the models that ship."""
-    from hat_deploy import artifact, zoo
+    from hat_deploy import artifact
+    from hat_deploy.artifact import zoo
     from hat_deploy.geometry import tile_size
 
     for model in zoo.shipped():

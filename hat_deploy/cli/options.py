@@ -11,9 +11,9 @@ from typing import Annotated
 
 import typer
 
-from hat_deploy.amounts import parse_bytes as parse_bytes
 from hat_deploy.errors import UsageError
-from hat_deploy.hat.config import UNSTORED
+from hat_deploy.machine import parse_bytes as parse_bytes
+from hat_deploy.networks.hat.config import UNSTORED
 
 Model = Annotated[str | None, typer.Option(help="A model that ships, or a checkpoint.")]
 EngineFile = Annotated[Path | None, typer.Option(help="An artifact made by 'hat-deploy export'.")]
@@ -165,7 +165,7 @@ def print_json(values: object) -> None:
 
 
 def _whole_characters(values: object) -> object:
-    from hat_deploy.sources import whole_characters
+    from hat_deploy.terminal.printable import whole_characters
 
     match values:
         case str():

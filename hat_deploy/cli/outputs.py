@@ -91,7 +91,7 @@ def _named(source: Path | str) -> Iterator[Path]:
         if path.suffix.lower() in CHECKPOINTS:
             yield path.with_name("config.json")
         return
-    from hat_deploy import zoo
+    from hat_deploy.artifact import zoo
 
     with suppress(UsageError):
         shipped = zoo.find(str(source))
@@ -104,7 +104,7 @@ def _files(source: Path | str, recursive: bool) -> Iterator[Path]:
     if not path.is_dir():
         yield from _named(source)
         return
-    from hat_deploy.sources import SUFFIXES
+    from hat_deploy.images.picture import SUFFIXES
 
     visited: set[Path] = set()
     for folder, folders, names in os.walk(path, followlinks=True):
@@ -168,6 +168,6 @@ def _same(one: Path, other: Path) -> bool:
 
 
 def _shown(path: Path) -> str:
-    from hat_deploy.sources import display_name
+    from hat_deploy.terminal.printable import display_name
 
     return display_name(path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 
-from hat_deploy.terminal import is_descriptor, lasting
+from hat_deploy.terminal.streams import is_descriptor, lasting
 
 
 def end_with_the_reader() -> None:

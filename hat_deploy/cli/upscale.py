@@ -36,11 +36,12 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from hat_deploy.api import Upscaler
     from hat_deploy.cli.upscale_display import Display
-    from hat_deploy.jobs import Options
-    from hat_deploy.jobs.foretold import Unmade
-    from hat_deploy.sources import Plan
-    from hat_deploy.upscaler import Upscaler
+    from hat_deploy.folders import Options
+    from hat_deploy.folders.job_list import Plan
+    from hat_deploy.folders.unmade import Unmade
+    from hat_deploy.terminal.printable import display_name
 
 AUTO = "auto"
 LOSSLESS = ("png", "tif", "tiff", "bmp")
@@ -125,11 +126,13 @@ def command(
         refuse_for_made(context, artifact)
     if format_ is not None and format_.lower().removeprefix(".") in LOSSLESS:
         refuse(context, ["quality"], f"{format_} keeps every value; it is for jpg and webp")
-    from hat_deploy import jobs, sources, zoo
+    from hat_deploy import folders as jobs
+    from hat_deploy.artifact import zoo
     from hat_deploy.cli.upscale_display import Display
+    from hat_deploy.folders import job_list
+    from hat_deploy.folders.unmade import Unmade
     from hat_deploy.images.stderr import libraries_silenced
-    from hat_deploy.jobs.foretold import Unmade
-    from hat_deploy.screen import SafeConsole
+    from hat_deploy.terminal.screen import SafeConsole
 
     options = jobs.Options(
         quality=quality,
@@ -139,7 +142,7 @@ def command(
         max_pixels=max_pixels or jobs.Options.max_pixels,
     )
     find = partial(
-        sources.plan,
+        job_list.plan,
         paths,
         output=output,
         recursive=recursive,
@@ -171,7 +174,7 @@ def command(
             name = upscaler.name if isinstance(upscaler, Unmade) else upscaler.engine.name
             display = Display(console, total=len(plan.jobs), engine=name, dry=dry_run)
             if not plan.jobs and not plan.rejected:
-                named = ", ".join(map(sources.display_name, paths))
+                named = ", ".join(map(display_name, paths))
                 typer.echo(f"no images found in {named}: there is nothing to do")
             _require_own_file(report, plan)
             if isinstance(upscaler, Unmade):
@@ -194,23 +197,23 @@ def _tile(
     """The tile that was asked for and the batch; chosen ones are announced with their reason."""
     if text is None or text.strip().lower() != AUTO:
         return parse_tile(text), 1
-    from hat_deploy.jobs import tiles
+    from hat_deploy.folders import auto_tile
 
-    jobs = find(scale=tiles.network_of(chosen)[0].scale).jobs
+    jobs = find(scale=auto_tile.network_of(chosen)[0].scale).jobs
     if not jobs:
         return None, 1
-    tile, batch, why = tiles.choose_tile(jobs, chosen, options, gpu=device is Device.CUDA)
+    tile, batch, why = auto_tile.choose_tile(jobs, chosen, options, gpu=device is Device.CUDA)
     console.print(why, markup=False, highlight=False, soft_wrap=True)
     return tile, batch
 
 
 def _open(chosen: str, how: dict[str, Any], console: Console, *, dry: bool) -> Upscaler | Unmade:
     """What upscales; in a dry run that would have to export first, what stands for it."""
-    from hat_deploy.jobs import foretold
-    from hat_deploy.screen import status
-    from hat_deploy.upscaler import Upscaler
+    from hat_deploy.api import Upscaler
+    from hat_deploy.folders import unmade
+    from hat_deploy.terminal.screen import status
 
-    if dry and (later := foretold.unmade(chosen, **how)) is not None:
+    if dry and (later := unmade.unmade(chosen, **how)) is not None:
         return later
     with status(console) as say:
         return Upscaler(
@@ -224,8 +227,8 @@ def _open(chosen: str, how: dict[str, Any], console: Console, *, dry: bool) -> U
 def _run(
     plan: Plan, upscaler: Upscaler, options: Options, target: Path | None, display: Display
 ) -> None:
-    from hat_deploy import jobs
-    from hat_deploy.jobs.report import Report
+    from hat_deploy import folders as jobs
+    from hat_deploy.folders.outcome_log import Report
 
     run = jobs.run_plan(plan, upscaler, options, progress=display.progress, on_note=display.note)
     with Report(target) as report, display, closing(run) as outcomes:
@@ -240,8 +243,8 @@ def _require_own_file(report: Path | None, plan: Plan) -> None:
     """Refuse a report in the place of a result, or of the journal that knows them."""
     if report is None:
         return
-    from hat_deploy.jobs import journal
-    from hat_deploy.sources import display_name
+    from hat_deploy.folders import journal
+    from hat_deploy.terminal.printable import display_name
 
     place = Path(os.path.realpath(report))
     journals = {job.root / journal.NAME for job in plan.jobs}
@@ -254,8 +257,8 @@ def _require_own_file(report: Path | None, plan: Plan) -> None:
 
 
 def _preview(plan: Plan, upscaler: Upscaler | Unmade, options: Options, display: Display) -> None:
-    from hat_deploy import jobs
-    from hat_deploy.jobs.preview import preview
+    from hat_deploy import folders as jobs
+    from hat_deploy.folders.preview import preview
 
     for rejected in plan.rejected:
         display.add(jobs.Failed(source=rejected.source, reason=rejected.reason))

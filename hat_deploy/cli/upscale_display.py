@@ -10,10 +10,10 @@ import typer
 from rich import progress
 from rich.console import Console
 
+from hat_deploy.folders import Done, Failed, Outcome, Progress, Skipped
+from hat_deploy.folders.preview import Planned
 from hat_deploy.geometry import image_size
-from hat_deploy.jobs import Done, Failed, Outcome, Progress, Skipped
-from hat_deploy.jobs.preview import Planned
-from hat_deploy.sources import display_name
+from hat_deploy.terminal.printable import display_name
 
 INCOMPLETE = 3
 """Exit code of a run that finished, but could not process some inputs."""

@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from hat_deploy.fidelity import PictureFidelity, Report
-    from hat_deploy.layers_report import LayersReport
-    from hat_deploy.ranges_report import RangesReport
-    from hat_deploy.verify import VerifyOptions
+    from hat_deploy.verify.fidelity import PictureFidelity, Report
+    from hat_deploy.verify.layer_errors import LayersReport
+    from hat_deploy.verify.ranges import RangesReport
+    from hat_deploy.verify.verification import VerifyOptions
 
 
 def command(
@@ -115,7 +115,7 @@ def command(
 
         page.check_path(report)
     outputs.check({"--report": report}, [engine, reference, *(pictures or ())])
-    from hat_deploy.verify import VerifyOptions
+    from hat_deploy.verify.verification import VerifyOptions
 
     options = VerifyOptions(
         random=random,
@@ -161,8 +161,8 @@ def _verify(
 ) -> None:
     from hat_deploy.reports import page
     from hat_deploy.reports.verification import VerificationPage
-    from hat_deploy.screen import status
-    from hat_deploy.verify import verify
+    from hat_deploy.terminal.screen import status
+    from hat_deploy.verify.verification import verify
 
     album = VerificationPage()
     with status() as say:
@@ -187,9 +187,9 @@ def _verify(
 def _measure(
     reference: str, pictures: Sequence[Path], options: VerifyOptions, as_json: bool
 ) -> None:
-    from hat_deploy import ranges_report
-    from hat_deploy.screen import SafeConsole, status
-    from hat_deploy.sources import display_name
+    from hat_deploy.terminal.printable import display_name
+    from hat_deploy.terminal.screen import SafeConsole, status
+    from hat_deploy.verify import ranges as ranges_report
 
     with status() as say:
         report = ranges_report.report(
@@ -217,7 +217,7 @@ def _ranges_table(report: RangesReport) -> Table:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    from hat_deploy.ranges_report import share
+    from hat_deploy.verify.ranges import share
 
     table = Table(box=SIMPLE_HEAD, padding=0, pad_edge=False)
     table.add_column("block", no_wrap=True)
@@ -234,8 +234,8 @@ def _ranges_table(report: RangesReport) -> Table:
 
 def _print(report: Report) -> None:
     from hat_deploy.reports import wording
-    from hat_deploy.screen import SafeConsole
-    from hat_deploy.sources import display_name
+    from hat_deploy.terminal.printable import display_name
+    from hat_deploy.terminal.screen import SafeConsole
 
     typer.echo(f"{display_name(report.artifact['path'])}: {report.engine}")
     reference = display_name(report.reference["path"])
@@ -263,7 +263,7 @@ def _table(picture: PictureFidelity) -> Table:
     from rich.text import Text
 
     from hat_deploy.reports import wording
-    from hat_deploy.sources import display_name
+    from hat_deploy.terminal.printable import display_name
 
     size = image_size(picture.height, picture.width)
     title = Text(f"{display_name(picture.name)}, {size}", style="bold")

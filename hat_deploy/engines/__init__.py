@@ -50,7 +50,7 @@ def open_artifact(
             raise UsageError("a plan runs in TensorRT, as it was built: no backend, no precision")
         if streams > 1:
             raise UsageError("a plan runs in TensorRT, as it was built: leave streams out")
-        from hat_deploy.engines.tensorrt import TensorRTEngine
+        from hat_deploy.engines.tensorrt.engine import TensorRTEngine
 
         return TensorRTEngine(path)
     if suffix != ".onnx":

@@ -10,7 +10,7 @@ from hat_deploy.engines.base import Array, EngineBase, TensorSpec, check_batch
 from hat_deploy.errors import UsageError, needed_for
 
 if TYPE_CHECKING:
-    from hat_deploy.hat.network import HAT
+    from hat_deploy.networks.hat.network import HAT
 
 with needed_for("The PyTorch reference"):
     import torch
@@ -19,7 +19,7 @@ PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat
 
 
 class TorchEngine(EngineBase):
-    """An :class:`~hat_deploy.engines.base.Engine` around a :class:`~hat_deploy.hat.network.HAT`.
+    """An engine around a :class:`~hat_deploy.networks.hat.network.HAT`.
 
     The batch and the result are float32 whatever the precision inside. The network is moved
     and converted in place.

@@ -10,6 +10,10 @@ import numpy.typing as npt
 
 Pixels = npt.NDArray[Any]
 """uint8 or uint16: (H, W) gray, (H, W, 3) RGB, (H, W, 4) RGBA with straight alpha."""
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
+"""What the names of image files end in, in any case."""
+LUMA = np.array([0.299, 0.587, 0.114])
+"""BT.601 weights: how three equal-valued channels become gray again."""
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from hat_deploy.printable import Guarded, guarded
-from hat_deploy.terminal import is_descriptor, lasting
+from hat_deploy.terminal.printable import Guarded, guarded
+from hat_deploy.terminal.streams import is_descriptor, lasting
 
 
 @contextmanager

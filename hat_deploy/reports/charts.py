@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from hat_deploy.hat.ranges import FP16_MAX
+from hat_deploy.networks.hat.ranges import FP16_MAX
 from hat_deploy.reports import page
 from hat_deploy.reports.svg import Axis, Canvas, Linear, Log, stacked
 
 if TYPE_CHECKING:
-    from hat_deploy.layers_report import BlockDifference, LayersReport
+    from hat_deploy.verify.layer_errors import BlockDifference, LayersReport
 
 _WIDTH, _HEIGHT = 960, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 80, 20, 40, 50

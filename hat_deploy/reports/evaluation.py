@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from hat_deploy import hardware
+from hat_deploy import machine as hardware
 from hat_deploy.engines.base import Array
 from hat_deploy.evaluate import Evaluation, Score, Scored
 from hat_deploy.geometry import image_size
 from hat_deploy.reports import figures, page, pixels
 from hat_deploy.reports.album import MAP_SIDE, SIDE, Album
 from hat_deploy.reports.machine import machine
-from hat_deploy.sources import display_name
+from hat_deploy.terminal.printable import display_name
 
 
 class EvaluationPage:

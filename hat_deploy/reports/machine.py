@@ -6,7 +6,7 @@ from typing import Any
 
 
 def machine(hardware: dict[str, Any], versions: dict[str, str]) -> dict[str, object]:
-    """Hardware and versions as a page lists them; as :mod:`hat_deploy.hardware` tells them."""
+    """Hardware and versions as a page lists them; as :mod:`hat_deploy.machine` tells them."""
     memory = hardware["memory_bytes"]
     gpus = ", ".join(f"{gpu['name']} (driver {gpu['driver']})" for gpu in hardware["gpus"])
     return {

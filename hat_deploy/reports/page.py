@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hat_deploy import __version__, files
 from hat_deploy.errors import UsageError
-from hat_deploy.sources import whole_characters
+from hat_deploy.terminal.printable import whole_characters
 
 SUFFIXES = (".html", ".htm")
 

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hat_deploy.engines.base import Array
-from hat_deploy.fidelity import PictureFidelity, Report
 from hat_deploy.geometry import Grid, image_size, tile_size
 from hat_deploy.metrics import SSIM_WINDOW, ssim_y
 from hat_deploy.reports import charts, figures, page, pixels, wording
 from hat_deploy.reports.album import MAP_SIDE, SIDE, Album
 from hat_deploy.reports.machine import machine
-from hat_deploy.sources import display_name
+from hat_deploy.terminal.printable import display_name
+from hat_deploy.verify.fidelity import PictureFidelity, Report
 
 if TYPE_CHECKING:
-    from hat_deploy.comparison import Rendering
+    from hat_deploy.verify.comparison import Rendering
 
 
 class VerificationPage:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from hat_deploy.fidelity import PictureFidelity, Report
 from hat_deploy.metrics import Difference
+from hat_deploy.verify.fidelity import PictureFidelity, Report
 
 COLUMNS = ("PSNR dB", "max abs", "mean abs", "8-bit equal", "by 1", "more", "NaN/inf")
 """What :func:`cells` gives."""

@@ -20,10 +20,10 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
-from hat_deploy.hat.checkpoint import load_network, save_checkpoint
-from hat_deploy.hat.config import HATConfig
-from hat_deploy.hat.network import HAT
-from hat_deploy.resize import bicubic, round_to_uint8
+from hat_deploy.images.resize import bicubic, round_to_uint8
+from hat_deploy.networks.checkpoint import load_network, save_checkpoint
+from hat_deploy.networks.hat.config import HATConfig
+from hat_deploy.networks.hat.network import HAT
 
 CONFIG = HATConfig.published(
     2, embed_dim=48, depths=(4, 4), num_heads=4, compress_ratio=3, squeeze_factor=12

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hat_deploy.cuda.driver import local_gpu
+from hat_deploy.engines.cuda.driver import local_gpu
 
 ROOT = Path(__file__).parents[2]
 
@@ -52,7 +52,7 @@ import sys
 from pathlib import Path
 import gpu_contenders
 from networks import random_network, tiny_config
-from hat_deploy.hat.checkpoint import save_checkpoint
+from hat_deploy.networks.checkpoint import save_checkpoint
 
 folder = Path(sys.argv[1])
 network = random_network(tiny_config())

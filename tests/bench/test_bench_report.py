@@ -19,7 +19,7 @@ from hat_deploy.bench.report import Participant, Report, Result, ScopeReport, re
 from hat_deploy.bench.scopes import Scope, Work
 from hat_deploy.bench.timing import Distribution, Settings, ratios
 from hat_deploy.errors import CheckFailed, UsageError
-from hat_deploy.hardware import GPU, Hardware
+from hat_deploy.machine import GPU, Hardware
 
 REFERENCE = TorchContender(
     label="reference",

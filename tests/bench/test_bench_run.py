@@ -12,7 +12,6 @@ import cv2
 import pytest
 from typer.testing import CliRunner
 
-from hat_deploy import doctor
 from hat_deploy.artifact import sha256
 from hat_deploy.bench.lineup import for_engine
 from hat_deploy.bench.measure import measure
@@ -20,6 +19,7 @@ from hat_deploy.bench.report import Report
 from hat_deploy.bench.scopes import Scope
 from hat_deploy.bench.timing import Settings
 from hat_deploy.cli import app
+from hat_deploy.engines import doctor
 from hat_deploy.errors import CheckFailed, UsageError
 
 ROOT = Path(__file__).parents[2]

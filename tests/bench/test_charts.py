@@ -10,8 +10,8 @@ import pytest
 from test_bench_report import report
 
 from hat_deploy.bench import charts
-from hat_deploy.hat.config import VARIANTS
-from hat_deploy.hat.cost import cost
+from hat_deploy.networks.hat.config import VARIANTS
+from hat_deploy.networks.hat.cost import cost
 from hat_deploy.reports.svg import Linear, Log
 
 SVG = "{http://www.w3.org/2000/svg}"

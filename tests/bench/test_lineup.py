@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 from networks import random_network, tiny_config
 
-from hat_deploy import doctor, zoo
-from hat_deploy.artifact import sha256
+from hat_deploy.artifact import sha256, zoo
+from hat_deploy.artifact.zoo import ShippedModel
 from hat_deploy.bench.contenders import of_artifact, of_network
 from hat_deploy.bench.lineup import for_engine, for_machine
 from hat_deploy.bench.memory import random_batch
-from hat_deploy.doctor import Finding
+from hat_deploy.engines import doctor
+from hat_deploy.engines.doctor import Finding
 from hat_deploy.errors import ArtifactError, CheckpointError, MissingExtraError, UsageError
-from hat_deploy.export import ExportOptions, export_onnx
-from hat_deploy.hat.checkpoint import save_checkpoint
-from hat_deploy.hat.network import HAT
-from hat_deploy.zoo import ShippedModel
+from hat_deploy.export.to_onnx import ExportOptions, export_onnx
+from hat_deploy.networks.checkpoint import save_checkpoint
+from hat_deploy.networks.hat.network import HAT
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from hat_deploy.bench.scopes import (
 )
 from hat_deploy.engines.base import Engine
 from hat_deploy.errors import UsageError
-from hat_deploy.hat.cost import cost
+from hat_deploy.networks.hat.cost import cost
 
 
 class Pretender(Contender):

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from hat_deploy.cuda.base import GPU, OUT_OF_MEMORY, Bytes, CudaError
+from hat_deploy.engines.cuda.base import GPU, OUT_OF_MEMORY, Bytes, CudaError
 
 MODE = Enum("TensorIOMode", ["INPUT", "OUTPUT"])
 DTYPE = Enum("DataType", ["FLOAT", "HALF", "UINT8", "INT32"])
@@ -24,7 +24,7 @@ NUMPY = {DTYPE.FLOAT: "float32", DTYPE.HALF: "float16", DTYPE.UINT8: "uint8", DT
 
 
 class SimulatedCuda:
-    """See :class:`hat_deploy.cuda.base.Cuda`.
+    """See :class:`hat_deploy.engines.cuda.base.Cuda`.
 
     Args:
         free: bytes of its memory.

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hat_deploy.engines import onnxruntime as module
+from hat_deploy.engines import onnxruntime
 from hat_deploy.engines.onnxruntime import Bound, OnnxRuntimeEngine
 from hat_deploy.errors import ArtifactError
 
@@ -47,7 +47,7 @@ def test_what_fails_is_one_sentence(
     bound = Bound(engine._session, engine.input, engine.output, "cpu")
 
     def fail(binding: object) -> None:
-        raise module.ort.capi.onnxruntime_pybind11_state.RuntimeException(text)
+        raise onnxruntime.ort.capi.onnxruntime_pybind11_state.RuntimeException(text)
 
     monkeypatch.setattr(engine._session, "run_with_iobinding", fail)
     with pytest.raises(ArtifactError, match=says) as error:

@@ -15,8 +15,8 @@ from hat_deploy.engines.base import Engine, scale_of
 from hat_deploy.engines.onnxruntime import OnnxRuntimeEngine
 from hat_deploy.engines.torch import TorchEngine
 from hat_deploy.errors import ArtifactError, UsageError
-from hat_deploy.hat.network import HAT
 from hat_deploy.metrics import compare
+from hat_deploy.networks.hat.network import HAT
 
 
 @pytest.fixture(params=["torch", "onnxruntime"])

@@ -66,11 +66,15 @@ def closure(*roots: str) -> dict[str, Path]:
     return found
 
 
-MODULES = closure("hat_deploy.engines.tensorrt", "hat_deploy.cuda.cuda_python")
+MODULES = closure("hat_deploy.engines.tensorrt.engine", "hat_deploy.engines.cuda.cuda_python")
 
 
 def test_the_closure_is_found() -> None:
-    assert {"hat_deploy", "hat_deploy.artifact", "hat_deploy.engines.slot"} <= MODULES.keys()
+    assert {
+        "hat_deploy",
+        "hat_deploy.artifact",
+        "hat_deploy.engines.tensorrt.slot",
+    } <= MODULES.keys()
     assert "hat_deploy.engines.torch" not in MODULES
 
 

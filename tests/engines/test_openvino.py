@@ -10,13 +10,13 @@ import onnx
 import pytest
 
 from hat_deploy import cache
-from hat_deploy.engines import openvino as module
+from hat_deploy.engines import openvino
 from hat_deploy.engines.openvino import OpenVINOEngine
 from hat_deploy.engines.torch import TorchEngine
 from hat_deploy.errors import ArtifactError, UsageError
-from hat_deploy.export import ExportOptions, export_onnx
-from hat_deploy.hat.network import HAT
+from hat_deploy.export.to_onnx import ExportOptions, export_onnx
 from hat_deploy.metrics import compare
+from hat_deploy.networks.hat.network import HAT
 
 
 def batches(count: int) -> list[np.ndarray]:
@@ -160,12 +160,12 @@ def test_what_was_compiled_is_used_again_and_gives_the_same(
         except UsageError as error:
             pytest.skip(str(error))
 
-    class Core(module.ov.Core):  # type: ignore[misc]
+    class Core(openvino.ov.Core):  # type: ignore[misc]
         def compile_model(self, *args: object) -> None:
             pytest.fail("it was compiled again")
 
     first = found()
-    monkeypatch.setattr(module.ov, "Core", Core)
+    monkeypatch.setattr(openvino.ov, "Core", Core)
     assert np.array_equal(found(), first)
 
 
@@ -227,12 +227,12 @@ def test_an_artifact_that_changes_meanwhile_is_said(
 ) -> None:
     path = shutil.copy(tiny_onnx, tmp_path / "F.onnx")
 
-    class Core(module.ov.Core):  # type: ignore[misc]
+    class Core(openvino.ov.Core):  # type: ignore[misc]
         def compile_model(self, *args: object) -> object:
             doubled(tiny_onnx, path)
             return super().compile_model(*args)
 
-    monkeypatch.setattr(module.ov, "Core", Core)
+    monkeypatch.setattr(openvino.ov, "Core", Core)
     with pytest.raises(ArtifactError, match="was changed while it was loaded"):
         computed(path)
     assert blobs() == []

@@ -9,17 +9,19 @@ import pytest
 from simulated import plan_file
 from typer.testing import CliRunner
 
-from hat_deploy import build, cli
+from hat_deploy import cli
 from hat_deploy.artifact import describe
-from hat_deploy.build import BuildOptions
-from hat_deploy.cuda import driver
-from hat_deploy.cuda.base import GPU
-from hat_deploy.engines import open_artifact, plan_fit, tensorrt_library
-from hat_deploy.engines.tensorrt_reports import TensorRTError
+from hat_deploy.engines import open_artifact
+from hat_deploy.engines.cuda import driver
+from hat_deploy.engines.cuda.base import GPU
+from hat_deploy.engines.tensorrt import fit, library
+from hat_deploy.engines.tensorrt.errors import TensorRTError
 from hat_deploy.errors import ArtifactError, HatDeployError, MissingExtraError, UsageError
+from hat_deploy.export import to_plan
+from hat_deploy.export.to_plan import BuildOptions
 
 needs_rtx = pytest.mark.skipif(
-    "rtx" not in tensorrt_library.installed(), reason="TensorRT for RTX is not installed"
+    "rtx" not in library.installed(), reason="TensorRT for RTX is not installed"
 )
 needs_no_gpu = pytest.mark.skipif(driver.local_gpu() is not None, reason="this machine has a GPU")
 L4 = GPU("NVIDIA L4", "sm89")
@@ -30,7 +32,7 @@ def plan(tiny_onnx: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A real plan of TensorRT for RTX."""
     pytest.importorskip("tensorrt_rtx_bindings")
     path = tmp_path_factory.mktemp("plan") / "tiny.plan"
-    build.build(tiny_onnx, path, BuildOptions(gpus=("sm89",)))
+    to_plan.build(tiny_onnx, path, BuildOptions(gpus=("sm89",)))
     return path
 
 
@@ -62,7 +64,7 @@ def test_without_a_gpu(plan: Path) -> None:
 @needs_no_gpu
 def test_the_real_library_says_why_it_cannot_load(plan: Path) -> None:
     with pytest.raises(TensorRTError, match=r"TensorRT for RTX .* cannot load .*cudaError") as e:
-        tensorrt_library.load("rtx").open(plan)
+        library.load("rtx").open(plan)
     assert not e.value.out_of_memory
     assert "\n" not in str(e.value)
 
@@ -72,11 +74,11 @@ def test_the_real_library_says_what_is_no_plan(plan: Path, tmp_path: Path) -> No
     foreign = tmp_path / "x.plan"
     foreign.write_bytes(b"\x89PNG" * 100)
     with pytest.raises(TensorRTError, match="magicTag"):
-        tensorrt_library.load("rtx").open(foreign)
+        library.load("rtx").open(foreign)
     cut = tmp_path / "cut.plan"
     cut.write_bytes(plan.read_bytes()[:-100])
     with pytest.raises(TensorRTError, match=r"header\.size == blobSize"):
-        tensorrt_library.load("rtx").open(cut)
+        library.load("rtx").open(cut)
 
 
 @needs_rtx
@@ -90,13 +92,13 @@ def test_another_version(plan: Path, tmp_path: Path) -> None:
 
 def test_builds_of_one_release_are_left_to_the_library(tiny_onnx: Path) -> None:
     described = replace(describe(tiny_onnx), versions={"rtx": "1.7.1.116"})
-    plan_fit.require_version(Path("x.plan"), described, "rtx", "1.7.1.200")
+    fit.require_version(Path("x.plan"), described, "rtx", "1.7.1.200")
     with pytest.raises(ArtifactError, match=r"1\.7\.1\.116, and 1\.7\.2\.1 is installed"):
-        plan_fit.require_version(Path("x.plan"), described, "rtx", "1.7.2.1")
+        fit.require_version(Path("x.plan"), described, "rtx", "1.7.2.1")
 
 
 @needs_rtx
-@pytest.mark.skipif("tensorrt" in tensorrt_library.installed(), reason="both are installed")
+@pytest.mark.skipif("tensorrt" in library.installed(), reason="both are installed")
 def test_the_other_flavour(tiny_onnx: Path, tmp_path: Path) -> None:
     described = replace(describe(tiny_onnx), versions={"tensorrt": "10.13.0"})
     said = refusal(plan_file(tmp_path / "x.plan", described.to_json()))
@@ -107,8 +109,8 @@ def test_the_other_flavour(tiny_onnx: Path, tmp_path: Path) -> None:
 def test_both_flavours_absent_names_the_extra(
     tiny_onnx: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tensorrt_library, "find_spec", lambda name: None)
-    monkeypatch.setattr(tensorrt_library, "load", tensorrt_library.load.__wrapped__)
+    monkeypatch.setattr(library, "find_spec", lambda name: None)
+    monkeypatch.setattr(library, "load", library.load.__wrapped__)
     for flavour, extra, begins in (("tensorrt", "gpu", b"ftrt"), ("rtx", "rtx", b"vtrt")):
         described = replace(describe(tiny_onnx), versions={flavour: "1.2.3"})
         path = plan_file(tmp_path / "x.plan", described.to_json(), begins=begins)
@@ -132,17 +134,17 @@ def test_a_plan_that_contradicts_itself(
 def test_another_gpu(tiny_onnx: Path) -> None:
     described = replace(describe(tiny_onnx), targets=("sm86", "sm120"), versions={"rtx": "1"})
     with pytest.raises(ArtifactError) as error:
-        plan_fit.require_gpu(Path("x.plan"), described, "rtx", L4)
+        fit.require_gpu(Path("x.plan"), described, "rtx", L4)
     said = str(error.value)
     assert "was built for sm86, sm120, and this machine has an NVIDIA L4, which is sm89" in said
     assert said.endswith("--flavour rtx --gpu sm89")
-    plan_fit.require_gpu(Path("x.plan"), replace(described, targets=("sm89",)), "rtx", L4)
+    fit.require_gpu(Path("x.plan"), replace(described, targets=("sm89",)), "rtx", L4)
 
 
 def test_tensorrt_builds_for_the_gpu_that_is_there(tiny_onnx: Path) -> None:
     described = replace(describe(tiny_onnx), targets=("sm90",), versions={"tensorrt": "10.1.0"})
     with pytest.raises(ArtifactError, match=r"--flavour tensorrt$"):
-        plan_fit.require_gpu(Path("x.plan"), described, "tensorrt", L4)
+        fit.require_gpu(Path("x.plan"), described, "tensorrt", L4)
 
 
 @needs_rtx

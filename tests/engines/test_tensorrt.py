@@ -11,11 +11,11 @@ import pytest
 from simulated import CODE, DTYPE, SimulatedCuda, SimulatedTensorRT, plan_file
 
 from hat_deploy.artifact import describe
-from hat_deploy.cuda.base import OUT_OF_MEMORY, CudaError
 from hat_deploy.engines.base import Engine
+from hat_deploy.engines.cuda.base import OUT_OF_MEMORY, CudaError
 from hat_deploy.engines.inflight import RESERVE
-from hat_deploy.engines.tensorrt import TensorRTEngine
-from hat_deploy.engines.tensorrt_library import Library
+from hat_deploy.engines.tensorrt.engine import TensorRTEngine
+from hat_deploy.engines.tensorrt.library import Library
 from hat_deploy.errors import ArtifactError
 
 SHAPES = {"input": (2, 3, 24, 16), "output": (2, 3, 48, 32)}

@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
-from hat_deploy.build import RTX_TARGETS
-from hat_deploy.cuda.driver import local_gpu, local_gpu_name
-from hat_deploy.engines import tensorrt_library
 from hat_deploy.engines.base import Engine
+from hat_deploy.engines.cuda.driver import local_gpu, local_gpu_name
+from hat_deploy.engines.tensorrt import library
 from hat_deploy.errors import HatDeployError
+from hat_deploy.export.to_plan import RTX_TARGETS
 
 EXECUTED: dict[str, int] = {}
 """Names of engines, which say on what they ran, and how many tests ran them."""
@@ -39,7 +39,7 @@ def flavour(request: pytest.FixtureRequest) -> str:
     if request.param == "rtx" and local_gpu() not in RTX_TARGETS:
         pytest.skip(f"TensorRT for RTX does not build for this GPU, {local_gpu()}")
     try:
-        tensorrt_library.load(request.param)
+        library.load(request.param)
     except HatDeployError as reason:
         pytest.skip(str(reason))
     return request.param

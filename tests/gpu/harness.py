@@ -21,9 +21,9 @@ import numpy as np
 import tensorrt as trt
 
 from hat_deploy.artifact import PLAN_MARKER, describe
-from hat_deploy.cuda.driver import local_gpu
-from hat_deploy.engines.tensorrt import TensorRTEngine
-from hat_deploy.engines.tensorrt_library import load
+from hat_deploy.engines.cuda.driver import local_gpu
+from hat_deploy.engines.tensorrt.engine import TensorRTEngine
+from hat_deploy.engines.tensorrt.library import load
 
 FLOOR = 50.0
 """Least PSNR in dB: everything that TensorRT likes to is computed in half."""

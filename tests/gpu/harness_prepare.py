@@ -18,8 +18,8 @@ import onnx
 from networks import random_network, tiny_config
 
 from hat_deploy.engines.torch import TorchEngine
-from hat_deploy.export import ExportOptions, describe, write
-from hat_deploy.hat.config import VARIANTS, HATConfig
+from hat_deploy.export.to_onnx import ExportOptions, describe, write
+from hat_deploy.networks.hat.config import VARIANTS, HATConfig
 
 OPSET = 17
 """The newest that TensorRT 8.6 reads."""

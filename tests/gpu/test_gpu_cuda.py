@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
-from hat_deploy.cuda.base import Cuda, CudaError
-from hat_deploy.cuda.driver import local_gpu, local_gpu_name
+from hat_deploy.engines.cuda.base import Cuda, CudaError
+from hat_deploy.engines.cuda.driver import local_gpu, local_gpu_name
 
 pytestmark = pytest.mark.gpu
 SIZE = 1 << 20
@@ -18,9 +18,9 @@ SIZE = 1 << 20
 def device(request: pytest.FixtureRequest) -> Iterator[Cuda]:
     pytest.importorskip(request.param)
     if request.param == "cuda.bindings":
-        from hat_deploy.cuda.cuda_python import CudaPython as Library
+        from hat_deploy.engines.cuda.cuda_python import CudaPython as Library
     else:
-        from hat_deploy.cuda.pycuda import PyCuda as Library
+        from hat_deploy.engines.cuda.pycuda import PyCuda as Library
     device = Library()
     yield device
     device.close()

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from networks import random_network, tiny_config
 
-from hat_deploy import artifact, prepare
+from hat_deploy import artifact
 from hat_deploy.engines import open_artifact
 from hat_deploy.engines.base import Array, Engine
 from hat_deploy.engines.torch import TorchEngine
 from hat_deploy.errors import HatDeployError
-from hat_deploy.export import FLOORS, ExportOptions, describe, write
+from hat_deploy.export import on_demand
+from hat_deploy.export.to_onnx import FLOORS, ExportOptions, describe, write
 from hat_deploy.metrics import compare
 
 pytestmark = pytest.mark.gpu
@@ -87,14 +88,14 @@ def test_a_checkpoint_becomes_an_artifact_for_this_gpu_once(
     tiny_checkpoint: Path, executed: Ran
 ) -> None:
     stages: list[str] = []
-    made = prepare.artifact_for(tiny_checkpoint, tile=TILE, device="cuda", on_stage=stages.append)
-    target = prepare.plan_target()
+    made = on_demand.artifact_for(tiny_checkpoint, tile=TILE, device="cuda", on_stage=stages.append)
+    target = on_demand.plan_target()
     assert made.suffix == (".plan" if target else ".onnx")
     if target:
         assert stages[0].startswith(f"building a plan for {target.gpu}, once")
         assert artifact.describe(made).targets == (target.sm,)
     stages.clear()
-    assert prepare.artifact_for(tiny_checkpoint, tile=TILE, device="cuda") == made
+    assert on_demand.artifact_for(tiny_checkpoint, tile=TILE, device="cuda") == made
     assert not stages
     with on_cuda(made) as engine:
         assert np.isfinite(engine.run(np.zeros(engine.input.shape, np.float32))).all()

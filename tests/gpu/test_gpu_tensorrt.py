@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 from networks import random_network, tiny_config
 
-from hat_deploy import build, cuda
-from hat_deploy.build import BuildOptions
-from hat_deploy.cuda.base import Cuda
-from hat_deploy.engines import open_artifact
+from hat_deploy.engines import cuda, open_artifact
 from hat_deploy.engines.base import Engine
+from hat_deploy.engines.cuda.base import Cuda
 from hat_deploy.engines.inflight import RESERVE
-from hat_deploy.engines.tensorrt import TensorRTEngine
+from hat_deploy.engines.tensorrt.engine import TensorRTEngine
 from hat_deploy.engines.torch import TorchEngine
 from hat_deploy.errors import ArtifactError
-from hat_deploy.export import FLOORS, ExportOptions, describe, write
+from hat_deploy.export import to_plan
+from hat_deploy.export.to_onnx import FLOORS, ExportOptions, describe, write
+from hat_deploy.export.to_plan import BuildOptions
 from hat_deploy.metrics import compare
 
 pytestmark = pytest.mark.gpu
@@ -32,7 +32,7 @@ def make_plan(folder: Path, flavour: str, **options: object) -> Path:
     chosen = ExportOptions(**{"tile": TILE, "batch": 2, "precision": "fp16"} | options)
     source = folder / "tiny.onnx"
     write(network, source, describe(network, chosen, model="tiny", checkpoint_sha256="00" * 32))
-    build.build(source, folder / "tiny.plan", BuildOptions(flavour=flavour))
+    to_plan.build(source, folder / "tiny.plan", BuildOptions(flavour=flavour))
     return folder / "tiny.plan"
 
 

@@ -16,7 +16,7 @@ from picture_files import RGB
 
 from hat_deploy import Upscaler
 from hat_deploy.images import Pixels, bleed
-from hat_deploy.planes import gather
+from hat_deploy.tiles.enlargement import gather
 
 
 def disc(hidden: int) -> Pixels:

@@ -18,8 +18,8 @@ import pytest
 from picture_files import chunk, exif, saved, tiff
 from PIL import Image
 
+from hat_deploy.folders import reading
 from hat_deploy.images import Pixels
-from hat_deploy.jobs import intake
 
 SIDE = 2400
 
@@ -106,7 +106,7 @@ def taken(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Taken]:
     def measured(kind: str) -> Taken:
         path = folder / "a"
         path.write_bytes((PLAIN | KINDS | COSTLY)[kind]())
-        source = intake.read(path, max_pixels=SIDE**2)
+        source = reading.read(path, max_pixels=SIDE**2)
         return Taken(grown(path), source.most_decoding_bytes + len(source.data))
 
     return measured

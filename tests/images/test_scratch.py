@@ -17,8 +17,7 @@ import pytest
 from picture_files import RGB
 
 from hat_deploy.errors import PictureError
-from hat_deploy.images import Picture, blank, decode, release, write
-from hat_deploy.images import encode as encode_function
+from hat_deploy.images import Picture, blank, decode, encode, release, write
 
 MEASURE = """
 import json, sys
@@ -62,10 +61,10 @@ def test_a_mapped_result_is_written_like_any_other(
     pixels[...] = RGB
     target = tmp_path / f"é{suffix}"
     write(Picture(pixels=pixels), target, quality=90)
-    assert target.read_bytes() == encode_function(Picture(pixels=RGB), suffix, quality=90)
+    assert target.read_bytes() == encode(Picture(pixels=RGB), suffix, quality=90)
     np.testing.assert_array_equal(pixels, RGB)
     write(Picture(pixels=pixels), target, quality=90, consume=True)
-    assert target.read_bytes() == encode_function(Picture(pixels=RGB), suffix, quality=90)
+    assert target.read_bytes() == encode(Picture(pixels=RGB), suffix, quality=90)
     assert [path.name for path in tmp_path.iterdir()] == [target.name]
 
 

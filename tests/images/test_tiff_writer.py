@@ -13,8 +13,7 @@ import tifffile
 from picture_files import RGB, SRGB, XMP
 from PIL import Image
 
-from hat_deploy.images import Metadata, Picture, Pixels, decode_bytes, encode
-from hat_deploy.images import tiff_writer as module
+from hat_deploy.images import Metadata, Picture, Pixels, decode_bytes, encode, tiff_writer
 from hat_deploy.images.tiff_writer import TiffWriter
 
 METADATA = Metadata(icc=SRGB, xmp=XMP)
@@ -58,11 +57,11 @@ def test_size_decides_between_strips_and_tiles_and_between_tiff_and_bigtiff(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert encode(Picture(pixels=RGB), ".tif").startswith(b"II*\0")
-    monkeypatch.setattr(module, "TILED_FROM", RGB.nbytes)
-    monkeypatch.setattr(module, "_BIG_FROM", RGB.nbytes + 3)
+    monkeypatch.setattr(tiff_writer, "TILED_FROM", RGB.nbytes)
+    monkeypatch.setattr(tiff_writer, "_BIG_FROM", RGB.nbytes + 3)
     with tifffile.TiffFile(io.BytesIO(encode(Picture(pixels=RGB), ".tif"))) as file:
         assert file.pages[0].is_tiled and not file.is_bigtiff
-    monkeypatch.setattr(module, "_BIG_FROM", RGB.nbytes + 2)
+    monkeypatch.setattr(tiff_writer, "_BIG_FROM", RGB.nbytes + 2)
     assert encode(Picture(pixels=RGB), ".tif").startswith(b"II+\0")
 
 

@@ -12,13 +12,14 @@ import pytest
 from browser import Page, chromium, find_chromium
 from fakes import IdentityEngine, NaNEngine
 
-from hat_deploy import cli, images, samples
-from hat_deploy.comparison import Comparison
+from hat_deploy import cli, images
 from hat_deploy.engines.base import Array
-from hat_deploy.hat.network import HAT
+from hat_deploy.images import samples
+from hat_deploy.images.samples import Sample
+from hat_deploy.networks.hat.network import HAT
 from hat_deploy.reports import album, figures, page, pixels
 from hat_deploy.reports.verification import _section
-from hat_deploy.samples import Sample
+from hat_deploy.verify.comparison import Comparison
 
 PHONE, DESKTOP = (375, 667), (1200, 900)
 

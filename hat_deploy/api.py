@@ -1,0 +1,129 @@
+"""The Python API: arrays, files and folders upscaled with one model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hat_deploy import folders
+from hat_deploy.errors import CheckFailed, PictureError
+from hat_deploy.folders import Done, Job, OnProgress, Options, Outcome, job_list
+from hat_deploy.terminal.printable import display_name
+from hat_deploy.tiles.enlarger import Enlarger, OnTiles
+
+
+class Upscaler(Enlarger):
+    """Upscales pictures with one model.
+
+        with Upscaler("hat.onnx") as upscaler:
+            large = upscaler.upscale(small)
+            upscaler.upscale_folder("photos", "large")
+
+    Used by one thread at a time.
+
+    Args:
+        model: an artifact (``.onnx``), a checkpoint (``.pth``, ``.safetensors``), the name of
+            a model that ships, or an engine. A checkpoint is exported once into the user's
+            cache, which takes the ``export`` extra.
+        tile: height and width of a tile, halo included; only where a checkpoint or a name is
+            given, an artifact has its own. Default: 256x256, rounded up to
+            the network's window.
+        halo: border of a tile that is dropped; by default what the artifact carries.
+        batch: tiles in one call; an artifact has its own.
+        device: ``cpu`` or ``cuda``. On ``cuda``, a checkpoint or a name becomes an artifact
+            that takes bytes, and one that takes floats when the first 16-bit picture comes.
+        backend: ``openvino`` or ``onnxruntime``, for an ``.onnx``; by default OpenVINO on a CPU
+            where it is installed.
+        compute: ``fp32`` or ``bf16``, for OpenVINO; by default fp32, or bf16 for an artifact
+            made in it.
+        threads: of the engine on a CPU; by default all cores.
+        streams: tiles that OpenVINO computes side by side, each in memory of its own.
+        conv_scale: weight of CAB beside window attention. A checkpoint does not store it, nor
+            the next three; an artifact has its own. Default: that of a ``config.json`` beside
+            the checkpoint, else the published 0.01.
+        img_range: the network's input range; published 1.
+        qk_scale: factor on queries; published 1 / sqrt(channels of a head).
+        shift: whether every other block shifts its windows; published True.
+        on_stage: told what is being done while a checkpoint is exported.
+        on_warning: told what seems wrong with a checkpoint when it is exported; by default
+            Python's own warning.
+
+    Raises:
+        HatDeployError: no such model, or it cannot be loaded here; see the subclasses.
+    """
+
+    def upscale_file(
+        self,
+        source: str | Path,
+        target: str | Path,
+        *,
+        quality: int = 95,
+        progress: OnTiles | None = None,
+    ) -> Done:
+        """Upscale one file, colour profile and other metadata included.
+
+        Args:
+            source: a PNG, JPEG, WebP, TIFF or BMP.
+            target: the file to write, in the format of its suffix; one that is there is
+                replaced. It appears whole or not at all.
+            quality: 1 to 100, of JPEG and WebP; 100 is lossless WebP.
+            progress: called after each batch with the tiles done and the tiles in all.
+
+        Returns:
+            Seconds, tiles and notes on what decoding changed.
+
+        Raises:
+            UsageError: the target is the source.
+            PictureError: the source cannot be read, or the target cannot hold it.
+            CheckFailed, ArtifactError: as :meth:`upscale`.
+        """
+        job = Job(Path(source), Path(target))
+        try:
+            return folders.upscale_one(job, self, quality=quality, progress=progress)
+        except (PictureError, CheckFailed) as error:
+            raise type(error)(f"{display_name(source)}: {error}") from error
+
+    def upscale_folder(
+        self,
+        folder: str | Path,
+        output: str | Path | None = None,
+        *,
+        recursive: bool = False,
+        format: str | None = None,  # noqa: A002 - the command line's name for it
+        quality: int = 95,
+        overwrite: bool = False,
+        fail_fast: bool = False,
+        memory: int | None = None,
+        progress: OnProgress | None = None,
+    ) -> list[Outcome]:
+        """Upscale the pictures of a folder; the same call again resumes a run that ended early.
+
+        Args:
+            folder: read, never written.
+            output: where results go, in the folder's tree; by default ``photos-x2`` beside
+                ``photos``. A journal there decides what is done already.
+            recursive: enter folders inside.
+            format: suffix of the results; by default each source's own.
+            quality: 1 to 100, of JPEG and WebP; 100 is lossless WebP.
+            overwrite: redo results that exist.
+            fail_fast: stop after the first picture that cannot be processed.
+            memory: bytes of pictures held at once; see :class:`hat_deploy.folders.Options`.
+            progress: called after each batch and for each outcome, in the caller's thread.
+
+        Returns:
+            What became of each picture, in the order in which that was known. An exception,
+            KeyboardInterrupt included, leaves only whole files behind and no thread running.
+
+        Raises:
+            UsageError: there is no such folder, no such format, or no number like that.
+            ArtifactError: the engine failed.
+        """
+        plan = job_list.plan(
+            [Path(folder)],
+            scale=self.scale,
+            output=None if output is None else Path(output),
+            recursive=recursive,
+            format=format,
+            overwrite=overwrite,
+        )
+        options = Options(quality=quality, overwrite=overwrite, fail_fast=fail_fast, memory=memory)
+        return list(folders.run_plan(plan, self, options, progress=progress))

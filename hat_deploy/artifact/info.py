@@ -1,0 +1,432 @@
+"""What a checkpoint or an artifact is, and what it costs to run."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hat_deploy import artifact
+from hat_deploy.artifact import Description, zoo
+from hat_deploy.errors import (
+    ArtifactError,
+    CheckpointError,
+    MissingExtraError,
+    UsageError,
+    needed_for,
+    require,
+)
+from hat_deploy.geometry import round_up, tile_size
+from hat_deploy.networks.filekind import safetensors_dtypes
+from hat_deploy.networks.hat.config import HATConfig
+from hat_deploy.networks.hat.cost import Memory, cost, memory, process_memory
+
+if TYPE_CHECKING:
+    import numpy as np
+    import onnx
+
+PAPER_SIDE = 64
+"""Side of the LR input that the paper counts multi-adds at."""
+TILE_SIDES = (64, 128, 256)
+"""Tiles whose memory is estimated for a checkpoint."""
+LARGEST_LISTED = 10
+_MOST_DIMENSIONS = 64
+_ENGINES = {"openvino": "OpenVINO", "onnxruntime": "ONNX Runtime"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkCost:
+    """What a network costs, from its config alone."""
+
+    parameters: int
+    multi_adds: int
+    """Of one pass over ``side`` x ``side`` LR pixels."""
+    side: int
+    """64, or the next multiple of the window."""
+    multi_adds_per_megapixel: int
+    """Per million LR pixels, without halos."""
+    memory: Mapping[tuple[int, int], Memory]
+    """Estimated bytes of one fp32 pass, batch 1, by (height, width) of the tile: what the
+    network itself needs at the least."""
+    processes: Mapping[tuple[int, int], Mapping[str, int]]
+    """Estimated bytes of a whole process on a CPU, by tile and engine; see
+    :func:`hat_deploy.networks.hat.cost.process_memory`."""
+    batch: int = 1
+    """Tiles at a time that the processes were estimated for."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON types."""
+        return {
+            "parameters": self.parameters,
+            "multi_adds": self.multi_adds,
+            "multi_adds_input": [self.side, self.side],
+            "multi_adds_per_megapixel": self.multi_adds_per_megapixel,
+            "memory": [
+                {
+                    "tile": list(tile),
+                    "total": estimate.total,
+                    **asdict(estimate),
+                    "batch": self.batch,
+                    "processes": dict(self.processes[tile]),
+                }
+                for tile, estimate in self.memory.items()
+            ],
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointInfo:
+    """A checkpoint: weights and the shape read off them."""
+
+    path: Path
+    bytes: int
+    sha256: str
+    place: str | None
+    """Under which of the file's names the weights lie, such as ``params_ema``; None where they
+    lie at its top level."""
+    dtypes: tuple[str, ...]
+    """Floating types they are stored in, the commonest first; all are read as float32."""
+    config: HATConfig
+    cost: NetworkCost
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON types."""
+        return {
+            "kind": "checkpoint",
+            **_file(self.path, self.bytes, self.sha256),
+            "weights": self.place,
+            "dtypes": list(self.dtypes),
+            **_network(self.config, self.cost),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Constant:
+    """One constant of a graph."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Graph:
+    """What an ONNX graph is made of."""
+
+    opset: Mapping[str, int]
+    """By domain; the standard's is ``ai.onnx``."""
+    inputs: Mapping[str, str]
+    """By name: ``float32 [1, 3, 64, 64]``."""
+    outputs: Mapping[str, str]
+    ops: Mapping[str, int]
+    """Nodes by operator, the commonest first; subgraphs are not entered."""
+    constants: tuple[Constant, ...]
+    """Initializers, the largest first."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON types."""
+        return asdict(self) | {"constant_bytes": sum(c.bytes for c in self.constants)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArtifactInfo:
+    """An artifact: its own description, its size, and for ONNX its graph."""
+
+    path: Path
+    bytes: int
+    sha256: str
+    description: Description
+    config: HATConfig
+    cost: NetworkCost
+    multi_adds_per_kept_megapixel: int
+    """Per million LR pixels of a large picture, at the artifact's tile and default halo."""
+    fused_attentions: int | None
+    """Fused attention kernels that a plan's sources show; None for ONNX."""
+    graph: Graph | None
+    missing: str | None
+    """Why there is no graph to show; None where there is one, and for plans."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON types."""
+        return {
+            "kind": self.path.suffix.lower().removeprefix("."),
+            **_file(self.path, self.bytes, self.sha256),
+            "description": asdict(self.description),
+            **_network(self.config, self.cost),
+            "multi_adds_per_kept_megapixel": self.multi_adds_per_kept_megapixel,
+            "fused_attentions": self.fused_attentions,
+            "graph": None if self.graph is None else self.graph.to_dict(),
+            "missing": self.missing,
+        }
+
+
+Info = CheckpointInfo | ArtifactInfo
+
+
+def examine(name: str) -> Info:
+    """Look at a file or a shipped model; the suffix says artifact, anything else a checkpoint.
+
+    A shipped model is shown as its checkpoint; that needs no PyTorch.
+
+    Raises:
+        UsageError: there is no such file, and no model of that name.
+        ArtifactError, CheckpointError: the file is not what it should be.
+        MissingExtraError: a checkpoint, and PyTorch is not installed.
+    """
+    path = Path(name)
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder; a checkpoint, .onnx or .plan was expected")
+    if path.suffix.lower() in artifact.SUFFIXES:
+        return _artifact(path)
+    if path.exists():
+        return _checkpoint(path, *_read_weights(path))
+    if path.suffix or len(path.parts) > 1:
+        raise UsageError(f"there is no file {path}")
+    shipped = zoo.find(name)
+    config = _config(shipped.config, shipped.folder / "config.json")
+    return _checkpoint(shipped.checkpoint, config, None, safetensors_dtypes(shipped.checkpoint))
+
+
+def network_cost(
+    config: HATConfig, tiles: tuple[tuple[int, int], ...], *, batch: int = 1
+) -> NetworkCost:
+    """Costs of a network, with memory estimates for these tiles (height, width)."""
+    side = round_up(PAPER_SIDE, config.window_size)
+    counted = cost(config, side, side)
+    return NetworkCost(
+        parameters=counted.parameters,
+        multi_adds=counted.multi_adds,
+        side=side,
+        multi_adds_per_megapixel=counted.per_megapixel,
+        memory={tile: memory(config, *tile) for tile in tiles},
+        processes={tile: process_memory(config, *tile, batch=batch) for tile in tiles},
+        batch=batch,
+    )
+
+
+def lines(info: Info) -> Iterator[str]:
+    """The information as text, a fact a line."""
+    yield f"file        {info.path}, {info.bytes / 1e6:,.1f} MB"
+    yield f"sha256      {info.sha256}"
+    if isinstance(info, ArtifactInfo):
+        yield from _description_lines(info.description)
+    else:
+        place = info.place or "at the file's top level"
+        stored = f", stored as {' and '.join(info.dtypes)}" if info.dtypes else ""
+        yield f"weights     {place}{stored}; read as float32"
+    yield f"variant     {info.config.variant} x{info.config.scale}"
+    yield f"config      {', '.join(f'{k} {v}' for k, v in info.config.to_dict().items())}"
+    if isinstance(info, CheckpointInfo):
+        yield f"not stored  {_unstored_line(info.config)}"
+    yield from _cost_lines(info.cost)
+    if isinstance(info, ArtifactInfo):
+        yield (
+            f"            {info.multi_adds_per_kept_megapixel / 1e12:,.2f} T per LR megapixel "
+            "of a large picture at this tile and halo"
+        )
+        if info.fused_attentions is not None:
+            yield f"kernels     {info.fused_attentions} fused attentions"
+        if info.graph is not None:
+            yield from _graph_lines(info.graph)
+        if info.missing is not None:
+            yield f"graph       {info.missing}"
+
+
+def _artifact(path: Path) -> ArtifactInfo:
+    described = artifact.describe(path)
+    config = _config(described.config, path)
+    height, width = described.tile
+    kept = (height - 2 * described.halo) * (width - 2 * described.halo)
+    graph, missing = None, None
+    is_onnx = path.suffix.lower() == ".onnx"
+    if is_onnx:
+        try:
+            graph = read_graph(path)
+        except MissingExtraError as error:
+            missing = str(error)
+    return ArtifactInfo(
+        path=path,
+        bytes=path.stat().st_size,
+        sha256=artifact.sha256(path),
+        description=described,
+        config=config,
+        cost=network_cost(config, (described.tile,), batch=described.batch),
+        multi_adds_per_kept_megapixel=round(cost(config, height, width).multi_adds * 1e6 / kept),
+        fused_attentions=None if is_onnx else artifact.fused_attentions(path),
+        graph=graph,
+        missing=missing,
+    )
+
+
+def _checkpoint(
+    path: Path, config: HATConfig, place: str | None, dtypes: tuple[str, ...]
+) -> CheckpointInfo:
+    sides = dict.fromkeys(round_up(side, config.window_size) for side in TILE_SIDES)
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
+    return CheckpointInfo(
+        path=path,
+        bytes=size,
+        sha256=artifact.sha256(path),
+        place=place,
+        dtypes=dtypes,
+        config=config,
+        cost=network_cost(config, tuple((side, side) for side in sides)),
+    )
+
+
+def _read_weights(path: Path) -> tuple[HATConfig, str | None, tuple[str, ...]]:
+    """Config, place and types; read whole, for a shape proves nothing about the rest."""
+    require("torch", purpose="Reading a checkpoint")
+    from hat_deploy.networks.checkpoint import inspect
+
+    config, stored = inspect(path)
+    return config, stored.place, stored.dtypes
+
+
+def _config(values: Mapping[str, Any], origin: Path) -> HATConfig:
+    try:
+        return HATConfig.from_dict(values)
+    except ValueError as error:
+        raise ArtifactError(f"{origin} describes no HAT: {error}") from error
+
+
+def read_graph(path: Path) -> Graph:
+    """Count an ONNX file's operators and constants.
+
+    Raises:
+        MissingExtraError: the ``onnx`` package is not installed.
+        ArtifactError: the file is not ONNX.
+    """
+    with needed_for("Listing the operators and constants of an .onnx"):
+        import onnx
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except Exception as error:  # protobuf's DecodeError, of a package without types
+        raise ArtifactError(
+            f"{path} is not a whole ONNX file ({error}): export it again"
+        ) from error
+    try:
+        return _graph(model)
+    except ValueError as error:
+        raise ArtifactError(f"{path} has {error}: it is damaged; export it again") from error
+
+
+def _graph(model: onnx.ModelProto) -> Graph:
+    constants = [_constant(tensor) for tensor in model.graph.initializer]
+    return Graph(
+        opset={entry.domain or "ai.onnx": entry.version for entry in model.opset_import},
+        inputs={value.name: _value_type(value) for value in model.graph.input},
+        outputs={value.name: _value_type(value) for value in model.graph.output},
+        ops=dict(Counter(node.op_type for node in model.graph.node).most_common()),
+        constants=tuple(sorted(constants, key=lambda constant: -constant.bytes)),
+    )
+
+
+def _constant(tensor: onnx.TensorProto) -> Constant:
+    dtype = _dtype(tensor.data_type)
+    if len(tensor.dims) > _MOST_DIMENSIONS:
+        raise ValueError(f"a constant of {len(tensor.dims)} dimensions")
+    return Constant(
+        name=tensor.name,
+        dtype=str(dtype),
+        shape=tuple(tensor.dims),
+        bytes=math.prod(tensor.dims) * dtype.itemsize,
+    )
+
+
+def _value_type(value: onnx.ValueInfoProto) -> str:
+    kind = value.type.tensor_type
+    if len(kind.shape.dim) > _MOST_DIMENSIONS:
+        raise ValueError(f"a tensor of {len(kind.shape.dim)} dimensions")
+    shape = [d.dim_value or d.dim_param for d in kind.shape.dim]
+    return f"{_dtype(kind.elem_type)} {shape}"
+
+
+def _dtype(number: int) -> np.dtype[Any]:
+    from onnx import helper
+
+    try:
+        return helper.tensor_dtype_to_np_dtype(number)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"a tensor of an unknown type, {number}") from error
+
+
+def _file(path: Path, size: int, digest: str) -> dict[str, Any]:
+    return {"path": str(path), "bytes": size, "sha256": digest}
+
+
+def _network(config: HATConfig, counted: NetworkCost) -> dict[str, Any]:
+    return {
+        "variant": config.variant,
+        "scale": config.scale,
+        "config": config.to_dict(),
+        "cost": counted.to_dict(),
+    }
+
+
+def _description_lines(described: Description) -> Iterator[str]:
+    yield f"model       {described.model}, checkpoint sha256 {described.checkpoint_sha256}"
+    yield (
+        f"runs        tile {tile_size(described.tile)}, batch {described.batch}, default halo "
+        f"{described.halo}, {described.precision}, {described.io} input and output"
+    )
+    if described.targets:
+        yield f"built for   {', '.join(described.targets)}"
+    yield f"made by     {', '.join(f'{k} {v}' for k, v in described.versions.items())}"
+
+
+def _unstored_line(config: HATConfig) -> str:
+    qk = "1 / sqrt(channels of a head)" if config.qk_scale is None else f"{config.qk_scale:g}"
+    shift = "shifted windows" if config.shift else "no shifted windows"
+    return (
+        f"conv_scale {config.conv_scale:g}, img_range {config.img_range:g}, qk_scale {qk}, "
+        f"{shift}: "
+        "as published, or as a config.json beside the file says; commands take others as "
+        "--conv-scale, --img-range, --qk-scale and --no-shift"
+    )
+
+
+def _cost_lines(counted: NetworkCost) -> Iterator[str]:
+    yield f"parameters  {counted.parameters:,} ({counted.parameters / 1e6:.1f} M)"
+    yield (
+        f"multi-adds  {counted.multi_adds / 1e9:.1f} G at {counted.side}x{counted.side}, "
+        f"{counted.multi_adds_per_megapixel / 1e12:,.2f} T per LR megapixel; for published "
+        "shapes within 0.6% of the paper's figures"
+    )
+    for tile, estimate in counted.memory.items():
+        whole = ", ".join(
+            f"{_ENGINES[engine]} about {size / 1e6:,.0f} MB"
+            for engine, size in counted.processes[tile].items()
+        )
+        several = f", {counted.batch} at a time" if counted.batch > 1 else ""
+        yield (
+            f"memory      estimates for a tile of {tile_size(tile)} in fp32 on a CPU{several}, "
+            f"the whole process: {whole}"
+        )
+        yield (
+            f"            one tile's share: weights {estimate.weights / 1e6:,.0f} MB, "
+            f"position biases {estimate.position_biases / 1e6:,.0f} MB, activations "
+            f"{estimate.activations / 1e6:,.0f} MB (in {estimate.moment})"
+        )
+
+
+def _graph_lines(graph: Graph) -> Iterator[str]:
+    for title, values in (("input", graph.inputs), ("output", graph.outputs)):
+        for name, kind in values.items():
+            yield f"{title:12}{name}, {kind}"
+    yield f"opset       {', '.join(f'{k} {v}' for k, v in graph.opset.items())}"
+    yield f"operators   {', '.join(f'{op} {count}' for op, count in graph.ops.items())}"
+    total = sum(constant.bytes for constant in graph.constants)
+    yield f"constants   {len(graph.constants)}, {total / 1e6:,.1f} MB; the largest:"
+    for constant in graph.constants[:LARGEST_LISTED]:
+        yield (
+            f"            {constant.bytes / 1e6:8.3f} MB  {constant.dtype} "
+            f"{list(constant.shape)}  {constant.name}"
+        )

@@ -1,0 +1,3 @@
+"""Plans run by TensorRT or TensorRT for RTX."""
+
+from __future__ import annotations

@@ -1,0 +1,146 @@
+"""Run a ``.plan`` with TensorRT or TensorRT for RTX, several batches in flight. Needs no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+from hat_deploy import artifact
+from hat_deploy.engines import cuda
+from hat_deploy.engines.base import Array, EngineBase, check_batch, check_declared
+from hat_deploy.engines.cuda.base import Cuda, DeviceError
+from hat_deploy.engines.inflight import Need, keep_in_flight, slots_that_fit
+from hat_deploy.engines.tensorrt import fit
+from hat_deploy.engines.tensorrt import library as tensorrt_library
+from hat_deploy.engines.tensorrt.library import EXTRAS, Library, Plan
+from hat_deploy.engines.tensorrt.slot import PlanSlot, size_of
+
+IN_FLIGHT = 2
+"""Batches under way at once: one is copied and cut by the host while the other computes."""
+
+
+class TensorRTEngine(EngineBase):
+    """An :class:`~hat_deploy.engines.base.Engine` on TensorRT, of either flavour.
+
+    What it needs of the GPU's memory is known before it is allocated: for each batch in
+    flight input, output and scratch. Where that does not fit, fewer batches are in flight.
+
+    Args:
+        path: a plan made by ``hat-deploy export``.
+        in_flight: batches under way at once, at least 1.
+        library, device: what to run on; by default what the plan was built for, and the
+            first GPU.
+
+    Raises:
+        ArtifactError: the file is damaged or foreign, was built for another TensorRT or
+            another GPU, or the GPU has not enough memory for one batch.
+        MissingExtraError: TensorRT, or a library that calls CUDA, is not installed.
+        UsageError: there is no GPU.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        in_flight: int = IN_FLIGHT,
+        library: Library | None = None,
+        device: Cuda | None = None,
+    ) -> None:
+        self.description = artifact.describe(path)
+        self._path = path
+        self._library = self._fitting_library(library)
+        flavour = self._library.flavour
+        with ExitStack() as stack:
+            self._device = device or cuda.open_device(
+                extra=EXTRAS[flavour], purpose=f"Running {path}"
+            )
+            stack.callback(self._device.close)
+            fit.require_gpu(path, self.description, flavour, self._device.gpu)
+            self._plan = self._load()
+            stack.callback(self._plan.close)
+            self._window = self.description.window
+            self._input, self._output = check_declared(
+                path, self.description, self._plan.declared("INPUT"), self._plan.declared("OUTPUT")
+            )
+            self._slots = self._allocate(stack, in_flight)
+            self._stack = stack.pop_all()
+
+    @property
+    def name(self) -> str:
+        """Library, version, device, precision, and how it runs."""
+        return (
+            f"{self._library.title}, {self._device.gpu.name}, {self.description.precision}, "
+            f"{len(self._slots)} in flight{', CUDA graphs' if self._slots[0].has_graph else ''}"
+        )
+
+    @property
+    def need(self) -> Need:
+        """GPU memory of one batch in flight."""
+        return Need(
+            input=size_of(self._input), output=size_of(self._output), scratch=self._plan.scratch
+        )
+
+    def run(self, batch: Array) -> Array:
+        """Upscale one batch; see :class:`~hat_deploy.engines.base.Engine`."""
+        (result,) = self.stream([batch])
+        return result
+
+    def stream(self, batches: Iterable[Array]) -> Iterator[Array]:
+        """Upscale batch after batch, several in flight; a new stream ends an older one."""
+        for slot in self._slots:
+            slot.drain()  # a stream that was left in the middle may have work under way
+        yield from keep_in_flight(self._slots, map(self._checked, batches))
+
+    def close(self) -> None:
+        """Let go of what was loaded."""
+        self._slots = []
+        self._stack.close()
+
+    def _fitting_library(self, given: Library | None) -> Library:
+        path, described = self._path, self.description
+        installed = [given.flavour] if given else tensorrt_library.installed()
+        fit.require_flavour(path, described, installed)
+        flavour = fit.flavour_of(path, described)
+        library = given or tensorrt_library.load(flavour)
+        fit.require_version(path, described, flavour, library.version)
+        return library
+
+    def _load(self) -> Plan:
+        """The plan with its weights on the GPU."""
+        memory = self._device.memory()
+        if self._path.stat().st_size > memory[0]:
+            raise self._no_memory(None, memory)
+        try:
+            return self._library.open(self._path)
+        except DeviceError as error:
+            if error.out_of_memory:
+                raise self._no_memory(None, memory) from error
+            raise
+
+    def _allocate(self, stack: ExitStack, wanted: int) -> list[PlanSlot]:
+        """As many slots as are wanted and fit, at least one."""
+        memory = self._device.memory()
+        slots: list[PlanSlot] = []
+        refused: DeviceError | None = None
+        for _ in range(slots_that_fit(self.need, memory[0], wanted)):
+            try:
+                slot = PlanSlot(self._plan, self._device, (self._input, self._output), self.need)
+            except DeviceError as error:
+                if not error.out_of_memory:
+                    raise
+                refused = error
+                break
+            stack.callback(slot.close)
+            slots.append(slot)
+        if not slots:
+            raise self._no_memory(self.need, memory) from refused
+        return slots
+
+    def _no_memory(self, need: Need | None, memory: tuple[int, int]) -> Exception:
+        gpu = self._device.gpu
+        return fit.no_memory(self._path, self.description, need, gpu, memory)
+
+    def _checked(self, batch: Array) -> Array:
+        check_batch(self._input, batch)
+        return batch

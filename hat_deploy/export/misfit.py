@@ -1,0 +1,116 @@
+"""Whether what a checkpoint does not store was told right, judged by what the network makes.
+
+A super-resolution network's result, shrunk again, is nearly the image it was made from. With a
+wrong ``img_range`` or ``conv_scale`` it is further from it, in mean and in range. How far a sound
+network is off depends on how it was trained, so each is measured against itself: the same
+weights with the other values in use. Where one fits clearly better, it is named.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hat_deploy.engines.base import Array
+from hat_deploy.geometry import round_up
+from hat_deploy.images import samples
+from hat_deploy.images.resize import bicubic
+from hat_deploy.networks.hat.network import CAB, HAT
+
+IN_USE = {
+    "conv_scale": (0.01, 1.0),
+    "img_range": (1.0, 255.0),
+}
+"""Values that networks are trained with. Of the shipped model, 0.1 for ``conv_scale`` or other
+shifts move the misfit by less than half, which other reasons do too."""
+CLEARLY = 1.6
+"""So many times smaller the misfit with another value must be. Measured on the shipped model,
+trained with 0.01 and 1: 2.7 times for a ``conv_scale`` of 1, hundreds for a wrong ``img_range``."""
+SOUND = 0.05
+"""Misfit that no sound network exceeds, trained to please the eye included."""
+_SIDE = 32
+
+
+def doubt(network: HAT) -> str | None:
+    """Say which value seems to be another than the network was trained with; None if none does.
+
+    Args:
+        network: float32, frozen, on the CPU. It is left as it is.
+
+    Networks with random weights fit with no value, and are not doubted. Nor can be those of
+    other than 1 or 3 channels, for which there is no image.
+    """
+    config = network.config
+    if config.in_channels not in (1, 3):
+        return None
+    crops = _crops(config.in_channels, config.window_size)
+    found = misfit(network, crops)
+    trials = [(misfit(other, crops), name, value) for other, name, value in _others(network)]
+    best, name, value = min(trials, key=lambda trial: trial[0])
+    if not (best < SOUND and best * CLEARLY < found):
+        return None
+    option = f"--{name.replace('_', '-')} {value:g}"
+    return (
+        f"the result is off by {found:.2g} from the image it was made from (RMS, range 0 to 1), "
+        f"and with {option} by {best:.2g}: the checkpoint was probably trained with that; "
+        "--conv-scale, --img-range, --qk-scale and --no-shift say what it does not store"
+    )
+
+
+def misfit(network: HAT, crops: Tensor) -> float:
+    """RMS of results, shrunk by antialiased bicubic, minus what they were made from.
+
+    Args:
+        crops: (B, C, H, W) float32 in [0, 1].
+
+    Returns:
+        Infinite where values are not finite.
+    """
+    with torch.inference_mode():
+        results = network(crops).double().numpy()
+    if not np.isfinite(results).all():
+        return math.inf
+    height, width = crops.shape[-2:]
+    errors = [
+        bicubic(np.ascontiguousarray(result.transpose(1, 2, 0)), height, width)
+        - crop.transpose(1, 2, 0)
+        for result, crop in zip(results, crops.numpy(), strict=True)
+    ]
+    return float(np.sqrt(np.mean(np.square(errors))))
+
+
+def _others(network: HAT) -> Iterator[tuple[HAT, str, float]]:
+    """The network with each other value in use, one at a time: the same object every time."""
+    config, other = network.config, copy.deepcopy(network)
+    for name, values in IN_USE.items():
+        if name == "conv_scale" and not config.cab_channels:
+            continue
+        for value in values:
+            if value != getattr(config, name):
+                _tell(other, **{name: value})
+                yield other, name, value
+        _tell(other, **{name: getattr(config, name)})
+
+
+def _tell(network: HAT, **values: float) -> None:
+    """Change what is not stored of a network that is there already."""
+    network.config = dataclasses.replace(network.config, **values)  # type: ignore[arg-type]
+    for module in network.modules():
+        if isinstance(module, CAB):
+            module.conv_scale = network.config.conv_scale
+
+
+def _crops(channels: int, window: int) -> Tensor:
+    """The middle of each image that ships: (2, C, side, side)."""
+    side = round_up(_SIDE, window)
+    pixels: list[Array] = []
+    for sample in samples.shipped((side, side), window, channels):
+        top, left = ((length - side) // 2 for length in sample.pixels.shape[:2])
+        pixels.append(sample.pixels[top : top + side, left : left + side])
+    return torch.from_numpy(np.stack(pixels).transpose(0, 3, 1, 2) / np.float32(255)).contiguous()

@@ -1,0 +1,141 @@
+"""How an artifact is made on the way from a checkpoint, and what its content depends on."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hat_deploy import __version__, artifact
+from hat_deploy.errors import CheckFailed
+from hat_deploy.networks.hat.config import CONFIG_NAME, PUBLISHED, Unstored
+
+if TYPE_CHECKING:
+    from hat_deploy.export.to_onnx import ExportReport
+    from hat_deploy.networks.hat.network import HAT
+
+OnStage = Callable[[str], None]
+
+DURATION = {
+    "rtx": "for a full HAT about a minute",
+    "tensorrt": "which tries kernels on the GPU: for a full HAT some minutes",
+}
+"""How long a build takes, by flavour, for people."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanTarget:
+    """The TensorRT that builds and runs a plan, and the GPU it is for."""
+
+    flavour: str
+    version: str
+    sm: str
+    gpu: str
+    """The GPU's name: TensorRT tunes for the model, not only for its generation."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """From which checkpoint, and to what."""
+
+    checkpoint: Path
+    name: str
+    """For the description."""
+    tile: tuple[int, int] | None
+    """None: what ``export`` takes by default."""
+    batch: int
+    """Tiles in one call."""
+    io: str
+    precisions: tuple[str, ...]
+    """Tried in turn until one passes its proof; the last one's failure stands."""
+    target: PlanTarget | None
+    """None: the ``.onnx`` is the artifact."""
+    unstored: Unstored = PUBLISHED
+    """What the checkpoint does not store, where it was given."""
+
+    @property
+    def suffix(self) -> str:
+        """Of the artifact."""
+        return ".plan" if self.target else ".onnx"
+
+    @property
+    def made_from(self) -> dict[str, Any]:
+        """Everything the content depends on, as JSON types; needs no torch to be known."""
+        return {
+            "weights": artifact.sha256(self.checkpoint),
+            "hat-deploy": __version__,
+            "format": artifact.FORMAT,
+            "name": self.name,
+            "tile": self.tile,
+            "batch": self.batch,
+            "io": self.io,
+            "precisions": self.precisions,
+            "target": asdict(self.target) if self.target else None,
+            "unstored": self.unstored.given,
+            "beside": _beside(self.checkpoint),
+        }
+
+    def make(
+        self, path: Path, on_stage: OnStage, on_warning: OnStage = lambda warning: None
+    ) -> None:
+        """Export, prove and, where that is the aim, build.
+
+        Raises:
+            MissingExtraError: exporting takes PyTorch.
+            CheckpointError, CheckFailed, ArtifactError: it cannot be made.
+        """
+        import hat_deploy.export.to_onnx  # noqa: F401 - first: it says what is missing
+        from hat_deploy.networks.checkpoint import load_network
+
+        if self.target:
+            on_stage(
+                f"building a plan for {self.target.gpu}, once, {DURATION[self.target.flavour]}"
+            )
+        network = load_network(self.checkpoint, **self.unstored.given)
+        *wishes, last = self.precisions
+        for precision in wishes:
+            try:
+                report = self._make(network, precision, path, on_stage)
+            except CheckFailed as reason:
+                on_stage(f"{precision} does not do ({reason})")
+            else:
+                break
+        else:
+            report = self._make(network, last, path, on_stage)
+        for warning in report.warnings:
+            on_warning(warning)
+
+    def _make(self, network: HAT, precision: str, path: Path, on_stage: OnStage) -> ExportReport:
+        if self.target is None:
+            return self._export(network, precision, path, on_stage)
+        from hat_deploy.export import to_plan
+
+        with tempfile.TemporaryDirectory() as folder:
+            source = Path(folder) / f"{self.name}.onnx"
+            report = self._export(network, precision, source, on_stage)
+            options = to_plan.BuildOptions(flavour=self.target.flavour)
+            to_plan.build(source, path, options, on_stage=on_stage)
+        return report
+
+    def _export(self, network: HAT, precision: str, path: Path, on_stage: OnStage) -> ExportReport:
+        from hat_deploy.export import to_onnx
+
+        options = to_onnx.ExportOptions(
+            tile=self.tile, precision=precision, io=self.io, batch=self.batch
+        )
+        return to_onnx.export_onnx(
+            network,
+            path,
+            options,
+            model=self.name,
+            checkpoint_sha256=artifact.sha256(self.checkpoint),
+            on_stage=on_stage,
+        )
+
+
+def _beside(checkpoint: Path) -> str | None:
+    """The hash of the ``config.json`` beside a checkpoint, which may say what it does not."""
+    path = checkpoint.parent / CONFIG_NAME
+    return artifact.sha256(path) if path.is_file() else None

@@ -1,0 +1,479 @@
+"""Network to ONNX, proved against the network before anyone may use it."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hat_deploy import __version__, artifact
+from hat_deploy.artifact import METADATA_KEY, Description
+from hat_deploy.engines.base import Array, Engine
+from hat_deploy.errors import ArtifactError, CheckFailed, UsageError, needed_for, require
+from hat_deploy.files import replacing
+from hat_deploy.geometry import check_tile, default_halo, default_tile, format_size, round_up
+from hat_deploy.metrics import Difference, compare
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from hat_deploy.networks.hat.network import HAT
+
+with needed_for("Exporting a checkpoint"):
+    require("torch", purpose="Exporting a checkpoint")
+    import onnx
+    import torch
+
+from hat_deploy.export.misfit import doubt
+from hat_deploy.networks.hat.islands import Deployed, convert
+from hat_deploy.networks.hat.network import spelled_out
+
+TOLERANCE = 1e-4
+"""Largest absolute difference from the reference that an fp32 artifact may show."""
+FLOORS = {"fp32": 90.0, "fp16": 60.0, "bf16": 50.0, "fp16-pure": 50.0}
+"""Least PSNR against the reference, in dB, by precision: these are the precisions there are."""
+IO = ("float", "uint8")
+CHEAP_MULTI_ADDS = 250e9
+"""Up to this many multi-adds (two 64x64 tiles of HAT x4) the proof runs at full size."""
+PROOF_SIDE = 64
+OLDEST_OPSET, NEWEST_OPSET = 18, 22
+BF16_OPSET = 22
+"""The first whose convolution takes bfloat16."""
+
+OnStage = Callable[[str], None]
+"""Told what is being done, for a progress display."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions:
+    """What shape of artifact to make.
+
+    Sizes are checked against the network when it is exported.
+    """
+
+    tile: tuple[int, int] | None = None
+    """Height and width of the input, halo included; multiples of the window. None takes 256x256,
+    rounded up to them."""
+    batch: int = 1
+    """Tiles in one call."""
+    halo: int | None = None
+    """Default halo the artifact carries; None chooses one."""
+    precision: str = "fp32"
+    """``fp32``, ``fp16``, ``bf16`` or ``fp16-pure``; see :mod:`hat_deploy.networks.hat.islands`."""
+    io: str = "float"
+    """``float``: NCHW float32 in [0, 1]. ``uint8``: NHWC bytes."""
+    opset: int | None = None
+    """ONNX operator set; None takes 20, the first with Gelu, or for bf16 22."""
+    min_psnr: float | None = None
+    """Least PSNR against the reference; None takes the precision's own, :data:`FLOORS`."""
+
+    def __post_init__(self) -> None:
+        if self.batch < 1:
+            raise UsageError(f"batch is {self.batch}; it must be at least 1")
+        if self.precision not in FLOORS:
+            raise UsageError(f"precision {self.precision}: use one of {', '.join(FLOORS)}")
+        if self.io not in IO:
+            raise UsageError(f"io {self.io}: use one of {', '.join(IO)}")
+        oldest = BF16_OPSET if self.precision == "bf16" else OLDEST_OPSET
+        if not oldest <= self.chosen_opset <= NEWEST_OPSET:
+            raise UsageError(
+                f"opset {self.opset} is not supported in {self.precision}: "
+                f"use {oldest} to {NEWEST_OPSET}"
+            )
+
+    @property
+    def chosen_opset(self) -> int:
+        """The operator set in force."""
+        if self.opset is not None:
+            return self.opset
+        return BF16_OPSET if self.precision == "bf16" else 20
+
+    def tile_for(self, network: HAT) -> tuple[int, int]:
+        """The tile in force."""
+        return self.tile or default_tile(network.config.window_size)
+
+    @property
+    def floor(self) -> float:
+        """The least PSNR in force."""
+        return FLOORS[self.precision] if self.min_psnr is None else self.min_psnr
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportReport:
+    """What was made, and what was proved about it."""
+
+    path: Path
+    description: Description
+    bytes: int
+    seconds: float
+    proof: Difference
+    """The graph in ONNX Runtime against the PyTorch reference. ONNX Runtime's CPU kernels have
+    no bf16: such a graph is run with its bf16 tensors read as float32."""
+    proof_tile: tuple[int, int]
+    """Where the proof was made: the export's own tile, or a smaller one."""
+    arithmetic: Difference | None
+    """The same module in PyTorch, in half on the CPU, against the reference; None for fp32.
+    Attention is computed by the formula that is exported. PyTorch's fused attention, and other
+    libraries on a CPU, compute wider inside, and would hide an overflow."""
+
+    warnings: tuple[str, ...] = ()
+    """What seems wrong with the network itself, a sentence each."""
+
+    @property
+    def proved_at_full_size(self) -> bool:
+        """Whether the very file was compared, not a smaller sibling of the same builder."""
+        return self.proof_tile == self.description.tile
+
+
+def export_onnx(
+    network: HAT,
+    target: Path,
+    options: ExportOptions,
+    *,
+    model: str,
+    checkpoint_sha256: str,
+    prove_full: bool = False,
+    on_stage: OnStage = lambda stage: None,
+) -> ExportReport:
+    """Write ``network`` as a self-describing ONNX file that computes what it computes.
+
+    The file is run once in ONNX Runtime and must give finite values. Its difference from the
+    network is measured on the file itself where that is cheap (or ``prove_full``), else on a
+    64x64 export by the same builder. A half-precision network is also run by PyTorch in that
+    very precision, attention scores included. A graph of bytes is proved by its float sibling,
+    whose rounded values it must give to the last bit.
+
+    Args:
+        network: float32, with weights loaded; it is frozen in place.
+        target: replaced in one step, only once every check has passed.
+        model: name for the description.
+        checkpoint_sha256: of the file the weights came from.
+
+    Raises:
+        UsageError: tile, batch, halo or opset do not fit the network.
+        CheckFailed: the values differ by more than ``TOLERANCE`` in fp32, are below the PSNR
+            floor, or are not finite; no file is left.
+        ArtifactError: the written file does not pass ``onnx.checker``, or cannot be run.
+        MissingExtraError: a library that it takes is not installed.
+    """
+    started = time.monotonic()
+    # Tracing takes minutes: what it and the proof need on the way is looked for before.
+    require("onnxscript", "onnxruntime", purpose="Exporting a checkpoint")
+    network.freeze()
+    described = describe(network, options, model=model, checkpoint_sha256=checkpoint_sha256)
+    on_stage("looking at what the network makes of an image")
+    doubtful = doubt(network)
+    with replacing(target) as partial:
+        arithmetic = _prove_arithmetic(network, options, on_stage)
+        on_stage(f"tracing at {format_size(described.tile)}")
+        write(network, partial, described)
+        on_stage("running it in ONNX Runtime")
+        cheap = _multi_adds(network, options) <= CHEAP_MULTI_ADDS
+        tile = described.tile if cheap or prove_full else _proof_tile(network)
+        if tile == described.tile:
+            proof = _prove_graph(network, partial, described, tile)
+        else:
+            # ONNX Runtime computes outside Python, so the proof can be traced meanwhile.
+            with ThreadPoolExecutor(1) as pool:
+                finite = pool.submit(_run_once, partial)
+                on_stage(f"running it once, and comparing with PyTorch at {format_size(tile)}")
+                proof = _prove_graph(network, partial, described, tile)
+                finite.result()
+        _require(network, proof, options, "the exported graph")
+    return ExportReport(
+        path=target,
+        description=described,
+        bytes=target.stat().st_size,
+        seconds=time.monotonic() - started,
+        proof=proof,
+        proof_tile=tile,
+        arithmetic=arithmetic,
+        warnings=(doubtful,) if doubtful else (),
+    )
+
+
+def describe(
+    network: HAT, options: ExportOptions, *, model: str, checkpoint_sha256: str
+) -> Description:
+    """The description an export with these options carries.
+
+    Raises:
+        UsageError: tile or halo do not fit the network's window, or its images are neither RGB
+            nor gray.
+    """
+    config = network.config
+    if config.in_channels not in (1, 3):
+        raise UsageError(
+            f"this network takes images of {config.in_channels} channels; only those for RGB (3) "
+            "and gray (1) can be exported"
+        )
+    tile, halo = options.tile_for(network), options.halo
+    if halo is None:
+        halo = default_halo(tile, config.window_size)
+    check_tile(tile, halo, config.window_size)
+    return Description(
+        model=model,
+        config=config.to_dict(),
+        scale=config.scale,
+        window=config.window_size,
+        channels=config.in_channels,
+        tile=tile,
+        batch=options.batch,
+        halo=halo,
+        precision=options.precision,
+        io=options.io,
+        checkpoint_sha256=checkpoint_sha256,
+        versions={
+            "hat-deploy": __version__,
+            "torch": torch.__version__,
+            "onnx": onnx.__version__,
+            "onnxscript": version("onnxscript"),
+            "opset": str(options.chosen_opset),
+        },
+    )
+
+
+def write(network: HAT, path: Path, description: Description) -> None:
+    """Trace the network as the description says and write the checked file.
+
+    Args:
+        network: float32; it is converted to the description's precision on the way.
+
+    Raises:
+        ArtifactError: the file does not pass ``onnx.checker`` with full checks.
+    """
+    import onnx_ir as ir
+
+    model = _trace(network, description)
+    model.metadata_props[METADATA_KEY] = description.to_json()
+    model.producer_name = "hat-deploy"
+    model.producer_version = __version__
+    ir.save(model, path)
+    try:
+        onnx.checker.check_model(str(path), full_check=True)
+    except Exception as error:  # ValidationError and shape inference's own share no base
+        raise ArtifactError(f"the exported graph is not valid ONNX: {error}") from error
+
+
+def prove(network: HAT, path: Path) -> Difference:
+    """Compare a float ONNX file with the network on one seeded batch at the file's own size."""
+    from hat_deploy.engines.torch import TorchEngine
+
+    with _runtime(path) as engine:
+        batch = _sample(engine)
+        candidate = engine.run(batch)
+        tile = engine.input.size
+    with TorchEngine(network, tile=tile, batch=len(batch)) as reference:
+        return compare(reference.run(batch), candidate)
+
+
+def _prove_graph(
+    network: HAT, path: Path, description: Description, tile: tuple[int, int]
+) -> Difference:
+    """Compare ``path`` with the network, or siblings by the same builder where it is too large
+    or takes bytes."""
+
+    @contextmanager
+    def sibling(io: str) -> Iterator[Path]:
+        if (tile, io) == (description.tile, description.io):
+            yield path
+            return
+        batch = description.batch if tile == description.tile else 1
+        with tempfile.TemporaryDirectory() as folder:
+            other = Path(folder) / f"{io}.onnx"
+            write(network, other, replace(description, tile=tile, batch=batch, io=io))
+            yield other
+
+    with sibling("float") as floats:
+        if description.io == "uint8":
+            with sibling("uint8") as rounded:
+                _require_same_bytes(floats, rounded)
+        return prove(network, floats)
+
+
+def _prove_arithmetic(network: HAT, options: ExportOptions, on_stage: OnStage) -> Difference | None:
+    """Run the converted network in PyTorch, whose kernels compute in the precision they say."""
+    if options.precision == "fp32":
+        return None
+    tile = format_size(_proof_tile(network))
+    on_stage(f"running {options.precision} in PyTorch at {tile}")
+    difference = _in_precision(network, options.precision)
+    _require(network, difference, options, f"the network in {options.precision}")
+    return difference
+
+
+def _in_precision(network: HAT, precision: str) -> Difference:
+    """The network in a precision, by the formula that is exported, against itself in fp32."""
+    rng = np.random.default_rng(0)
+    shape = (1, network.config.in_channels, *_proof_tile(network))
+    x = torch.from_numpy(rng.random(shape, dtype=np.float32))
+    converted = Deployed(convert(network, precision), "float")
+    with torch.inference_mode():
+        expected = network(x).numpy()
+        with spelled_out(converted):
+            return compare(expected, converted(x).numpy())
+
+
+def _require_same_bytes(floats: Path, rounded: Path) -> None:
+    with _runtime(rounded) as engine:
+        pixels = _sample(engine)
+        found = engine.run(pixels)
+    with _runtime(floats) as engine:
+        tensor = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2) / np.float32(255))
+        expected = np.rint(np.clip(engine.run(tensor), 0, 1) * 255).transpose(0, 2, 3, 1)
+    wrong = int(np.count_nonzero(found != expected))
+    if wrong:
+        raise CheckFailed(
+            f"{wrong} of {found.size} bytes of the exported graph differ from the rounded "
+            "values of the same graph with floats: no file written"
+        )
+
+
+def _run_once(path: Path) -> None:
+    with _runtime(path) as engine:
+        bad = int(np.count_nonzero(~np.isfinite(engine.run(_sample(engine)))))
+    if bad:
+        raise CheckFailed(f"the exported graph returned {bad} values that are not finite")
+
+
+def _require(network: HAT, difference: Difference, options: ExportOptions, what: str) -> None:
+    if difference.reference_non_finite:
+        raise CheckFailed(
+            f"the network itself returned {difference.reference_non_finite} values that are not "
+            "finite: the checkpoint is damaged, or --img-range is not what it was trained with"
+        )
+    if difference.non_finite:
+        raise CheckFailed(
+            f"{what} returned {difference.non_finite} values that are not finite: this "
+            f"checkpoint exceeds the range of {options.precision}; use "
+            f"{_borne(network, options.precision)}; no file written"
+        )
+    if not difference.meets(options.floor):
+        raise CheckFailed(
+            f"{what} differs from PyTorch fp32: PSNR {difference.psnr:.1f} dB, at least "
+            f"{options.floor:.0f} was expected: no file written"
+        )
+    if options.precision == "fp32" and difference.max_abs > TOLERANCE:
+        raise CheckFailed(
+            f"{what} differs from PyTorch by up to {difference.max_abs:.2e}, "
+            f"more than {TOLERANCE:.0e}: no file written"
+        )
+
+
+def _borne(network: HAT, precision: str) -> str:
+    """The precisions of a wider range that the network bears, by trying them; else fp32."""
+    wider = {"fp16-pure": ("fp16", "bf16"), "fp16": ("bf16",)}.get(precision, ())
+    borne = [name for name in wider if _in_precision(network, name).meets(FLOORS[name])]
+    return " or ".join(borne or ["fp32"])
+
+
+@contextmanager
+def _runtime(path: Path) -> Iterator[Engine]:
+    """The file in ONNX Runtime; bf16 read as float32, for it has no such kernels on a CPU."""
+    from hat_deploy.engines.onnxruntime import OnnxRuntimeEngine
+
+    with tempfile.TemporaryDirectory() as folder:
+        if artifact.describe(path).precision == "bf16":
+            path = _without_bf16(path, Path(folder) / "wide.onnx")
+        with OnnxRuntimeEngine(path) as engine:
+            yield engine
+
+
+def _without_bf16(source: Path, target: Path) -> Path:
+    """A copy of an ONNX file with every bf16 tensor, cast and constant in float32."""
+    model = onnx.load(source)
+    for tensor in model.graph.initializer:
+        if tensor.data_type == onnx.TensorProto.BFLOAT16:
+            values = onnx.numpy_helper.to_array(tensor).astype(np.float32)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+    for node in model.graph.node:
+        for attribute in node.attribute:
+            if node.op_type == "Cast" and attribute.i == onnx.TensorProto.BFLOAT16:
+                attribute.i = onnx.TensorProto.FLOAT
+    del model.graph.value_info[:]
+    onnx.save(model, target)
+    return target
+
+
+def _sample(engine: Engine) -> Array:
+    rng = np.random.default_rng(0)
+    if engine.input.dtype == "uint8":
+        return rng.integers(0, 256, engine.input.shape, np.uint8)
+    return rng.random(engine.input.shape, dtype=np.float32)
+
+
+def _proof_tile(network: HAT) -> tuple[int, int]:
+    side = round_up(PROOF_SIDE, network.config.window_size)
+    return side, side
+
+
+def _multi_adds(network: HAT, options: ExportOptions) -> float:
+    from hat_deploy.networks.hat.cost import cost
+
+    return options.batch * cost(network.config, *options.tile_for(network)).multi_adds
+
+
+def _trace(network: HAT, description: Description) -> ir.Model:
+    """Trace on fake tensors: shapes are propagated, nothing is computed."""
+    batch, channels, tile = description.batch, description.channels, description.tile
+    if description.io == "uint8":
+        sample = torch.empty(batch, *tile, channels, dtype=torch.uint8)
+    else:
+        sample = torch.empty(batch, channels, *tile)
+    deployed = Deployed(convert(network, description.precision), description.io).eval()
+    # It warns once for each operator of torchvision, which no HAT has.
+    logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            deployed,
+            (sample,),
+            dynamo=True,
+            opset_version=int(description.versions["opset"]),
+            input_names=["input"],
+            output_names=["output"],
+            optimize=False,
+            verbose=False,
+        )
+    assert program is not None
+    _simplify(program.model)
+    return program.model
+
+
+def _simplify(model: ir.Model) -> None:
+    """Fold constants and drop what is unused, duplicated or only of use to a debugger.
+
+    The exporter's own ``optimize`` also tries rewrite rules at every node, in time that grows
+    with the square of the graph: 54 s for a HAT, where these passes take 5 s.
+    """
+    from onnx_ir.passes import PassManager, common
+    from onnxscript import optimizer
+
+    unlimited = 1 << 40
+    optimizer.fold_constants(
+        model,
+        input_size_limit=unlimited,
+        output_size_limit=unlimited,
+    )
+    PassManager(
+        [
+            common.IdentityEliminationPass(),
+            common.CommonSubexpressionEliminationPass(),
+            common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+            common.DeduplicateInitializersPass(),
+            common.RemoveUnusedNodesPass(),
+            common.RemoveUnusedFunctionsPass(),
+            common.RemoveUnusedOpsetsPass(),
+            common.ClearMetadataAndDocStringPass(),
+        ]
+    )(model)

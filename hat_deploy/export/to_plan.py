@@ -1,0 +1,219 @@
+"""ONNX to a TensorRT plan: in a process of its own, described by itself, read back at the end.
+
+Nothing is imported here but the standard library: the library that builds is loaded by
+:mod:`hat_deploy.export.plan_builder`, which this module starts and can end at any moment.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import IO
+
+from hat_deploy import artifact
+from hat_deploy.artifact import Description
+from hat_deploy.engines.cuda.driver import local_gpu
+from hat_deploy.errors import ArtifactError, MissingExtraError, UsageError, install_command
+from hat_deploy.export.plan_builder import MODULES, Order
+from hat_deploy.files import replacing
+
+RTX_TARGETS = ("sm75", "sm80", "sm86", "sm89", "sm120", "sm121")
+"""GPU generations that TensorRT for RTX builds for, whether or not one is present."""
+
+OnStage = Callable[[str], None]
+"""Told what is being done, for a progress display."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildOptions:
+    """Which library builds, and for what."""
+
+    gpus: tuple[str, ...] = ()
+    """Targets such as ``sm89``; empty: the GPU in this machine."""
+    flavour: str | None = None
+    """``tensorrt`` or ``rtx``; None takes the one that is installed and can build here."""
+
+    def __post_init__(self) -> None:
+        if self.flavour not in (None, *MODULES):
+            raise UsageError(f"flavour {self.flavour}: use one of {', '.join(MODULES)}")
+        unknown = [gpu for gpu in self.gpus if gpu not in RTX_TARGETS]
+        if unknown:
+            raise UsageError(f"--gpu {','.join(unknown)}: use {', '.join(RTX_TARGETS)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildReport:
+    """A plan that was built. It was not run: that is for a machine with its GPU."""
+
+    path: Path
+    description: Description
+    bytes: int
+    seconds: float
+    fused_attentions: int
+    """Fused attention kernels in the plan; see :func:`hat_deploy.artifact.fused_attentions`."""
+
+
+def build(
+    source: Path,
+    target: Path,
+    options: BuildOptions | None = None,
+    *,
+    on_stage: OnStage = lambda stage: None,
+) -> BuildReport:
+    """Build a self-describing plan from an artifact's ONNX file.
+
+    The build runs in a child process; on Ctrl-C, or any error, it is killed and nothing is
+    left. TF32 is off for an fp32 artifact; for the others the products left in fp32 may take
+    it, which has the range of fp32 and the precision of fp16.
+
+    Args:
+        source: an ``.onnx`` file made by ``hat-deploy export``.
+        target: the ``.plan`` file, replaced in one step when it is whole.
+
+    Raises:
+        UsageError: there is no GPU here and none was named, or the library cannot build for
+            the ones named.
+        MissingExtraError: no TensorRT is installed.
+        ArtifactError: the file is none of ours, or TensorRT refuses it; the message has its
+            reasons and the layer.
+    """
+    started = time.monotonic()
+    options = options or BuildOptions()
+    described = artifact.describe(source)
+    flavour, module, targets = choose(options)
+    described = replace(described, targets=targets)
+    with replacing(target) as partial:
+        order = Order(
+            flavour=flavour,
+            module=module,
+            onnx=str(source),
+            plan=str(partial),
+            description=described.to_json(),
+            targets=targets if flavour == "rtx" else (),
+            tf32=described.precision != "fp32",
+        )
+        _run(order, on_stage)
+        on_stage("reading the plan back")
+        described = _read_back(partial, described)
+        fused = artifact.fused_attentions(partial)
+    return BuildReport(
+        path=target,
+        description=described,
+        bytes=target.stat().st_size,
+        seconds=time.monotonic() - started,
+        fused_attentions=fused,
+    )
+
+
+def choose(options: BuildOptions) -> tuple[str, str, tuple[str, ...]]:
+    """The flavour to build with, the name its library is imported by, and the GPUs to build for.
+
+    RTX where a target is named, for only it builds for absent GPUs; otherwise TensorRT where
+    it is installed.
+
+    Raises:
+        MissingExtraError: it is not installed.
+        UsageError: ``tensorrt`` is asked to build for a GPU by name, there is no GPU here and
+            none was named, or it is none that ``rtx`` builds for.
+    """
+    flavour, module = _installed(options)
+    targets = options.gpus or (_require_local_gpu(),)
+    if flavour == "rtx" and not set(targets) <= set(RTX_TARGETS):
+        raise UsageError(
+            f"TensorRT for RTX does not build for this machine's GPU, {targets[0]}, only for "
+            f"{', '.join(RTX_TARGETS)}: name one of those with --gpu, or, for TensorRT, which "
+            f"does, {install_command('gpu')}"
+        )
+    return flavour, module, targets
+
+
+def _installed(options: BuildOptions) -> tuple[str, str]:
+    if options.flavour == "tensorrt" and options.gpus:
+        raise UsageError(
+            "TensorRT builds for the GPU in the machine: leave --gpu out, or use --flavour rtx"
+        )
+    wanted = [options.flavour] if options.flavour else ["rtx"] if options.gpus else list(MODULES)
+    for flavour in wanted:
+        for module in MODULES[flavour]:
+            if find_spec(module):
+                return flavour, module
+    if "rtx" in wanted:
+        raise MissingExtraError("TensorRT for RTX", "rtx", "Building a plan")
+    raise MissingExtraError("TensorRT", "gpu", "Building a plan with it")
+
+
+def _require_local_gpu() -> str:
+    gpu = local_gpu()
+    if gpu is None:
+        raise UsageError(
+            "this machine has no GPU to build a plan for: name the targets with --gpu, one or "
+            f"several of {','.join(RTX_TARGETS)} (TensorRT for RTX builds for those anywhere; if "
+            f"need be, {install_command('rtx')})"
+        )
+    return gpu
+
+
+def _run(order: Order, on_stage: OnStage) -> None:
+    """Let a child process build.
+
+    Raises:
+        ArtifactError: it reports an error, or ends without a word.
+    """
+    with tempfile.TemporaryFile() as complaints, _child(order, complaints) as child:
+        assert child.stdout is not None
+        for line in child.stdout:
+            message = json.loads(line)
+            if "stage" in message:
+                on_stage(message["stage"])
+            elif "error" in message:
+                raise ArtifactError(message["error"])
+            else:
+                return
+        complaints.seek(0)
+        last = complaints.read().decode("utf-8", "replace").strip().splitlines()[-1:]
+        raise ArtifactError(
+            f"the TensorRT builder ended with status {child.wait()} before it was done "
+            f"({''.join(last) or 'it gave no reason'}); if memory ran out, use a smaller tile"
+        )
+
+
+@contextmanager
+def _child(order: Order, complaints: IO[bytes]) -> Iterator[subprocess.Popen[str]]:
+    """The builder's process, in a session of its own: Ctrl-C reaches only us, and we kill it."""
+    package = Path(__file__).resolve().parents[2]
+    paths = [str(package), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    child = subprocess.Popen(
+        [sys.executable, "-m", "hat_deploy.export.plan_builder", order.to_json()],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=complaints,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))},
+        text=True,
+        encoding="utf-8",
+        start_new_session=True,
+    )
+    try:
+        with child:
+            try:
+                yield child
+            finally:
+                child.kill()
+    finally:
+        child.wait()
+
+
+def _read_back(plan: Path, ordered: Description) -> Description:
+    """What the plan says about itself, which must be what was ordered plus a version."""
+    found = artifact.describe(plan)
+    if replace(found, versions=ordered.versions) != ordered:
+        raise ArtifactError(f"TensorRT wrote a plan whose description differs: {found.to_json()}")
+    return found

@@ -1,0 +1,32 @@
+"""The folder run: every job done, skipped or listed; nothing lost, nothing done twice.
+
+``pipeline`` decodes, computes and encodes side by side, ``journal`` knows what is done already,
+``claims`` keeps runs apart, ``preview`` tells what a run would do.
+"""
+
+from hat_deploy.folders.job_list import Job
+from hat_deploy.folders.outcomes import (
+    Done,
+    Failed,
+    OnProgress,
+    Options,
+    Outcome,
+    Progress,
+    Skipped,
+)
+from hat_deploy.folders.pipeline import run, run_plan
+from hat_deploy.folders.single import upscale_one
+
+__all__ = [
+    "Done",
+    "Failed",
+    "Job",
+    "OnProgress",
+    "Options",
+    "Outcome",
+    "Progress",
+    "Skipped",
+    "run",
+    "run_plan",
+    "upscale_one",
+]

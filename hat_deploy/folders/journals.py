@@ -1,0 +1,162 @@
+"""The journals of a run, one a folder of results, opened when first needed."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from hat_deploy.errors import HatDeployError
+from hat_deploy.folders.claims import Busy
+from hat_deploy.folders.job_list import Job
+from hat_deploy.folders.journal import Journal, Keep, reason_to_keep
+from hat_deploy.folders.journal_index import Entry
+from hat_deploy.folders.writing import Place, sweep
+
+
+class FolderUnusable(Exception):
+    """A folder of results that cannot be written, or is another run's; a clause says why."""
+
+
+class Claimed(Exception):
+    """Another run is working on a result."""
+
+
+class Ledger:
+    """All journals of a run. For any thread.
+
+    Args:
+        jobs: of the run; what killed runs left in a folder of theirs is removed when its journal
+            is opened.
+        settings: all that decides what the results of the run look like.
+    """
+
+    def __init__(self, jobs: Iterable[Job], settings: Mapping[str, Any] | None = None) -> None:
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._journals: dict[Path, Journal | FolderUnusable] = {}
+        self._folders: dict[Path, set[Path]] = {}
+        for job in jobs:
+            self._folders.setdefault(job.root, set()).add(job.target.parent)
+
+    def open(self) -> list[str]:
+        """Open every journal and say what people should know of them.
+
+        A folder that cannot be used is told with each of its jobs.
+
+        Raises:
+            Busy: a run with other settings is at work in one of the folders.
+        """
+        notes = []
+        for folder in self._folders:
+            try:
+                notes.append(self._journal(folder).note)
+            except FolderUnusable:
+                continue
+        return [note for note in notes if note is not None]
+
+    def claim(
+        self,
+        job: Job,
+        settings: dict[str, Any],
+        *,
+        overwrite: bool,
+        damaged: Callable[[Path], bool],
+    ) -> Place | Keep:
+        """Claim a job's result unless it is to stay as it is; returns where it goes.
+
+        Args:
+            settings: of the job.
+            overwrite: whether a result that is there is redone.
+            damaged: see :func:`hat_deploy.folders.journal.reason_to_keep`.
+
+        Raises:
+            Claimed: another run is working on it.
+            FolderUnusable: nothing can be written where it belongs.
+            OSError: source or result cannot be read.
+        """
+        journal = self._journal(job.root)
+        name = journal.name(job.target)
+        if not journal.claims.take(name):
+            raise Claimed
+        try:
+            place = Place.now(job.target, forced=overwrite)
+            entry = journal.last(name)
+            keep = reason_to_keep(job, entry, settings, overwrite=overwrite, damaged=damaged)
+        except BaseException:
+            journal.claims.drop(name)
+            raise
+        if keep is None:
+            return place
+        journal.claims.drop(name)
+        return keep
+
+    def record(
+        self,
+        job: Job,
+        *,
+        output: tuple[int, str],
+        source: tuple[int, int, str],
+        settings: dict[str, Any],
+    ) -> None:
+        """Add a result's line.
+
+        Args:
+            output: size and SHA-256.
+            source: size, time of change in ns, SHA-256.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        journal = self._journal(job.root)
+        journal.append(
+            Entry(
+                output=journal.name(job.target),
+                output_size=output[0],
+                output_sha256=output[1],
+                source=journal.name(job.source),
+                source_size=source[0],
+                source_mtime_ns=source[1],
+                source_sha256=source[2],
+                settings=settings,
+            )
+        )
+
+    def release(self, job: Job) -> None:
+        """Give up the claim on a job's result."""
+        journal = self._journal(job.root)
+        journal.claims.drop(journal.name(job.target))
+
+    def close(self) -> None:
+        """Close all journals."""
+        with self._lock:
+            for journal in self._journals.values():
+                if isinstance(journal, Journal):
+                    journal.close()
+            self._journals.clear()
+
+    def _journal(self, folder: Path) -> Journal:
+        with self._lock:
+            if folder not in self._journals:
+                below = {folder, *self._folders.get(folder, set())}
+                self._journals[folder] = _open(folder, below, self._settings)
+            found = self._journals[folder]
+        if isinstance(found, FolderUnusable):
+            raise found
+        return found
+
+
+def _open(
+    folder: Path, below: set[Path], settings: Mapping[str, Any] | None
+) -> Journal | FolderUnusable:
+    try:
+        journal = Journal(folder, settings)
+    except Busy:
+        raise
+    except OSError as error:
+        return FolderUnusable(f"{folder} cannot be written: {error.strerror or error}")
+    except HatDeployError as error:
+        return FolderUnusable(str(error))
+    sweep(below)
+    return journal

@@ -1,0 +1,82 @@
+"""What a run would do, told from names, headers and journals alone; nothing is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from hat_deploy.folders import journal
+from hat_deploy.folders import reading as intake
+from hat_deploy.folders.job_list import Job
+from hat_deploy.folders.outcomes import Failed, Options, Skipped
+from hat_deploy.folders.stages import damaged, failure, settings_of
+
+
+class Foretold(Protocol):
+    """What is known of an :class:`hat_deploy.api.Upscaler` before it is there."""
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What decides how an image comes out; without ``model`` where that is not yet known."""
+
+    def tiles(self, height: int, width: int) -> int:
+        """Tiles of one colour image of this size."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """A picture that would be upscaled."""
+
+    job: Job
+    height: int
+    width: int
+    """As the header gives them: an orientation may swap them."""
+    tiles: int
+    """For a picture in colour without transparency."""
+
+
+def preview(
+    jobs: Iterable[Job],
+    upscaler: Foretold,
+    options: Options,
+    on_note: Callable[[str], object] = lambda note: None,
+) -> Iterator[Planned | Skipped | Failed]:
+    """What would become of each job as far as can be told without decoding it.
+
+    Args:
+        upscaler: an :class:`hat_deploy.api.Upscaler`, or what stands for one that would
+            be made first.
+        on_note: told what people should know of the journals.
+    """
+    with ExitStack() as stack:
+        journals: dict[Path, journal.Reading] = {}
+        for job in jobs:
+            try:
+                if job.root not in journals:
+                    journals[job.root] = stack.enter_context(journal.Reading(job.root))
+                    if note := journals[job.root].note:
+                        on_note(note)
+                yield _foretell(job, journals[job.root], upscaler, options)
+            except Exception as error:  # of one image, as in a run
+                yield failure(job, error)
+
+
+def _foretell(
+    job: Job, reading: journal.Reading, upscaler: Foretold, options: Options
+) -> Planned | Skipped:
+    entry = reading.last(journal.relative(job.target, job.root))
+    settings = settings_of(job, upscaler.settings, options)
+    if entry is not None and "model" not in settings:
+        known = {name: value for name, value in entry.settings.items() if name != "model"}
+        entry = replace(entry, settings=known)
+    keep = journal.reason_to_keep(
+        job, entry, settings, overwrite=options.overwrite, damaged=damaged
+    )
+    if keep is not None:
+        return Skipped(job=job, reason=keep.reason)
+    source = intake.read(job.source, max_pixels=options.max_pixels)
+    tiles = upscaler.tiles(source.height, source.width)
+    return Planned(job=job, height=source.height, width=source.width, tiles=tiles)

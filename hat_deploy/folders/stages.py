@@ -1,0 +1,299 @@
+"""What a run does to one picture before and after the engine."""
+
+from __future__ import annotations
+
+import errno
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from hat_deploy import artifact, images
+from hat_deploy.errors import HatDeployError, PictureError
+from hat_deploy.folders import reading
+from hat_deploy.folders.budget import Budget, Closed
+from hat_deploy.folders.job_list import Job
+from hat_deploy.folders.journals import Claimed, FolderUnusable, Ledger
+from hat_deploy.folders.outcomes import Done, Failed, Options, Outcome, Skipped
+from hat_deploy.folders.writing import Place, Taken, sync, workshop
+from hat_deploy.images import Picture, Pixels
+from hat_deploy.tiles.enlargement import Enlargement
+from hat_deploy.tiles.enlarger import Enlarger
+
+_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+
+
+TAKEN = "another program wrote it while this run was at work: --overwrite replaces it"
+_ANY_SIZE = 2**48
+"""Pixels that no file has."""
+_LONGEST_TEXT = 300
+"""Characters of a library's message that are shown."""
+_OPENCV_MEMORY = -4
+"""``cv2.error.code`` where there was no memory."""
+
+_T = TypeVar("_T")
+
+
+class DiskFull(Exception):
+    """No result can be written any more; a clause says where."""
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """A job that another run is working on."""
+
+    job: Job
+
+
+@dataclass(eq=False)
+class Item:
+    """A decoded picture on its way to its result."""
+
+    job: Job
+    source: tuple[int, int, str]
+    """Size, time of change and SHA-256 of the file."""
+    place: Place
+    picture: Picture
+    """As decoded, but for the colours of transparent pixels once its work is made."""
+    reserved: int
+    """Bytes of the budget it holds."""
+    started: float
+    work: Enlargement | None = field(default=None)
+
+
+class Stages:
+    """Both ends of a run: :meth:`prepare` and :meth:`finish` may be called by any thread.
+
+    What a picture holds (its claim and its share of the budget) is taken in ``prepare`` and
+    given back by ``finish`` or :meth:`drop`.
+    """
+
+    def __init__(
+        self, upscaler: Enlarger, options: Options, ledger: Ledger, budget: Budget
+    ) -> None:
+        self._upscaler = upscaler
+        self._area = upscaler.scale**2
+        self._options = options
+        self._ledger = ledger
+        self._budget = budget
+
+    def prepare(self, job: Job) -> Item | Outcome | Elsewhere:
+        """Claim, read and decode.
+
+        Raises:
+            Closed: the run is ending.
+        """
+        try:
+            return _settled(job, lambda: self._claimed(job))
+        except Claimed:
+            return Elsewhere(job)
+
+    def enlarge(self, item: Item) -> Enlargement:
+        """Make a picture's work for an engine; only for the thread that runs the engine.
+
+        A result larger than the budget is put together in a nameless file on the disk it will
+        be written to.
+
+        Raises:
+            PictureError: no engine here takes it, or there is no room for its result.
+            MemoryError: there is no memory for its result.
+        """
+        allocate = partial(images.blank, folder=item.job.target.parent, memory=self._budget.memory)
+        item.work = self._upscaler.enlargement(item.picture.pixels, allocate=allocate, consume=True)
+        return item.work
+
+    def finish(self, item: Item) -> Outcome:
+        """Encode and write a picture whose work is finished.
+
+        Raises:
+            DiskFull: nothing can be written any more; the picture was dropped.
+        """
+        try:
+            return _settled(item.job, lambda: self._write(item))
+        finally:
+            self.drop(item)
+
+    def drop(self, item: Item) -> None:
+        """Give back what a picture holds."""
+        self._budget.release(item.reserved)
+        self._ledger.release(item.job)
+
+    def _claimed(self, job: Job) -> Item | Outcome:
+        settings = settings_of(job, self._upscaler.settings, self._options)
+        place = self._ledger.claim(
+            job, settings, overwrite=self._options.overwrite, damaged=self._damaged
+        )
+        if not isinstance(place, Place):
+            return Skipped(job=job, reason=place.reason)
+        try:
+            return self._decode(job, place)
+        except BaseException:
+            self._ledger.release(job)
+            raise
+
+    def _damaged(self, target: Path) -> bool:
+        """Whether a result cannot be decoded; takes its share of the budget for it."""
+        return damaged(target, self._budget)
+
+    def _decode(self, job: Job, place: Place) -> Item:
+        started = time.monotonic()
+        limit = self._options.max_pixels
+        source = reading.read(job.source, max_pixels=limit)
+        result = min(source.most_bytes * self._area, self._budget.memory)
+        reserved = max(source.most_decoding_bytes, source.most_bytes + result)
+        self._budget.reserve(reserved)
+        try:
+            picture = images.decode_bytes(source.data, max_pixels=limit)
+        except BaseException:
+            self._budget.release(reserved)
+            raise
+        needed = picture.pixels.nbytes
+        if (result := needed * self._area) <= self._budget.memory:
+            needed += result
+        self._budget.correct(reserved, needed)
+        facts = (len(source.data), source.mtime_ns, source.sha256)
+        return Item(job, facts, place, picture, needed, started)
+
+    def _write(self, item: Item) -> Outcome:
+        work = item.work
+        assert work is not None, "only an enlarged picture can be written"
+        if work.error is not None:
+            raise work.error
+        result = enlarged(item.picture, work.result)
+
+        def record(size: int, sha256: str) -> None:
+            self._ledger.record(
+                item.job,
+                output=(size, sha256),
+                source=item.source,
+                settings=settings_of(item.job, self._upscaler.settings, self._options),
+            )
+
+        try:
+            notes = write(result, item.place, quality=self._options.quality, record=record)
+        except Taken:
+            return Skipped(job=item.job, reason=TAKEN)
+        return Done(
+            job=item.job,
+            seconds=time.monotonic() - item.started,
+            tiles=work.done,
+            notes=result.notes + notes,
+        )
+
+
+def enlarged(picture: Picture, pixels: Pixels) -> Picture:
+    """A picture with larger pixels, and metadata that fits them."""
+    height, width = pixels.shape[:2]
+    scale = max(height, width) // max(picture.pixels.shape[:2])
+    metadata = images.enlarged(picture.metadata, scale=scale, size=(height, width))
+    return replace(picture, pixels=pixels, metadata=metadata)
+
+
+def settings_of(job: Job, settings: Mapping[str, Any], options: Options) -> dict[str, Any]:
+    """All but the source that decides what a result looks like, as JSON types.
+
+    Args:
+        settings: of the upscaler.
+    """
+    settings = {**settings}
+    if images.FORMATS[job.target.suffix.lower()] in ("jpeg", "webp"):
+        settings["quality"] = options.quality
+    return settings
+
+
+def damaged(target: Path, budget: Budget | None = None) -> bool:
+    """Whether a result is no whole image, so that nothing is lost if it is made again.
+
+    One that is only too large for this program, or that there is no memory for, is taken for
+    whole.
+
+    Raises:
+        Closed: the run is ending.
+    """
+    reserved = 0
+    try:
+        source = reading.read(target, max_pixels=_ANY_SIZE)
+        if budget is not None:
+            budget.reserve(source.most_bytes)
+            reserved = source.most_bytes
+        if max(source.height, source.width) > images.MAX_SIDE:
+            return False
+        images.decode_bytes(source.data, max_pixels=_ANY_SIZE)
+    except Closed:
+        raise
+    except PictureError as error:
+        return not isinstance(error.__cause__, (OSError, MemoryError))
+    except Exception:  # whatever it is, it is not known to be damaged
+        return False
+    finally:
+        if budget is not None and reserved:
+            budget.release(reserved)
+    return False
+
+
+def write(
+    picture: Picture,
+    place: Place,
+    *,
+    quality: int,
+    record: Callable[[int, str], None] = lambda size, sha256: None,
+) -> tuple[str, ...]:
+    """Encode and write a picture; the file appears under its name whole or not at all.
+
+    Args:
+        picture: its pixels may be spoilt.
+        place: where it goes, and whether it may replace what came there meanwhile.
+        record: given size and SHA-256 before the file gets its name.
+
+    Returns:
+        Notes on what the format could not hold.
+
+    Raises:
+        PictureError: the format cannot hold the picture, or the file cannot be written.
+        Taken: another program wrote a file there.
+        OSError: the file cannot be written.
+    """
+    with workshop(place.target) as path:
+        notes = images.write(picture, path, quality=quality, consume=True)
+        sync(path)  # else a power cut could leave zeros under the name
+        place.check()
+        record(path.stat().st_size, artifact.sha256(path))
+        place.put(path)
+    return notes
+
+
+def failure(job: Job, error: Exception, *, tried: bool = True) -> Failed:
+    """What a run says of a picture that met an error."""
+    no_memory = getattr(error, "code", None) == _OPENCV_MEMORY
+    if isinstance(error, MemoryError) or no_memory:
+        reason = "not enough memory for a picture of this size"
+    elif isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        reason = f"{where}{error.strerror or error}"
+    elif isinstance(error, (HatDeployError, FolderUnusable)):
+        reason = str(error)
+    else:  # a library's, or a mistake here: the name says more than the text
+        text = " ".join(str(error).split())[:_LONGEST_TEXT]
+        reason = f"it cannot be processed: {type(error).__name__}{': ' if text else ''}{text}"
+    return Failed(source=job.source, target=job.target, reason=reason, tried=tried)
+
+
+def _settled(job: Job, step: Callable[[], _T]) -> _T | Failed:
+    """Do a step; whatever goes wrong with one picture becomes its outcome.
+
+    Raises:
+        DiskFull, Closed, Claimed: what is no matter of the picture.
+    """
+    try:
+        return step()
+    except FolderUnusable as error:
+        return failure(job, error, tried=False)
+    except (Closed, Claimed):
+        raise
+    except Exception as error:
+        cause = error if isinstance(error, OSError) else error.__cause__
+        if isinstance(cause, OSError) and cause.errno in _FULL:
+            raise DiskFull(f"no space is left on the disk of {job.root}") from error
+        return failure(job, error)

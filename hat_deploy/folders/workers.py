@@ -1,0 +1,100 @@
+"""The threads that decode and encode, and the queues between them and the engine loop."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections import deque
+from types import TracebackType
+from typing import Self
+
+from hat_deploy.folders.budget import Budget, Closed
+from hat_deploy.folders.job_list import Job
+from hat_deploy.folders.outcomes import Outcome
+from hat_deploy.folders.stages import Elsewhere, Item, Stages
+from hat_deploy.machine import usable_cores
+
+Decoded = Item | Outcome | Elsewhere | Exception | None
+"""A picture; what became of a job without one; a job of another run's; what ends the run; None
+from a decoder that is at its end."""
+Written = Outcome | Exception
+"""What became of a picture; what ends the run."""
+
+
+class Codecs:
+    """Decoders and encoders around the caller's thread."""
+
+    def __init__(self, jobs: list[Job], stages: Stages, budget: Budget) -> None:
+        self._jobs = deque(jobs)
+        self._stages = stages
+        self._budget = budget
+        self._stop = threading.Event()
+        self._to_encode: queue.SimpleQueue[Item | None] = queue.SimpleQueue()
+        self.decoded: queue.SimpleQueue[Decoded] = queue.SimpleQueue()
+        self.written: queue.SimpleQueue[Written] = queue.SimpleQueue()
+        self.decoders, self._encoders = threads(usable_cores())
+        targets = [self._decode_all] * self.decoders + [self._encode_all] * self._encoders
+        # Whoever forgets to close a run must be able to end all the same.
+        self._threads = [threading.Thread(target=target, daemon=True) for target in targets]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.end()
+
+    def encode(self, item: Item) -> None:
+        """Hand a picture to the encoders."""
+        self._to_encode.put(item)
+
+    def end(self) -> None:
+        """Let every thread end what it is in the middle of, and nothing more."""
+        self._stop.set()
+        self._budget.close()
+        for _ in range(self._encoders):
+            self._to_encode.put(None)
+        for thread in self._threads:
+            thread.join()
+
+    def _decode_all(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self.decoded.put(self._stages.prepare(self._jobs.popleft()))
+            except (IndexError, Closed):
+                break
+            except Exception as error:  # told to the caller's thread, which raises it
+                self.decoded.put(error)
+                break
+        self.decoded.put(None)
+
+    def _encode_all(self) -> None:
+        while self._encode_next():
+            pass  # no picture is held while the next is waited for
+
+    def _encode_next(self) -> bool:
+        item = self._to_encode.get()
+        if item is None or self._stop.is_set():
+            return False
+        try:
+            self.written.put(self._stages.finish(item))
+        except Exception as error:  # as above
+            self.written.put(error)
+        return True
+
+
+def threads(cores: int) -> tuple[int, int]:
+    """Decoders and encoders for a machine.
+
+    The engine has the cores to itself most of the time; results are larger than sources and
+    take longer to compress.
+    """
+    if cores < 4:
+        return 1, 1
+    return 2, 2 if cores < 12 else 4

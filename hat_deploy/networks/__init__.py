@@ -1,0 +1,3 @@
+"""The networks this toolkit deploys, and the checkpoints that hold their weights."""
+
+from __future__ import annotations

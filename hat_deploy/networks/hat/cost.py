@@ -1,0 +1,265 @@
+"""What a HAT costs: parameters, multi-adds and memory, from its config alone.
+
+Plain integers; needs no torch. Multi-adds are those of convolutions, linear layers and the two
+matrix products of each attention, zero padding included, and of nothing else (no softmax,
+normalisation, activation or bias). The paper does not say what it counts; this comes within 0.6 %
+of its figures: 103.9 G where it has 103.7 for HAT x4 at 64x64, 54.6 where it has 54.9 for HAT-S.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from hat_deploy.networks.hat.config import HATConfig
+
+
+@dataclass(frozen=True)
+class Part:
+    """The share of one kind of layer."""
+
+    parameters: int = 0
+    multi_adds: int = 0
+
+    def __add__(self, other: Part) -> Part:
+        return Part(self.parameters + other.parameters, self.multi_adds + other.multi_adds)
+
+    def __mul__(self, times: int) -> Part:
+        return Part(self.parameters * times, self.multi_adds * times)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Parameters and multi-adds of one pass over one LR input of ``height`` x ``width``."""
+
+    height: int
+    width: int
+    parts: Mapping[str, Part]
+    """By kind of layer, in the order data meets them:
+
+    ``shallow`` (first convolution), ``projections`` (W-MSA's q, k, v and output), ``attention``
+    (W-MSA's two products; its bias tables), ``cab``, ``mlp`` (of HABs), ``ocab`` (all of it, its
+    MLP included), ``closing`` (convolutions that close RHAGs and body), ``reconstruction``
+    (upsampler and last convolution), ``norms`` (all LayerNorms; parameters only).
+    """
+
+    @property
+    def parameters(self) -> int:
+        """Learned numbers, as ``sum(p.numel() for p in network.parameters())``."""
+        return sum(part.parameters for part in self.parts.values())
+
+    @property
+    def multi_adds(self) -> int:
+        """Multi-adds of one pass; each is two floating-point operations."""
+        return sum(part.multi_adds for part in self.parts.values())
+
+    @property
+    def per_megapixel(self) -> int:
+        """Multi-adds per million LR pixels of input, at this size and without a halo."""
+        return round(self.multi_adds * 10**6 / (self.height * self.width))
+
+
+@dataclass(frozen=True)
+class Memory:
+    """An estimate of the bytes one pass needs; see :func:`memory`."""
+
+    weights: int
+    """The parameters."""
+    position_biases: int
+    """The bias tables, expanded to (heads, queries, keys) once per attention."""
+    activations: int
+    """Peak of what is alive at once in a forward pass."""
+    moment: str
+    """Where that peak is: ``attention``, ``cab``, ``mlp``, ``ocab`` or ``reconstruction``."""
+
+    @property
+    def total(self) -> int:
+        """All three together."""
+        return self.weights + self.position_biases + self.activations
+
+
+def cost(config: HATConfig, height: int = 64, width: int = 64) -> Cost:
+    """Parameters and multi-adds of a HAT on an LR input of ``height`` x ``width``.
+
+    Raises:
+        ValueError: a size is not a positive multiple of the window.
+    """
+    pixels = _pixels(config, height, width)
+    dim, hidden, window = config.embed_dim, config.mlp_channels, config.window_size
+    blocks, groups = sum(config.depths), len(config.depths)
+    mlp = _linear(dim, hidden, pixels) + _linear(hidden, dim, pixels)
+    qkv = _linear(dim, 3 * dim, pixels, bias=config.qkv_bias)
+    projections = qkv + _linear(dim, dim, pixels)
+    heads = zip(config.depths, config.num_heads, strict=True)
+    tables = sum(depth * count for depth, count in heads) * (2 * window - 1) ** 2
+    closing = _conv(dim, dim, pixels) * (groups + 1) if config.body_conv else Part()
+    parts = {
+        "shallow": _conv(config.in_channels, dim, pixels),
+        "projections": projections * blocks,
+        "attention": Part(tables, blocks * _products(dim, pixels, window**2)),
+        "cab": _cab(config, pixels) * blocks,
+        "mlp": mlp * blocks,
+        "ocab": _ocab(config, projections + mlp, pixels),
+        "closing": closing,
+        "reconstruction": _reconstruction(config, pixels),
+        "norms": Part(2 * dim * _norms(config)),
+    }
+    return Cost(height, width, parts)
+
+
+def memory(
+    config: HATConfig, height: int, width: int, *, element_size: int = 4, fused: bool = True
+) -> Memory:
+    """An estimate of the memory of one pass, batch 1, over an LR input of ``height`` x ``width``.
+
+    Activations are the largest of up to five sums, one for the busiest moment of each kind of
+    layer, of the tensors that an eager pass (every result a tensor of its own, freed when last
+    used) holds then. Against PyTorch's own account of allocations it is within 20 %. Not counted:
+    workspaces of convolutions and matrix products, the allocator's rounding, the runtime itself.
+    A runtime that reuses buffers or fuses layers can stay below it.
+
+    Args:
+        element_size: bytes of one number, of weights and activations alike.
+        fused: attention never stores its (heads, queries, keys) scores, as flash-attention
+            kernels; otherwise scores and probabilities of all windows exist side by side.
+
+    Raises:
+        ValueError: a size is not a positive multiple of the window.
+    """
+    pixels = _pixels(config, height, width)
+    moments = _moments(config, fused=fused)
+    moment = max(moments, key=lambda name: moments[name])
+    return Memory(
+        weights=cost(config, height, width).parameters * element_size,
+        position_biases=_expanded_biases(config) * element_size,
+        activations=moments[moment] * pixels * element_size,
+        moment=moment,
+    )
+
+
+def process_memory(config: HATConfig, height: int, width: int, *, batch: int = 1) -> dict[str, int]:
+    """An estimate of the largest resident bytes of a process that runs an fp32 artifact on a CPU.
+
+    By engine: ``openvino`` (one stream) and ``onnxruntime``, as
+    :mod:`hat_deploy.engines.onnxruntime` sets it up. Python and the library are counted, pictures
+    are not. The terms are those of :func:`memory`; what multiplies them is fitted to six networks
+    of 48 to 180 channels at 64 to 256, with OpenVINO 2026.4 and ONNX Runtime 1.31 on Linux: within
+    12 % of what was measured there, and within 7 % for a HAT x4 at 256.
+
+    OpenVINO never stores attention's scores, and holds four copies of weights and biases while it
+    compiles. ONNX Runtime stores scores, twice in W-MSA and thrice in OCAB.
+
+    Raises:
+        ValueError: a size is not a positive multiple of the window.
+    """
+    pixels = _pixels(config, height, width) * batch
+    constants = 4 * (cost(config, height, width).parameters + _expanded_biases(config))
+    fused, stored = _moments(config, fused=True), _moments(config, fused=False)
+    if config.overlap_size:
+        stored["ocab"] += max(config.num_heads) * config.overlap_size**2
+    return {
+        "openvino": 110_000_000 + 4 * constants + 4 * pixels * max(fused.values()),
+        "onnxruntime": 75_000_000 + constants + 4 * pixels * max(stored.values()),
+    }
+
+
+def _pixels(config: HATConfig, height: int, width: int) -> int:
+    window = config.window_size
+    if height < 1 or width < 1 or height % window or width % window:
+        raise ValueError(
+            f"an input of {width}x{height} does not fit: both sides must be positive "
+            f"multiples of the window, {window}"
+        )
+    return height * width
+
+
+def _conv(inputs: int, outputs: int, pixels: int) -> Part:
+    """A 3x3 convolution with a bias."""
+    return Part(9 * inputs * outputs + outputs, 9 * inputs * outputs * pixels)
+
+
+def _linear(inputs: int, outputs: int, positions: int, *, bias: bool = True) -> Part:
+    return Part(inputs * outputs + bias * outputs, inputs * outputs * positions)
+
+
+def _products(dim: int, queries: int, keys: int) -> int:
+    """Multi-adds of q k^T and of its product with v; the number of heads does not matter."""
+    return 2 * dim * queries * keys
+
+
+def _cab(config: HATConfig, pixels: int) -> Part:
+    dim, inner, squeezed = config.embed_dim, config.cab_channels, config.squeeze_channels
+    if not inner:
+        return Part()
+    convs = _conv(dim, inner, pixels) + _conv(inner, dim, pixels)
+    if not squeezed:
+        return convs
+    return convs + _linear(dim, squeezed, 1) + _linear(squeezed, dim, 1)
+
+
+def _ocab(config: HATConfig, linears: Part, pixels: int) -> Part:
+    """All OCABs, given the linear layers of one."""
+    overlap, groups = config.overlap_size, len(config.depths)
+    if not overlap:
+        return Part()
+    tables = sum(config.num_heads) * (config.window_size + overlap - 1) ** 2
+    products = groups * _products(config.embed_dim, pixels, overlap**2)
+    return linears * groups + Part(tables, products)
+
+
+def _reconstruction(config: HATConfig, pixels: int) -> Part:
+    feat = config.upsampler_channels
+    total = _conv(config.embed_dim, feat, pixels)
+    for factor in _upsampling_factors(config.scale):
+        total += _conv(feat, feat * factor**2, pixels)
+        pixels *= factor**2
+    return total + _conv(feat, config.in_channels, pixels)
+
+
+def _upsampling_factors(scale: int) -> list[int]:
+    return [3] if scale == 3 else [2] * (scale.bit_length() - 1)
+
+
+def _norms(config: HATConfig) -> int:
+    """LayerNorms: two per HAB and OCAB, one before them where asked for, one after."""
+    pairs = sum(config.depths) + (len(config.depths) if config.overlap_size else 0)
+    return 2 * pairs + config.patch_norm + 1
+
+
+def _expanded_biases(config: HATConfig) -> int:
+    """Numbers in the bias of every attention, expanded to (heads, queries, keys)."""
+    queries = config.window_size**2
+    return sum(
+        heads * queries * (depth * queries + config.overlap_size**2)
+        for depth, heads in zip(config.depths, config.num_heads, strict=True)
+    )
+
+
+def _moments(config: HATConfig, *, fused: bool) -> dict[str, int]:
+    """Numbers alive per LR pixel at the busiest moment of each kind of layer.
+
+    While blocks run, the input, the shallow features, the group's input and the block's input
+    wait for their residuals.
+    """
+    dim, hidden, inner = config.embed_dim, config.mlp_channels, config.cab_channels
+    heads, window = max(config.num_heads), config.window_size
+    waiting = config.in_channels + 3 * dim
+    summed = waiting + dim  # and the block's own running sum
+    normed, qkv, feat = dim, 3 * dim, config.upsampler_channels
+    result_or_scores = 2 * dim if fused else 2 * heads * window**2
+    moments = {
+        # q, k, v exist twice: as a map and as windows.
+        "attention": waiting + normed + 2 * qkv + result_or_scores,
+        "mlp": summed + 2 * normed + 2 * hidden,
+        # The enlarged features exist before and after the pixel shuffle.
+        "reconstruction": config.in_channels + 2 * dim + feat + 2 * feat * config.scale**2,
+    }
+    if inner:
+        moments["cab"] = summed + normed + max(2 * inner, inner + dim, 2 * dim)
+    if config.overlap_size:
+        overlapping = 2 * dim * config.overlap_size**2 // window**2
+        scores = 2 * heads * config.overlap_size**2
+        # Overlapping windows take two copies to gather; one is gone when scores exist.
+        second = overlapping if fused else max(overlapping, scores)
+        moments["ocab"] = waiting + qkv + dim + overlapping + second
+    return moments

@@ -1,0 +1,157 @@
+"""A network in half precision that neither overflows nor drifts, and the form it is deployed in.
+
+``fp16`` and ``bf16`` are mixed. In half: the matrix products of attention and MLPs, the
+convolutions of CAB and the one after the body; each reads what a LayerNorm has just
+normalised, or a product of it. In fp32: the residual stream, which grows past fp16's 65504 in
+trained window transformers; every LayerNorm; the convolution that closes each RHAG and the
+reconstruction, which read sums of the stream; the gate of channel attention, an average of
+whole maps. ``fp16-pure`` is half throughout, for those who know their network's range.
+
+The casts are where :func:`hat_deploy.networks.hat.network.entering` finds a layer of another dtype.
+The module that PyTorch runs in half is thus the very module that is traced for ONNX, and a
+strongly typed TensorRT network computes as it says.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+
+from hat_deploy.errors import needed_for
+
+with needed_for("Running a network in PyTorch"):
+    import torch
+    from torch import Tensor, nn
+
+from hat_deploy.networks.hat.network import CAB, HAT, MLP, Attention
+
+DTYPES = {
+    "fp32": torch.float32,
+    "fp16": torch.float16,
+    "bf16": torch.bfloat16,
+    "fp16-pure": torch.float16,
+}
+"""What each precision computes its matrix products in."""
+WIDEST_ROW = 16.0
+"""Largest norm of an output's weights that is left as it is: an output is of the order of this
+norm times its inputs', so fp16 keeps a factor of 4000 in hand."""
+
+
+def convert(network: HAT, precision: str) -> HAT:
+    """The network in the given precision; a frozen copy, but the network itself for ``fp32``.
+
+    Args:
+        network: float32, with weights loaded. It is frozen in place, otherwise left alone.
+        precision: a key of :data:`DTYPES`.
+    """
+    network.freeze()
+    if precision == "fp32":
+        return network
+    dtype = DTYPES[precision]
+    network = copy.deepcopy(network)
+    if precision == "fp16-pure":
+        return network.to(dtype)
+    for module in network.modules():
+        if isinstance(module, Attention):
+            assert module.frozen is not None
+            module.frozen = module.frozen.to(dtype)
+    network.edge_masks = network.edge_masks.to(dtype)
+    for holder, name, summed in list(halved(network)):
+        layer = getattr(holder, name)
+        factors = factors_of(layer) if summed and dtype == torch.float16 else None
+        if factors is not None:
+            _divide_rows(layer, factors)
+            setattr(holder, name, Scaled(layer, factors))
+        layer.to(dtype)
+    return network
+
+
+class Scaled(nn.Module):
+    """A half-precision layer whose results are multiplied by powers of two in fp32.
+
+    Each row of the layer's weights is divided by its own, which is exact, so that its result
+    stays far from fp16's largest number, and other rows lose no digits by it. What the layer
+    computes is rounded to half all the same: a row 1000 times as large has 1000 times the error.
+    """
+
+    factor: Tensor
+
+    def __init__(self, layer: nn.Linear | nn.Conv2d, factors: Tensor) -> None:
+        super().__init__()
+        self.layer = layer
+        self.register_buffer("factor", beside_channels(layer, factors), persistent=False)
+
+    @property
+    def weight(self) -> Tensor:
+        """The layer's, whose dtype is what the input is cast to."""
+        return self.layer.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As the layer, in fp32."""
+        y: Tensor = self.layer(x).float() * self.factor
+        return y
+
+
+class Deployed(nn.Module):
+    """A network with the input and output of an artifact.
+
+    Args:
+        network: of any precision.
+        io: ``float``: (B, C, H, W) float32 in [0, 1] to (B, C, sH, sW) float32, not clamped.
+            ``uint8``: (B, H, W, C) bytes to (B, sH, sW, C) bytes, clamped and rounded half to
+            even, which equals rounding the float result outside.
+    """
+
+    def __init__(self, network: HAT, io: str) -> None:
+        super().__init__()
+        self.network = network
+        self.io = io
+        self.dtype = network.mean.dtype
+
+    def forward(self, x: Tensor) -> Tensor:
+        """One batch; the first and the last thing done to bytes is a cast, as TensorRT asks."""
+        if self.io == "uint8":
+            x = x.float().permute(0, 3, 1, 2) / 255.0
+        y: Tensor = self.network(x if x.dtype == self.dtype else x.to(self.dtype))
+        if y.dtype != torch.float32:
+            y = y.float()
+        if self.io == "uint8":
+            y = torch.round(y.clamp(0.0, 1.0) * 255.0).permute(0, 2, 3, 1).to(torch.uint8)
+        return y
+
+
+def halved(network: HAT) -> Iterator[tuple[nn.Module, str, bool]]:
+    """The layers that compute in half: the module that holds each, its name there, and whether
+    its result goes straight to a sum in fp32."""
+    for module in network.modules():
+        if isinstance(module, Attention):
+            yield from ((module, "qkv", False), (module, "proj", True))
+        elif isinstance(module, MLP):
+            yield from ((module, "fc1", False), (module, "fc2", True))
+        elif isinstance(module, CAB):
+            yield from ((module.cab, "0", False), (module.cab, "2", True))
+    if isinstance(network.conv_after_body, nn.Conv2d):
+        yield network, "conv_after_body", True
+
+
+def factors_of(layer: nn.Linear | nn.Conv2d) -> Tensor | None:
+    """For each row of the layer the power of two that brings it down to ``WIDEST_ROW``, (rows,).
+
+    1 for rows that need none; None where no row needs any, as mostly.
+    """
+    norms = layer.weight.flatten(1).norm(dim=1)
+    wide = (norms > WIDEST_ROW) & norms.isfinite()
+    if not wide.any():
+        return None
+    return torch.where(wide, torch.exp2(torch.ceil(torch.log2(norms / WIDEST_ROW))), 1.0)
+
+
+def beside_channels(layer: nn.Linear | nn.Conv2d, factors: Tensor) -> Tensor:
+    """(rows,) in the shape that multiplies the layer's result channel by channel."""
+    return factors[:, None, None] if isinstance(layer, nn.Conv2d) else factors
+
+
+def _divide_rows(layer: nn.Linear | nn.Conv2d, factors: Tensor) -> None:
+    layer.weight.div_(factors.reshape(-1, *[1] * (layer.weight.ndim - 1)))
+    if layer.bias is not None:
+        layer.bias.div_(factors)

@@ -1,0 +1,3 @@
+"""What reaches standard output and error: safe text, drawn displays, readers that leave."""
+
+from __future__ import annotations

@@ -1,0 +1,128 @@
+"""Which tile computes a set of pictures with the least work, within the memory there is."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from hat_deploy.errors import UsageError
+from hat_deploy.geometry import default_halo, format_size, grid, round_up
+from hat_deploy.networks.hat.config import HATConfig
+from hat_deploy.networks.hat.cost import memory
+
+SIDES = (64, 96, 128, 160, 192, 224, 256, 320, 384, 448, 512, 640, 768)
+"""Sides of square tiles to try, rounded up to the window."""
+WHOLE = 3
+"""So many of the commonest picture sizes are tried as tiles of their own."""
+BATCH_PIXELS = 2**18
+"""Pixels of a batch beyond which a GPU gains nothing from more tiles at once."""
+LARGEST_BATCH = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """A tile, a batch, and what speaks for them."""
+
+    tile: tuple[int, int]
+    batch: int
+    work: float
+    """Pixels computed for each pixel of the pictures."""
+    memory: int
+    """Bytes that a batch is estimated to need."""
+    reason: str
+    """One line for people."""
+
+
+def choose(
+    sizes: Sequence[tuple[int, int]],
+    config: HATConfig,
+    *,
+    free: int,
+    gpu: bool = False,
+    ready: tuple[int, int] | None = None,
+) -> Choice:
+    """The tile that computes the fewest pixels for these pictures, halo and padding included.
+
+    Args:
+        sizes: heights and widths of the pictures, or of a fair sample.
+        config: of the network; its cost model says what a tile needs.
+        free: bytes to stay within.
+        gpu: whether attention is fused and batches pay.
+        ready: a tile for which an artifact exists: it is kept unless another one saves a tenth.
+
+    Raises:
+        UsageError: there is no picture, or not even the smallest tile fits.
+    """
+    if not sizes:
+        raise UsageError("--tile auto needs pictures to choose by: give a tile, 256 for instance")
+    window = config.window_size
+    useful = sum(height * width for height, width in sizes)
+    tried = {}
+    for tile in _candidates(sizes, window, ready):
+        needed = _needed(config, tile, gpu=gpu)
+        if needed <= free:
+            tried[tile] = (_computed(sizes, tile, window) / useful, needed)
+    if not tried:
+        smallest = min(_candidates(sizes, window, ready), key=_area)
+        raise UsageError(
+            f"{_mib(free)} of memory are too little for this network: a tile of "
+            f"{format_size(smallest)} needs about {_mib(_needed(config, smallest, gpu=gpu))}"
+        )
+    best = min(tried, key=lambda tile: (tried[tile][0], _area(tile)))
+    if ready in tried and tried[ready][0] <= 1.1 * tried[best][0]:
+        best = ready
+    work, needed = tried[best]
+    batch = _batch(sizes, best, window, free // needed) if gpu else 1
+    reason = (
+        f"tile {format_size(best)}"
+        + (f", {batch} at a time" if batch > 1 else "")
+        + f": {work:.2f} pixels computed for each of the {len(sizes)} pictures' own"
+        + _comparison(tried, best)
+        + f"; about {_mib(batch * needed)} of {_mib(free)}"
+    )
+    return Choice(tile=best, batch=batch, work=work, memory=batch * needed, reason=reason)
+
+
+def _candidates(
+    sizes: Iterable[tuple[int, int]], window: int, ready: tuple[int, int] | None
+) -> list[tuple[int, int]]:
+    squares = {(round_up(side, window),) * 2 for side in SIDES if side >= 2 * window}
+    padded = Counter((round_up(h, window), round_up(w, window)) for h, w in sizes)
+    whole = {tile for tile, _ in padded.most_common(WHOLE)}
+    return sorted(squares | whole | ({ready} if ready else set()))
+
+
+def _computed(sizes: Iterable[tuple[int, int]], tile: tuple[int, int], window: int) -> int:
+    halo = default_halo(tile, window)
+    counted = Counter(sizes)
+    tiles = sum(n * len(grid(size, tile, halo, window).tiles) for size, n in counted.items())
+    return tiles * _area(tile)
+
+
+def _needed(config: HATConfig, tile: tuple[int, int], *, gpu: bool) -> int:
+    return memory(config, *tile, fused=gpu).total
+
+
+def _batch(
+    sizes: Sequence[tuple[int, int]], tile: tuple[int, int], window: int, fitting: int
+) -> int:
+    """A power of two: no more than fits, than a GPU profits from, or than there are tiles."""
+    tiles = _computed(sizes, tile, window) // _area(tile)
+    most = max(1, min(fitting, BATCH_PIXELS // _area(tile), tiles, LARGEST_BATCH))
+    return 1 << (most.bit_length() - 1)
+
+
+def _comparison(tried: dict[tuple[int, int], tuple[float, int]], best: tuple[int, int]) -> str:
+    usual = (256, 256)
+    if usual == best or usual not in tried:
+        return ""
+    return f" (256x256: {tried[usual][0]:.2f})"
+
+
+def _area(tile: tuple[int, int]) -> int:
+    return tile[0] * tile[1]
+
+
+def _mib(amount: int) -> str:
+    return f"{amount / 2**20:,.0f} MiB"

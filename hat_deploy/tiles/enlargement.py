@@ -1,0 +1,164 @@
+"""Pictures of any kind as planes of tiles, which is all that an engine sees of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from hat_deploy.engines.base import Array, Engine, TensorSpec, scale_of
+from hat_deploy.errors import CheckFailed, PictureError
+from hat_deploy.geometry import Grid, Tile
+from hat_deploy.images.picture import LUMA
+from hat_deploy.images.scratch import release
+from hat_deploy.tiles import tiling
+
+_ROWS = 256
+"""Rows of a result that are filled before a mapped one is let go of."""
+
+Allocate = Callable[[tuple[int, ...], tiling.DType], Array]
+"""Makes the array that a result is written into, from its shape and dtype."""
+
+
+@dataclass(frozen=True, eq=False)
+class Plane:
+    """As many channels of a picture as the engine takes, and where their result goes."""
+
+    source: Array
+    """(H, W, C), C as the engine's; a view of the picture."""
+    target: Array
+    """(scale * H, scale * W, C), or without C where channels are to become one gray again; a
+    view of the result."""
+    grid: Grid
+
+    def write(self, value: Array, tile: Tile, spec: TensorSpec) -> None:
+        """Put one computed tile into the result.
+
+        Raises:
+            CheckFailed: a value is not finite.
+        """
+        scale = len(self.target) // len(self.source)
+        samples = tiling.finish(value, tile, scale, spec, self.target.dtype)
+        _, place = tiling.placement(tile, scale)
+        if self.target.ndim == 3:
+            self.target[place] = samples
+        elif samples.shape[2] == 1:
+            self.target[place] = samples[..., 0]
+        else:
+            self.target[place] = np.rint(samples @ LUMA)
+
+
+class Piece(NamedTuple):
+    """One tile on its way through an engine."""
+
+    picture: Enlargement
+    plane: Plane
+    tile: Tile
+
+
+class Enlargement:
+    """One picture while it is being enlarged.
+
+    Gray pictures go through a colour network as three equal channels, colour pictures through
+    a gray network channel by channel. Alpha is enlarged as a gray picture of its own, unless it
+    is the same everywhere.
+
+    Args:
+        pixels: (H, W) gray, (H, W, 3) RGB or (H, W, 4) RGBA; uint8 or uint16; 1x1 and up.
+        engine: what computes it; float input for uint16.
+        halo: see :func:`hat_deploy.geometry.grid`.
+        allocate: makes the result's array.
+
+    Raises:
+        ValueError: another shape or dtype.
+        PictureError: the picture has 16 bits, the engine takes bytes.
+        UsageError: the halo does not fit the engine's tile.
+    """
+
+    def __init__(
+        self, pixels: Array, engine: Engine, halo: int, *, allocate: Allocate = np.empty
+    ) -> None:
+        require_picture(pixels)
+        if pixels.dtype == np.uint16 and engine.input.dtype == "uint8":
+            raise PictureError(
+                "a picture of 16 bits needs an artifact with float input and output; "
+                "this one takes bytes: export it with --io float"
+            )
+        scale = scale_of(engine)
+        height, width = pixels.shape[:2]
+        self.engine = engine
+        self.result = allocate((height * scale, width * scale, *pixels.shape[2:]), pixels.dtype)
+        self.done = 0
+        self.error: CheckFailed | None = None
+        grid = tiling.plan(engine, (height, width), halo)
+        pairs = _pairs(pixels, self.result, engine.input.channels)
+        self._planes = [Plane(source, target, grid) for source, target in pairs]
+        self.total = len(grid.tiles) * len(self._planes)
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing more will be written into the result, for better or for worse."""
+        return self.done == self.total or self.error is not None
+
+    def pieces(self) -> Iterator[Piece]:
+        """Every tile, plane by plane."""
+        for plane in self._planes:
+            for tile in plane.grid.tiles:
+                yield Piece(self, plane, tile)
+
+    def accept(self, piece: Piece, value: Array) -> None:
+        """Take a computed tile; one that is not finite ends the picture with ``error``."""
+        if self.error is not None:
+            return
+        try:
+            piece.plane.write(value, piece.tile, self.engine.output)
+        except CheckFailed as error:
+            self.error = error
+        else:
+            self.done += 1
+
+
+def gather(pieces: list[Piece], spec: TensorSpec) -> Array:
+    """Tiles of one or several pictures as a batch; one not full repeats its last tile."""
+    return tiling.gather_from([(piece.plane.source, piece.tile) for piece in pieces], spec)
+
+
+def require_picture(pixels: Array) -> None:
+    """Refuse an array that is no picture.
+
+    Raises:
+        ValueError: another shape than (H, W), (H, W, 3) or (H, W, 4), or another dtype than
+            uint8 or uint16.
+    """
+    if pixels.dtype not in (np.uint8, np.uint16):
+        raise ValueError(f"pixels are {pixels.dtype}; uint8 or uint16 was expected")
+    if pixels.ndim != 2 and (pixels.ndim != 3 or pixels.shape[2] not in (3, 4)):
+        raise ValueError(f"pixels are {pixels.shape}; (H, W), (H, W, 3) or (H, W, 4) expected")
+    if 0 in pixels.shape:
+        raise ValueError(f"pixels are {pixels.shape}: there are none")
+
+
+def _pairs(pixels: Array, result: Array, channels: int) -> list[tuple[Array, Array]]:
+    """Source and target of each plane; constant alpha is written at once and has none."""
+    if pixels.ndim == 2:
+        return [_gray(pixels, result, channels)]
+    pairs = []
+    if channels == 3:
+        pairs.append((pixels[..., :3], result[..., :3]))
+    else:
+        pairs += [_gray(pixels[..., i], result[..., i], channels) for i in range(3)]
+    if pixels.shape[2] == 4:
+        alpha = pixels[..., 3]
+        if all((row == alpha[0, 0]).all() for row in alpha):
+            for top in range(0, len(result), _ROWS):
+                result[top : top + _ROWS, :, 3] = alpha[0, 0]
+                release(result)
+        else:
+            pairs.append(_gray(alpha, result[..., 3], channels))
+    return pairs
+
+
+def _gray(source: Array, target: Array, channels: int) -> tuple[Array, Array]:
+    return np.broadcast_to(source[..., None], (*source.shape, channels)), target

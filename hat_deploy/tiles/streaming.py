@@ -1,0 +1,142 @@
+"""The engine loop: tiles of whatever pictures are there, in full batches, through an engine.
+
+One picture and a folder of them go the same way: somebody feeds :class:`Enlargement` objects,
+:func:`stream` cuts, batches, computes and puts together.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Protocol
+
+from hat_deploy.engines.base import Array, Engine
+from hat_deploy.tiles.enlargement import Enlargement, Piece, gather
+
+
+class Feed(Protocol):
+    """Where pictures come from."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether no picture will come any more."""
+
+    def take(self) -> Enlargement | None:
+        """The next picture; None if there is none now and none comes soon."""
+
+
+class One:
+    """A feed of a single picture."""
+
+    def __init__(self, picture: Enlargement) -> None:
+        self._picture: Enlargement | None = picture
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has been taken."""
+        return self._picture is None
+
+    def take(self) -> Enlargement | None:
+        """The picture, once."""
+        picture, self._picture = self._picture, None
+        return picture
+
+
+def stream(feed: Feed) -> Iterator[list[Piece]]:
+    """Enlarge what the feed gives, tiles of several pictures in one batch.
+
+    Pictures may want different engines; tiles wait until those for one engine fill a batch. A
+    batch that is not full is computed when the feed has nothing soon. Whenever there is nothing
+    to compute, batches in flight are waited for, so that a feed that waits in turn for pictures
+    to be finished gets them.
+
+    Yields:
+        After each batch its tiles, written into their pictures already; an empty list each
+        time the feed had nothing although nothing was left to do. A list is emptied when the
+        next is asked for.
+
+    Raises:
+        ArtifactError: an engine failed; batches in flight are lost.
+    """
+    return _Stream(feed).run()
+
+
+class _Lane:
+    """The tiles that wait for one engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.pieces: deque[Piece] = deque()
+
+    @property
+    def fullness(self) -> float:
+        """Batches that could be filled."""
+        return len(self.pieces) / self.engine.input.batch
+
+    def pop(self) -> Piece | None:
+        """The next tile of a picture that has not failed."""
+        while self.pieces:
+            piece = self.pieces.popleft()
+            if piece.picture.error is None:
+                return piece
+        return None
+
+
+class _Stream:
+    def __init__(self, feed: Feed) -> None:
+        self._feed = feed
+        self._lanes: list[_Lane] = []
+
+    def run(self) -> Iterator[list[Piece]]:
+        while True:
+            lane = max(self._lanes, key=lambda lane: lane.fullness, default=None)
+            if lane is not None and lane.pieces:
+                yield from self._drive(lane)
+            elif self._feed.ended:
+                return
+            elif not self._receive():
+                yield []
+
+    def _drive(self, lane: _Lane) -> Iterator[list[Piece]]:
+        """Run one engine for as long as there are tiles for it."""
+        flying: deque[list[Piece]] = deque()
+
+        def batches() -> Iterator[Array]:
+            while group := self._group(lane):
+                flying.append(group)
+                yield gather(group, lane.engine.input)
+
+        for values in lane.engine.stream(batches()):
+            group = flying.popleft()
+            for piece, value in zip(group, values, strict=False):
+                piece.picture.accept(piece, value)
+            yield group
+            del piece
+            group.clear()  # holds the last picture, perhaps a large one that is long written
+
+    def _group(self, lane: _Lane) -> list[Piece]:
+        """Tiles for the next batch; none if another engine has more to do, or there are none."""
+        group: list[Piece] = []
+        while len(group) < lane.engine.input.batch:
+            if piece := lane.pop():
+                group.append(piece)
+            elif any(other.fullness >= 1 for other in self._lanes):
+                lane.pieces.extendleft(reversed(group))
+                return []
+            elif not self._receive():
+                break
+        return group
+
+    def _receive(self) -> bool:
+        picture = self._feed.take()
+        if picture is None:
+            return False
+        self._lane(picture.engine).pieces.extend(picture.pieces())
+        return True
+
+    def _lane(self, engine: Engine) -> _Lane:
+        for lane in self._lanes:
+            if lane.engine is engine:
+                return lane
+        self._lanes.append(_Lane(engine))
+        return self._lanes[-1]

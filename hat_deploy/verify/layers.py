@@ -1,0 +1,225 @@
+"""An artifact against the reference after every block: where it begins to differ.
+
+An ``.onnx`` is given the values between its blocks as further outputs, in a copy in memory, and
+is run once on a tile of a picture; the network runs on the same tile with hooks. Values are found
+by the graph's form, which follows from the network's: its LayerNorms and its last convolutions
+come in a known order, and the stream that leaves a block is the sum that its second norm's
+input goes into. Names are not relied on: equal constants are stored once, under one name.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hat_deploy import artifact
+from hat_deploy.artifact import Description
+from hat_deploy.engines.base import Array, TensorSpec
+from hat_deploy.errors import UsageError, needed_for
+from hat_deploy.geometry import grid
+from hat_deploy.images.samples import Sample
+from hat_deploy.metrics import compare
+from hat_deploy.networks.hat.config import HATConfig
+from hat_deploy.tiles import tiling
+from hat_deploy.verify.layer_errors import USUAL, BlockDifference, LayersReport
+
+with needed_for("Comparing block by block"):
+    import onnx
+    import onnxruntime as ort
+    import torch
+    from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from hat_deploy.networks.hat.network import HAT
+
+
+def compare_blocks(path: Path, network: HAT, sample: Sample) -> LayersReport:
+    """Run an ``.onnx`` and the network on the tile in the middle of a picture.
+
+    All values between blocks are held at once: for a full HAT at 256x256 about 3 GB.
+
+    Args:
+        path: the artifact.
+        network: the reference: float32, on the CPU.
+        sample: the picture.
+
+    Raises:
+        UsageError: the artifact is no ``.onnx``, is in a precision that ONNX Runtime does not
+            run on a CPU, or its graph is not of the form that ``export`` writes.
+    """
+    described = artifact.describe(path)
+    if path.suffix.lower() != ".onnx":
+        raise UsageError(f"--layers looks into an .onnx; {path} is none: verify the ONNX file")
+    if described.precision not in USUAL:
+        raise UsageError(
+            f"--layers runs the file on the CPU, where ONNX Runtime has no {described.precision}: "
+            "export the checkpoint in fp32 or fp16 and look into that file"
+        )
+    values = _run_artifact(path, described, network.config, sample)
+    tile = _batch(
+        described, sample, TensorSpec("input", _float_shape(described), "float32", "NCHW")
+    )
+    blocks = tuple(_compared(network, torch.from_numpy(tile), values, described.io))
+    return LayersReport(
+        picture=sample.name,
+        engine=f"onnxruntime {ort.__version__}, cpu",
+        precision=described.precision,
+        blocks=blocks,
+    )
+
+
+def points(graph: onnx.GraphProto, config: HATConfig) -> dict[str, str]:
+    """The names of the values that leave each block, by the block's name.
+
+    Raises:
+        UsageError: the graph is not of the form that ``export`` writes.
+    """
+    norms = [node for node in graph.node if node.op_type == "LayerNormalization"]
+    convolutions = [node for node in graph.node if node.op_type == "Conv"]
+    blocks = [_group(config, number) for number in range(len(config.depths))]
+    expected = config.patch_norm + sum(2 * len(group) for group in blocks) + 1
+    stages = _upsampling_stages(config)
+    if len(norms) != expected or len(convolutions) < stages + 2:
+        raise _unknown_form(f"{len(norms)} LayerNorms where the network has {expected}")
+    found = {"conv_first": norms[0].input[0]}
+    if config.patch_norm:
+        found["patch_embed"] = norms.pop(0).output[0]
+    for number, group in enumerate(blocks):
+        for name in group:
+            _, second = norms.pop(0), norms.pop(0)
+            found[name] = _sum_with(graph, second.input[0])
+        found[f"layers.{number}"] = norms[0].input[0]
+    found["norm"] = norms[0].output[0]
+    found["conv_after_body"] = convolutions[-stages - 2].input[0]
+    found["conv_before_upsample"] = convolutions[-stages - 1].input[0]
+    return found
+
+
+def _group(config: HATConfig, number: int) -> list[str]:
+    inside = f"layers.{number}.residual_group"
+    names = [f"{inside}.blocks.{block}" for block in range(config.depths[number])]
+    return [*names, f"{inside}.overlap_attn"] if config.overlap_size else names
+
+
+def _upsampling_stages(config: HATConfig) -> int:
+    return 1 if config.scale == 3 else int(math.log2(config.scale))
+
+
+def _sum_with(graph: onnx.GraphProto, value: str) -> str:
+    """The result of the one addition that takes a value: the residual around an MLP."""
+    sums = [node for node in graph.node if node.op_type == "Add" and value in node.input]
+    if len(sums) != 1:
+        raise _unknown_form(f"{len(sums)} sums take '{value}', one was expected")
+    return str(sums[0].output[0])
+
+
+def _unknown_form(what: str) -> UsageError:
+    return UsageError(
+        f"the graph is not of the form that this release writes ({what}): export the checkpoint "
+        "again and look into that file"
+    )
+
+
+def _run_artifact(
+    path: Path, described: Description, config: HATConfig, sample: Sample
+) -> dict[str, Array]:
+    """The values that leave each block, the output last: of the first tile of the batch."""
+    model = onnx.load(path)
+    names = points(model.graph, config)
+    model.graph.output.extend(onnx.ValueInfoProto(name=value) for value in names.values())
+    options = ort.SessionOptions()
+    options.log_severity_level = 4  # as in the engine
+    options.enable_mem_reuse = options.enable_mem_pattern = False
+    session = ort.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    given = session.get_inputs()[0]
+    uint8 = described.io == "uint8"
+    spec = TensorSpec(
+        given.name, tuple(given.shape), *(("uint8", "NHWC") if uint8 else ("float32", "NCHW"))
+    )
+    output = session.get_outputs()[0].name
+    results = session.run([*names.values(), output], {spec.name: _batch(described, sample, spec)})
+    return {name: result[:1] for name, result in zip([*names, "output"], results, strict=True)}
+
+
+def _float_shape(described: Description) -> tuple[int, int, int, int]:
+    return (1, described.channels, *described.tile)
+
+
+def _batch(described: Description, sample: Sample, spec: TensorSpec) -> Array:
+    """The tile in the middle of the picture, as often as the batch is long."""
+    height, width = sample.pixels.shape[:2]
+    tiles = grid((height, width), described.tile, described.halo, described.window).tiles
+    return tiling.gather(sample.pixels, [tiles[len(tiles) // 2]], spec)
+
+
+def _compared(
+    network: HAT, x: Tensor, values: dict[str, Array], io: str
+) -> Iterator[BlockDifference]:
+    """Run the network; each value is compared as it comes by, and then let go."""
+    network.freeze()
+    found: list[BlockDifference] = []
+
+    def note(name: str, kind: str, value: Tensor) -> None:
+        found.append(_difference(name, kind, value.numpy(), values.pop(name)))
+
+    with ExitStack() as hooks, torch.inference_mode():
+        for handle in _hooks(network, values, note):
+            hooks.callback(handle.remove)
+        output = network(x)
+    if io == "uint8":
+        output = (output.clamp(0, 1) * 255).round().permute(0, 2, 3, 1) / 255
+        values["output"] = values["output"] / np.float32(255)
+    note("output", "bytes" if io == "uint8" else "output", output)
+    yield from found
+
+
+def _hooks(
+    network: HAT, names: dict[str, Array], note: Callable[[str, str, Tensor], None]
+) -> Iterator[Any]:
+    """Watch what leaves each block; what enters a module is what leaves the ones before it."""
+    modules = dict(network.named_modules())
+    entering = {"conv_first": network.patch_embed, "conv_after_body": network.conv_before_upsample}
+    for name, module in entering.items():
+        yield module.register_forward_pre_hook(
+            lambda _, inputs, name=name: note(name, "conv", inputs[0])
+        )
+    for name in names.keys() - entering.keys() - {"output"}:
+        module = modules[name]
+        kind = _kind(module)
+        yield module.register_forward_hook(
+            lambda _, inputs, value, name=name, kind=kind: note(name, kind, value)
+        )
+
+
+def _kind(module: nn.Module) -> str:
+    known = {"HAB": "HAB", "OCAB": "OCAB", "RHAG": "RHAG", "Sequential": "conv"}
+    return known.get(type(module).__name__, "norm")
+
+
+def _difference(name: str, kind: str, reference: Array, candidate: Array) -> BlockDifference:
+    if reference.size == candidate.size and reference.shape[-1] == candidate.shape[-1]:
+        # The stream's rows and columns may be one axis in one of the two.
+        candidate = candidate.reshape(reference.shape)
+    if reference.shape != candidate.shape:
+        raise _unknown_form(f"{name} is {candidate.shape}, the network's {reference.shape}")
+    peaks = [_peak(values) for values in (reference, candidate)]
+    return BlockDifference(
+        block=name,
+        kind=kind,
+        difference=compare(reference, candidate.astype(np.float32, copy=False)),
+        rms=float(np.sqrt(np.mean(np.square(reference, dtype=np.float64)))),
+        peak=peaks[0],
+        artifact_peak=peaks[1],
+    )
+
+
+def _peak(values: Array) -> float:
+    """Largest absolute value; NaN counts as infinite."""
+    return float(np.nan_to_num(np.abs(values.astype(np.float32)), nan=np.inf, posinf=np.inf).max())

@@ -1,0 +1,118 @@
+"""How large a checkpoint's values grow on pictures, as a report; it takes no artifact."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hat_deploy.engines.torch import TorchEngine
+from hat_deploy.geometry import round_up
+from hat_deploy.images.samples import Sample
+from hat_deploy.networks.checkpoint import load_network
+from hat_deploy.networks.hat.ranges import FP16_MAX, Peak, advice, measure
+from hat_deploy.tiles import tiling
+from hat_deploy.verify.verification import (
+    OnStage,
+    VerifyOptions,
+    choose_samples,
+    facts,
+    find_checkpoint,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MEASURED = ("stream", "inside", "scores", "everything")
+SIDE = 128
+"""Side of the tiles that pictures are measured in, rounded up to the window."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RangesReport:
+    """Each block's largest values on some pictures, and what they mean."""
+
+    reference: dict[str, Any]
+    """The checkpoint: ``path``, ``sha256`` and ``bytes``."""
+    pictures: tuple[str, ...]
+    peaks: tuple[Peak, ...]
+    """In the order data meets the blocks."""
+    advice: str
+    """Which precision the peaks allow."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As strict JSON types; a peak that is not finite, and its share, are null."""
+        return {
+            "reference": self.reference,
+            "pictures": list(self.pictures),
+            "fp16_max": FP16_MAX,
+            "blocks": [_as_json(peak) for peak in self.peaks],
+            "advice": self.advice,
+        }
+
+
+def share(value: float) -> float:
+    """What part of fp16's largest number a value takes: above 1 it overflows."""
+    return value / FP16_MAX
+
+
+def report(
+    reference: str | Path,
+    pictures: Sequence[Path],
+    options: VerifyOptions,
+    *,
+    on_stage: OnStage = lambda stage: None,
+) -> RangesReport:
+    """Measure the values inside the network of a checkpoint, in fp32.
+
+    Pictures go through in tiles, so that large ones need no more memory than small ones.
+
+    Args:
+        reference: a checkpoint, or the name of a model that ships.
+        pictures: files; where there are none, the pictures that ship.
+        options: ``random``, ``device`` and what checkpoints do not store count here.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be read.
+        UsageError: there is no such checkpoint or device.
+        PictureError: a picture cannot be decoded.
+    """
+    checkpoint = find_checkpoint(reference)
+    network = load_network(checkpoint, **options.given)
+    config = network.config
+    side = round_up(SIDE, config.window_size)
+    tile = (side, side)
+    chosen = choose_samples(
+        pictures, options.random, tile=tile, window=config.window_size, channels=config.in_channels
+    )
+    engine = TorchEngine(network, tile=tile, device=options.device)
+    peaks = measure(network, _batches(engine, chosen, options.device, on_stage))
+    return RangesReport(
+        reference=facts(checkpoint),
+        pictures=tuple(sample.name for sample in chosen),
+        peaks=tuple(peaks),
+        advice=advice(peaks),
+    )
+
+
+def _batches(
+    engine: TorchEngine, chosen: Sequence[Sample], device: str, on_stage: OnStage
+) -> Iterator[Tensor]:
+    """Every tile of every picture: (1, C, side, side) float32 in [0, 1]."""
+    import torch
+
+    for number, sample in enumerate(chosen, 1):
+        on_stage(f"{sample.name} ({number} of {len(chosen)})")
+        height, width = sample.pixels.shape[:2]
+        for tile in tiling.plan(engine, (height, width), halo=0).tiles:
+            yield torch.from_numpy(tiling.gather(sample.pixels, [tile], engine.input)).to(device)
+
+
+def _as_json(peak: Peak) -> dict[str, Any]:
+    shares = {f"{name}_share": share(getattr(peak, name)) for name in MEASURED}
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in (asdict(peak) | shares).items()
+    }

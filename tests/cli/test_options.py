@@ -1,0 +1,197 @@
+"""Options and modes: what would change nothing is refused, in every mode of every command."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+from commands import Run, runner
+from fakes import IdentityEngine
+from PIL import Image
+
+from hat_deploy import cli
+from hat_deploy.api import Upscaler
+from hat_deploy.errors import UsageError
+
+VALUES = {
+    "tile": "--tile 16",
+    "batch": "--batch 2",
+    "halo": "--halo 4",
+    "precision": "--precision nonsense",
+    "io": "--io uint8",
+    "opset": "--opset 20",
+    "prove": "--prove auto",
+    "min_psnr": "--min-psnr 1",
+    "max_abs": "--max-abs 1",
+    "conv_scale": "--conv-scale 1",
+    "img_range": "--img-range 1",
+    "qk_scale": "--qk-scale 1",
+    "shift": "--shift",
+    "gpu": "--gpu sm89",
+    "flavour": "--flavour rtx",
+    "device": "--device cpu",
+    "backend": "--backend openvino",
+    "compute": "--compute fp32",
+    "streams": "--streams 2",
+    "quality": "--quality 95",
+    "whole": "--no-whole",
+    "layers": "--layers",
+    "report": "--report x.html",
+    "reference": "--reference tiny.pth",
+    "reference_precision": "--reference-precision fp32",
+    "against": "--against tiny.onnx",
+    "no_reference": "--no-reference",
+    "model": "--model hat-nano-x2",
+}
+"""How each option is given that is refused somewhere; values that exist are the defaults."""
+
+MADE = ("tile", "conv_scale", "img_range", "qk_scale", "shift")
+"""What is settled when an artifact is made."""
+
+MODES: dict[tuple[str, str], tuple[str, ...]] = {
+    ("export", "tiny.pth -o x.onnx --tile 16"): ("gpu", "flavour"),
+    ("export", "tiny.onnx -o x.plan"): (
+        "tile", "batch", "halo", "precision", "io", "opset", "prove", "min_psnr", "conv_scale",
+        "img_range", "qk_scale", "shift",
+    ),
+    ("verify", "--ranges --reference tiny.pth"): (
+        "min_psnr", "max_abs", "halo", "whole", "layers", "report", "backend", "compute",
+    ),
+    ("verify", "--engine x.plan --reference tiny.pth"): ("device", "backend", "compute"),
+    ("bench", ""): (
+        "reference", "reference_precision", "against", "no_reference", "device", "backend",
+        "compute",
+    ),
+    ("bench", "--engine tiny.onnx"): ("model",),
+    ("bench", "--engine tiny.onnx --no-reference"): ("reference_precision",),
+    ("bench", "--engine x.plan"): ("device", "backend", "compute"),
+    ("upscale", "photos --engine tiny.onnx"): MADE,
+    ("upscale", "photos --model tiny.onnx"): MADE,
+    ("upscale", "photos --engine x.plan"): (*MADE, "device", "backend", "compute", "streams"),
+    ("upscale", "photos --engine tiny.onnx --backend onnxruntime"): (*MADE, "streams"),
+    ("upscale", "photos --format png"): ("quality",),
+    ("upscale", "photos --format .TIFF"): ("quality",),
+    ("evaluate", "--hr photos --engine tiny.onnx"): MADE,
+    ("evaluate", "--hr photos --engine x.plan"): (*MADE, "device", "backend", "compute"),
+}  # fmt: skip
+"""A mode of a command, and the options that do not apply in it."""
+
+ALWAYS = {
+    "export": {"checkpoint", "output"},
+    "verify": {
+        "reference", "engine", "pictures", "ranges", "random", "conv_scale", "img_range",
+        "qk_scale", "shift", "as_json",
+    },
+    "bench": {
+        "engine", "threads", "halo", "picture", "scope", "iterations", "seconds", "warmup", "limit",
+        "memory", "max_ratio", "json_", "plot",
+    },
+    "upscale": {
+        "paths", "output", "model", "engine", "halo", "recursive", "overwrite", "format_", "memory",
+        "max_pixels", "report", "fail_fast", "dry_run",
+    },
+    "evaluate": {"hr", "lr", "model", "engine", "halo", "csv", "report", "as_json"},
+    "attribute": {
+        "picture", "box", "model", "output", "around", "tile", "steps", "conv_scale", "img_range",
+        "qk_scale", "shift", "device", "as_json",
+    },
+    "info": {"file", "json_"},
+    "models": set(),
+    "doctor": set(),
+}  # fmt: skip
+"""Options that change something in every mode, or that a mode is made of."""
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    return runner(monkeypatch, capsys)
+
+
+@pytest.fixture
+def folder(
+    tmp_path: Path, tiny_checkpoint: Path, tiny_onnx: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    shutil.copy(tiny_checkpoint, tmp_path / "tiny.pth")
+    shutil.copy(tiny_onnx, tmp_path / "tiny.onnx")
+    (tmp_path / "x.plan").write_bytes(b"ftrt")
+    (tmp_path / "photos").mkdir()
+    Image.fromarray(np.zeros((20, 20, 3), np.uint8)).save(tmp_path / "photos" / "a.png")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(("command", "arguments"), MODES)
+def test_what_does_not_apply_is_refused(
+    command: str, arguments: str, folder: Path, run: Run
+) -> None:
+    there = sorted(folder.iterdir())
+    for name in MODES[command, arguments]:
+        option = VALUES[name].split()[0]
+        ended = run(f"{command} {arguments} {VALUES[name]}")
+        assert ended.refused(f"{option} does not apply: "), ended.err
+    assert sorted(folder.iterdir()) == there
+
+
+def test_several_are_named_at_once(folder: Path, run: Run) -> None:
+    ended = run("export tiny.onnx -o x.plan --gpu sm89 --precision nonsense --tile 16 --io uint8")
+    assert ended.refused("--tile, --precision, --io do not apply: tiny.onnx was exported with its")
+
+
+@pytest.mark.parametrize("command", sorted(ALWAYS))
+def test_every_option_has_its_place_in_the_table(command: str) -> None:
+    options = {
+        parameter.name
+        for parameter in typer.main.get_command(cli.app).commands[command].params  # type: ignore[attr-defined]
+    }
+    refused = {name for (where, _), names in MODES.items() if where == command for name in names}
+    assert options == ALWAYS[command] | refused
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ("tiny.onnx -o y.onnx", "tiny.onnx is an .onnx already: give its checkpoint"),
+        ("x.plan -o y.onnx", "x.plan is a plan, which cannot become anything else"),
+        ("x.plan -o y.plan --gpu sm89", "x.plan is a plan, which cannot become anything else"),
+    ],
+)
+def test_an_artifact_becomes_a_plan_or_nothing(
+    arguments: str, says: str, folder: Path, run: Run
+) -> None:
+    assert run(f"export {arguments}").refused(says)
+
+
+class TestUpscaler:
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            {"tile": (16, 16)},
+            {"batch": 2},
+            {"device": "cuda"},
+            {"backend": "openvino"},
+            {"compute": "bf16"},
+            {"threads": 2},
+            {"streams": 2},
+        ],
+    )
+    def test_an_engine_has_its_own(self, arguments: dict[str, object]) -> None:
+        (name,) = arguments
+        with pytest.raises(UsageError, match=f"its own {name}: leave it out"):
+            Upscaler(IdentityEngine(), **arguments)  # type: ignore[arg-type]
+
+    def test_several_at_once(self) -> None:
+        with pytest.raises(UsageError, match="its own batch, streams: leave them out"):
+            Upscaler(IdentityEngine(), batch=2, streams=2)
+
+    def test_an_artifact_has_its_batch(self, tiny_onnx: Path) -> None:
+        with pytest.raises(UsageError, match=r"tiny\.onnx was built for 2 tiles in one call, not"):
+            Upscaler(tiny_onnx, batch=4)
+        with Upscaler(tiny_onnx, batch=2) as upscaler:
+            assert upscaler.engine.input.batch == 2
+
+    def test_streams_are_openvinos(self, tiny_onnx: Path) -> None:
+        with pytest.raises(UsageError, match="ONNX Runtime computes one batch at a time"):
+            Upscaler(tiny_onnx, backend="onnxruntime", streams=2)

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from fakes import IdentityEngine
+from folders import picture
+
+from hat_deploy import artifact, folders
+from hat_deploy.api import Upscaler
+from hat_deploy.artifact import zoo
+from hat_deploy.errors import UsageError
+from hat_deploy.folders import auto_tile, job_list
+from hat_deploy.machine import available_memory
+
+OPTIONS = folders.Options()
+
+
+def plan(folder: Path) -> list[job_list.Job]:
+    return job_list.plan([folder], scale=2, output=None, recursive=True).jobs
+
+
+def test_a_model_that_ships_keeps_its_tile_where_there_is_no_torch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture(tmp_path / "in" / "a.png", (20, 20))
+    monkeypatch.setattr(auto_tile, "find_spec", lambda name: None)
+    tile, batch, why = auto_tile.choose_tile(plan(tmp_path / "in"), zoo.DEFAULT, OPTIONS, gpu=False)
+    assert (tile, batch) == (artifact.describe(zoo.find(zoo.DEFAULT).onnx).tile, 1)
+    assert "without torch" in why
+
+
+def test_pictures_decide(tmp_path: Path, tiny_checkpoint: Path) -> None:
+    picture(tmp_path / "in" / "a.png", (100, 200))
+    (tmp_path / "in" / "bad.png").write_bytes(b"")
+    tile, batch, why = auto_tile.choose_tile(
+        plan(tmp_path / "in"), str(tiny_checkpoint), OPTIONS, gpu=False
+    )
+    assert (tile, batch) == ((100, 200), 1)
+    assert why.startswith("tile 100x200: 1.00 pixels computed")
+
+
+def test_a_run_that_goes_on_keeps_its_tile(tmp_path: Path, tiny_checkpoint: Path) -> None:
+    class OfTheCheckpoint(Upscaler):
+        """What an artifact of it would leave in the journal."""
+
+        def __init__(self) -> None:
+            super().__init__(IdentityEngine((24, 16)))
+            checkpoint = artifact.sha256(tiny_checkpoint)
+            self.settings = {**self.settings, "checkpoint": checkpoint}
+
+    picture(tmp_path / "in" / "a.png", (100, 200))
+    list(folders.run(plan(tmp_path / "in"), OfTheCheckpoint()))
+    tile, batch, why = auto_tile.choose_tile(
+        plan(tmp_path / "in"), str(tiny_checkpoint), OPTIONS, gpu=False
+    )
+    assert (tile, batch) == ((24, 16), 1)
+    assert "journal" in why
+
+
+@pytest.mark.parametrize(
+    "tile",
+    [None, "24x16", [24], [24, 16, 8], ["24", "16"], [True, True], [0, 0], [-4, 4], [7, 9],
+     [24, 10**9], {"height": 24}],
+)  # fmt: skip
+def test_a_tile_that_is_none_is_not_believed(
+    tmp_path: Path, tiny_checkpoint: Path, tile: object
+) -> None:
+    class Odd(Upscaler):
+        def __init__(self) -> None:
+            super().__init__(IdentityEngine((24, 16)))
+            checkpoint = artifact.sha256(tiny_checkpoint)
+            self.settings = {**self.settings, "checkpoint": checkpoint, "tile": tile}
+
+    picture(tmp_path / "in" / "a.png", (100, 200))
+    list(folders.run(plan(tmp_path / "in"), Odd()))
+    chosen = auto_tile.choose_tile(plan(tmp_path / "in"), str(tiny_checkpoint), OPTIONS, gpu=False)
+    assert chosen[0] == (100, 200)
+
+
+def test_an_artifact_has_its_own(tiny_onnx: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="tile of its own"):
+        auto_tile.network_of(str(tiny_onnx))
+    with pytest.raises(UsageError, match="no checkpoint"):
+        auto_tile.network_of(str(tmp_path / "none.pth"))
+    with pytest.raises(UsageError, match="neither a file nor a model"):
+        auto_tile.network_of("nobody")
+
+
+def test_there_is_memory_to_take() -> None:
+    assert 2**20 < available_memory() < 2**50

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import pytest
+from networks import tiny_config
+
+from hat_deploy.errors import UsageError
+from hat_deploy.geometry import check_tile, default_halo, grid
+from hat_deploy.networks.hat.config import VARIANTS
+from hat_deploy.networks.hat.cost import memory
+from hat_deploy.tiles.choice import choose
+
+HAT = VARIANTS["HAT"]
+MUCH = 2**50
+
+
+def test_pictures_of_one_size_become_one_tile_each() -> None:
+    chosen = choose([(300, 500)] * 10, HAT, free=MUCH)
+    assert chosen.tile == (304, 512)
+    assert chosen.work == pytest.approx(304 * 512 / (300 * 500))
+    assert "304x512" in chosen.reason and "10 pictures" in chosen.reason
+
+
+def test_thumbnails_do_not_get_large_tiles() -> None:
+    assert choose([(60, 64)] * 100 + [(64, 50)] * 100, HAT, free=MUCH).tile == (64, 64)
+
+
+def test_the_work_is_what_the_grid_says() -> None:
+    sizes = [(1000, 1500), (700, 300), (17, 2000)]
+    chosen = choose(sizes, HAT, free=memory(HAT, 256, 256, fused=False).total)
+    halo = default_halo(chosen.tile, 16)
+    check_tile(chosen.tile, halo, 16)
+    tiles = sum(len(grid(size, chosen.tile, halo, 16).tiles) for size in sizes)
+    useful = sum(h * w for h, w in sizes)
+    assert chosen.work == pytest.approx(tiles * chosen.tile[0] * chosen.tile[1] / useful)
+
+
+@pytest.mark.parametrize("side", [64, 128, 256])
+def test_no_tile_takes_more_memory_than_there_is(side: int) -> None:
+    free = memory(HAT, side, side, fused=False).total
+    chosen = choose([(2000, 3000)], HAT, free=free)
+    assert chosen.memory <= free
+    assert chosen.tile[0] * chosen.tile[1] <= side * side
+    assert chosen.batch == 1
+
+
+def test_less_memory_never_means_less_work() -> None:
+    sizes = [(2000, 3000), (333, 777)]
+    work = [
+        choose(sizes, HAT, free=memory(HAT, side, side, fused=False).total).work
+        for side in (64, 128, 256, 512)
+    ]
+    assert work == sorted(work, reverse=True)
+
+
+def test_a_ready_tile_is_kept_unless_another_saves_a_tenth() -> None:
+    kept = choose([(1000, 1500)], HAT, free=2**34, ready=(256, 256))
+    better = choose([(1000, 1500)], HAT, free=2**34)
+    assert (kept.tile == (256, 256)) == (kept.work <= 1.1 * better.work)
+    assert choose([(60, 60)] * 5, HAT, free=2**34, ready=(256, 256)).tile == (64, 64)
+    assert choose([(500, 500)], HAT, free=MUCH, ready=(512, 512)).tile == (512, 512)
+
+
+def test_a_gpu_gets_batches_of_small_tiles() -> None:
+    chosen = choose([(64, 64)] * 100, HAT, free=2**36, gpu=True)
+    assert (chosen.tile, chosen.batch) == ((64, 64), 16)
+    assert choose([(64, 64)] * 3, HAT, free=2**36, gpu=True).batch == 2
+    tight = choose([(64, 64)] * 100, HAT, free=3 * memory(HAT, 64, 64).total, gpu=True)
+    assert tight.batch == 2
+
+
+def test_other_windows_get_their_multiples() -> None:
+    chosen = choose([(61, 45)], tiny_config(), free=MUCH)
+    assert chosen.tile == (64, 48)
+
+
+def test_what_cannot_be_chosen_is_said() -> None:
+    with pytest.raises(UsageError, match="needs pictures"):
+        choose([], HAT, free=MUCH)
+    with pytest.raises(UsageError, match=r"1 MiB.*a tile of 64x64 needs about \d"):
+        choose([(100, 100)], HAT, free=2**20)

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from fakes import IdentityEngine, NaNEngine
+from hypothesis import given
+from hypothesis import strategies as st
+from networks import random_network, tiny_config
+
+from hat_deploy.engines.torch import TorchEngine
+from hat_deploy.errors import CheckFailed
+from hat_deploy.metrics import compare
+from hat_deploy.tiles import tiling
+
+
+def noise(height: int, width: int, channels: int = 3, dtype: type = np.uint8) -> np.ndarray:
+    rng = np.random.default_rng(height * 1000 + width)
+    return rng.integers(0, np.iinfo(dtype).max + 1, (height, width, channels), dtype)
+
+
+@given(
+    height=st.integers(1, 50),
+    width=st.integers(1, 50),
+    halo=st.sampled_from([0, 2, 4, 6]),
+    dtype=st.sampled_from([np.uint8, np.uint16]),
+    layout=st.sampled_from(["NCHW", "NHWC"]),
+)
+def test_tiles_cut_and_put_back_are_the_picture(
+    height: int, width: int, halo: int, dtype: type, layout: str
+) -> None:
+    if layout == "NHWC":
+        dtype = np.uint8
+    engine = IdentityEngine((20, 16), layout=layout)
+    pixels = noise(height, width, dtype=dtype)
+    result = np.zeros((2 * height, 2 * width, 3), dtype)
+    for tile in tiling.plan(engine, (height, width), halo).tiles:
+        value = engine.run(tiling.gather(pixels, [tile], engine.input))[0]
+        _, place = tiling.placement(tile, 2)
+        result[place] = tiling.finish(value, tile, 2, engine.output, np.dtype(dtype))
+    assert np.array_equal(result, pixels.repeat(2, 0).repeat(2, 1))
+
+
+def test_a_batch_that_is_not_full_repeats_its_last_tile() -> None:
+    engine = IdentityEngine((16, 16), batch=3)
+    pixels = noise(40, 40)
+    first, second, *_ = tiling.plan(engine, (40, 40), 2).tiles
+    batch = tiling.gather(pixels, [first, second], engine.input)
+    assert np.array_equal(batch[1], batch[2])
+    assert not np.array_equal(batch[0], batch[1])
+
+
+def test_tiles_inside_and_at_the_edge_are_cut_alike() -> None:
+    engine = IdentityEngine((8, 8))
+    (tile,) = tiling.plan(engine, (8, 8), 0).tiles
+    pixels = noise(8, 8)
+    inside = tiling.gather(noise(8, 8), [tile], engine.input)
+    at_the_edge = tiling.gather(pixels[:7, :7], [tile], engine.input)
+    assert np.array_equal(inside[0, :, :7, :7], at_the_edge[0, :, :7, :7])
+    assert np.array_equal(at_the_edge[0, :, 7, :7], inside[0, :, 5, :7])  # reflected
+
+
+def test_values_that_are_not_finite_are_refused() -> None:
+    engine = NaNEngine((8, 8))
+    (tile,) = tiling.plan(engine, (8, 8), 0).tiles
+    value = engine.run(tiling.gather(noise(8, 8), [tile], engine.input))[0]
+    with pytest.raises(CheckFailed, match="not finite"):
+        tiling.finish(value, tile, 2, engine.output, np.dtype(np.uint8))
+
+
+class TestAgainstTheWholePicture:
+    """Windows of 4, one group of two blocks and OCAB: the receptive field is known."""
+
+    SIZE = (44, 52)
+    HALO = 24
+
+    def difference(self, halo: int, **changes: object) -> float:
+        network = random_network(tiny_config(depths=(2,), **changes))
+        pixels = noise(*self.SIZE)
+        x = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
+        with torch.inference_mode():
+            whole = network(x)[0].numpy()
+        engine = TorchEngine(network, tile=(2 * halo + 4, 2 * halo + 8))
+        result = np.zeros_like(whole)
+        layout = tiling.plan(engine, self.SIZE, halo)
+        assert len(layout.tiles) > 4 or halo > 10
+        for tile in layout.tiles:
+            value = engine.run(tiling.gather(pixels, [tile], engine.input))[0]
+            rows, columns = tile.rows, tile.columns
+            result[
+                :,
+                2 * rows.keep.start : 2 * rows.keep.stop,
+                2 * columns.keep.start : 2 * columns.keep.stop,
+            ] = value[
+                :,
+                2 * (rows.keep.start - rows.start) : 2 * (rows.keep.stop - rows.start),
+                2 * (columns.keep.start - columns.start) : 2 * (columns.keep.stop - columns.start),
+            ]
+        return compare(whole, result).max_abs
+
+    def test_without_channel_attention_a_wide_halo_makes_tiles_exact(self) -> None:
+        # Border pixels of the padded picture see padding, not context: sizes are multiples.
+        assert self.difference(20, channel_attention=False) <= 1e-5
+
+    def test_a_narrow_halo_is_seen(self) -> None:
+        assert self.difference(2, channel_attention=False) > 1e-4
+
+    def test_channel_attention_averages_over_a_tile(self) -> None:
+        assert self.difference(20, conv_scale=1.0) > 1e-5
