@@ -177,7 +177,7 @@ def _check_sense(found: Description) -> None:
     ):
         if value not in known:
             raise ValueError(f"{name} is {reprlib.repr(value)}; expected {' or '.join(known)}")
-    if not re.fullmatch("[0-9a-f]{64}", found.checkpoint_sha256):
+    if not re.fullmatch("([0-9a-f]{64})?", found.checkpoint_sha256):
         raise ValueError(
             f"checkpoint_sha256 is {reprlib.repr(found.checkpoint_sha256)}; expected 64 "
             "hexadecimal digits"
