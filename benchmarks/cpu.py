@@ -19,7 +19,6 @@ from pathlib import Path
 import torch
 from independent import IndependentContender
 
-from hat_deploy import artifact
 from hat_deploy.artifact import zoo
 from hat_deploy.bench import table
 from hat_deploy.bench.contenders import Contender, of_artifact, of_network
@@ -29,7 +28,7 @@ from hat_deploy.bench.report import Report
 from hat_deploy.bench.timing import Settings
 from hat_deploy.engines.openvino import PRECISIONS, supports
 from hat_deploy.export.to_onnx import ExportOptions, export_onnx
-from hat_deploy.files import replacing
+from hat_deploy.files import replacing, sha256
 from hat_deploy.networks.checkpoint import load_network, save_checkpoint
 from hat_deploy.networks.hat.config import VARIANTS, HATConfig
 from hat_deploy.networks.hat.network import HAT
@@ -64,7 +63,7 @@ def contenders(name: str, config: HATConfig | None, folder: Path) -> Lineup:
         onnx,
         ExportOptions(tile=TILE),
         model=name,
-        checkpoint_sha256=artifact.sha256(checkpoint),
+        checkpoint_sha256=sha256(checkpoint),
     )
     exported = of_artifact(onnx, label="onnxruntime", backend="onnxruntime")
     vino = [

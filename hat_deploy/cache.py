@@ -17,9 +17,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from hat_deploy.artifact import sha256
 from hat_deploy.errors import UsageError
-from hat_deploy.files import temporary
+from hat_deploy.files import sha256, temporary
 from hat_deploy.locks import alone
 from hat_deploy.machine import parse_bytes
 

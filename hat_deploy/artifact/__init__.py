@@ -8,7 +8,6 @@ name, which TensorRT keeps as plain bytes: it is searched.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import mmap
 import re
@@ -195,12 +194,6 @@ def _check_sense(found: Description) -> None:
         check_tile(found.tile, found.halo, found.window)
     except UsageError as error:
         raise ValueError(str(error)) from error
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def describe(path: Path) -> Description:

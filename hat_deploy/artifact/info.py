@@ -19,6 +19,7 @@ from hat_deploy.errors import (
     needed_for,
     require,
 )
+from hat_deploy.files import sha256
 from hat_deploy.geometry import round_up, tile_size
 from hat_deploy.networks.filekind import safetensors_dtypes
 from hat_deploy.networks.hat.config import HATConfig
@@ -251,7 +252,7 @@ def _artifact(path: Path) -> ArtifactInfo:
     return ArtifactInfo(
         path=path,
         bytes=path.stat().st_size,
-        sha256=artifact.sha256(path),
+        sha256=sha256(path),
         description=described,
         config=config,
         cost=network_cost(config, (described.tile,), batch=described.batch),
@@ -273,7 +274,7 @@ def _checkpoint(
     return CheckpointInfo(
         path=path,
         bytes=size,
-        sha256=artifact.sha256(path),
+        sha256=sha256(path),
         place=place,
         dtypes=dtypes,
         config=config,

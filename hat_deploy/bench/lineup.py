@@ -11,6 +11,7 @@ from hat_deploy.artifact import zoo
 from hat_deploy.bench.contenders import Contender, of_artifact, of_network
 from hat_deploy.engines import doctor
 from hat_deploy.errors import MissingExtraError, UsageError
+from hat_deploy.files import sha256
 
 SEEDED = (
     "no checkpoint was given: the reference is a network of the same shape with seeded random "
@@ -163,6 +164,6 @@ def _is_name(text: str) -> bool:
 def _foreign(subject: Contender, checkpoint: Path) -> list[str]:
     assert subject.file is not None
     described = artifact.describe(subject.file)
-    if described.checkpoint_sha256 == artifact.sha256(checkpoint):
+    if described.checkpoint_sha256 == sha256(checkpoint):
         return []
     return [f"{subject.file} was made from other weights than {checkpoint}"]

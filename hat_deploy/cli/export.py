@@ -188,8 +188,9 @@ def _export(
     kept: Path | None = None,
 ) -> tuple[ExportReport, str]:
     """The export and the network's variant; ``kept`` is what is made of it, if not itself."""
-    from hat_deploy.artifact import sha256, zoo
+    from hat_deploy.artifact import zoo
     from hat_deploy.export.to_onnx import export_onnx
+    from hat_deploy.files import sha256
     from hat_deploy.networks.checkpoint import load_network
 
     path, name = Path(checkpoint), Path(checkpoint).stem

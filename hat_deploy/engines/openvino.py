@@ -26,6 +26,7 @@ from hat_deploy.engines.base import (
 )
 from hat_deploy.engines.inflight import keep_in_flight
 from hat_deploy.errors import ArtifactError, MissingExtraError, UsageError
+from hat_deploy.files import sha256
 
 try:
     import openvino as ov
@@ -71,7 +72,7 @@ class OpenVINOEngine(EngineBase):
         self.description = artifact.describe(path)
         self._precision = precision or _own_precision(self.description)
         _require_instructions(self._precision)
-        self.sha256 = artifact.sha256(path)
+        self.sha256 = sha256(path)
         try:
             model = _load(path, self.sha256, _settings(self._precision, threads, streams))
         except RuntimeError as error:

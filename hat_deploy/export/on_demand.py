@@ -18,10 +18,11 @@ from hat_deploy.engines import cuda
 from hat_deploy.engines.cuda.driver import local_gpu, local_gpu_name
 from hat_deploy.engines.tensorrt import library
 from hat_deploy.errors import ArtifactError, UsageError
-from hat_deploy.export.recipe import OnStage, PlanTarget, Recipe
+from hat_deploy.export.recipe import PlanTarget, Recipe
 from hat_deploy.export.to_plan import RTX_TARGETS
 from hat_deploy.geometry import format_size
 from hat_deploy.networks.hat.config import PUBLISHED, HATConfig, Unstored
+from hat_deploy.terminal.progress import OnStage
 
 HALF_FIRST = ("fp16", "fp32")
 """On a GPU: half precision where its proof holds, which is several times as fast."""

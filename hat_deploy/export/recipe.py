@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hat_deploy import __version__, artifact
 from hat_deploy.errors import CheckFailed
+from hat_deploy.files import sha256
 from hat_deploy.networks.hat.config import CONFIG_NAME, PUBLISHED, Unstored
+from hat_deploy.terminal.progress import OnStage
 
 if TYPE_CHECKING:
     from hat_deploy.export.to_onnx import ExportReport
     from hat_deploy.networks.hat.network import HAT
-
-OnStage = Callable[[str], None]
 
 DURATION = {
     "rtx": "for a full HAT about a minute",
@@ -64,7 +63,7 @@ class Recipe:
     def made_from(self) -> dict[str, Any]:
         """Everything the content depends on, as JSON types; needs no torch to be known."""
         return {
-            "weights": artifact.sha256(self.checkpoint),
+            "weights": sha256(self.checkpoint),
             "hat-deploy": __version__,
             "format": artifact.FORMAT,
             "name": self.name,
@@ -130,7 +129,7 @@ class Recipe:
             path,
             options,
             model=self.name,
-            checkpoint_sha256=artifact.sha256(self.checkpoint),
+            checkpoint_sha256=sha256(self.checkpoint),
             on_stage=on_stage,
         )
 
@@ -138,4 +137,4 @@ class Recipe:
 def _beside(checkpoint: Path) -> str | None:
     """The hash of the ``config.json`` beside a checkpoint, which may say what it does not."""
     path = checkpoint.parent / CONFIG_NAME
-    return artifact.sha256(path) if path.is_file() else None
+    return sha256(path) if path.is_file() else None

@@ -9,6 +9,7 @@ from pathlib import Path
 from hat_deploy import artifact
 from hat_deploy.artifact import zoo
 from hat_deploy.errors import CheckpointError, UsageError
+from hat_deploy.files import sha256
 from hat_deploy.folders import journal
 from hat_deploy.folders import reading as intake
 from hat_deploy.folders.job_list import Job
@@ -62,7 +63,7 @@ def choose_tile(
         UsageError: nothing can be chosen; see :func:`hat_deploy.tiles.choice.choose`.
     """
     config, weights = network_of(model)
-    if (earlier := _earlier(jobs, artifact.sha256(weights), config.window_size)) is not None:
+    if (earlier := _earlier(jobs, sha256(weights), config.window_size)) is not None:
         return earlier, 1, f"tile {format_size(earlier)}: as the journal says of the last run"
     ready = _ready(model)
     if ready is not None and find_spec("torch") is None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Self
 
-from hat_deploy import artifact
 from hat_deploy.export import on_demand
 from hat_deploy.export.recipe import Recipe
+from hat_deploy.files import sha256
 from hat_deploy.folders.auto_tile import network_of
 from hat_deploy.geometry import check_tile, default_halo, default_tile, format_size, grid
 from hat_deploy.networks.hat.config import HATConfig, Unstored
@@ -36,7 +36,7 @@ class Unmade:
         self._recipe = recipe
         self.scale = config.scale
         self.settings: Mapping[str, Any] = {
-            "checkpoint": artifact.sha256(recipe.checkpoint),
+            "checkpoint": sha256(recipe.checkpoint),
             "tile": list(self._tile),
             "halo": self._halo,
             "compute": compute if compute != recipe.precisions[-1] else None,

@@ -92,7 +92,7 @@ class Enlargement:
         self.result = allocate((height * scale, width * scale, *pixels.shape[2:]), pixels.dtype)
         self.done = 0
         self.error: CheckFailed | None = None
-        grid = tiling.plan(engine, (height, width), halo)
+        grid = tiling.grid_for(engine, (height, width), halo)
         pairs = _pairs(pixels, self.result, engine.input.channels)
         self._planes = [Plane(source, target, grid) for source, target in pairs]
         self.total = len(grid.tiles) * len(self._planes)

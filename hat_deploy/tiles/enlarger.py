@@ -23,10 +23,11 @@ from hat_deploy.errors import (
     UsageError,
 )
 from hat_deploy.export import on_demand
-from hat_deploy.export.recipe import OnStage
+from hat_deploy.files import sha256
 from hat_deploy.geometry import check_tile, default_halo
 from hat_deploy.images import bleed
 from hat_deploy.networks.hat.config import Unstored
+from hat_deploy.terminal.progress import OnStage
 from hat_deploy.tiles import tiling
 from hat_deploy.tiles.enlargement import Allocate, Enlargement, require_picture
 from hat_deploy.tiles.streaming import One, stream
@@ -155,7 +156,7 @@ class Enlarger:
 
     def tiles(self, height: int, width: int) -> int:
         """Tiles the engine computes for one colour picture of this size."""
-        return len(tiling.plan(self.engine, (height, width), self.halo).tiles)
+        return len(tiling.grid_for(self.engine, (height, width), self.halo).tiles)
 
     def engine_for(self, dtype: tiling.DType) -> Engine:
         """The engine for pictures of a sample type, opened when first asked for.
@@ -233,7 +234,7 @@ def _named(
 ) -> dict[str, str | None]:
     """The model by its name and by the file that was named: an artifact, or weights."""
     if given:
-        return {"name": described.model, "file": str(path), "sha256": artifact.sha256(path)}
+        return {"name": described.model, "file": str(path), "sha256": sha256(path)}
     file = Path(model) if Path(model).exists() else zoo.find(str(model)).checkpoint
     digest = described.checkpoint_sha256
     return {"name": described.model, "file": str(file), "sha256": digest}
@@ -253,7 +254,7 @@ _NO_MATTER = ("model", "versions", "io", "batch", "targets", "halo", "format")
 
 def _loaded(path: Path, engine: Engine) -> str:
     """SHA-256 of the artifact that was named, of the bytes that were loaded where that is known."""
-    return getattr(engine, "sha256", None) or artifact.sha256(path)
+    return getattr(engine, "sha256", None) or sha256(path)
 
 
 def _identity(described: artifact.Description) -> str:

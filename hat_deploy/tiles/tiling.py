@@ -14,7 +14,7 @@ from hat_deploy.geometry import Grid, Tile, grid, reflect_indices
 DType = np.dtype[Any]
 
 
-def plan(engine: Engine, size: tuple[int, int], halo: int) -> Grid:
+def grid_for(engine: Engine, size: tuple[int, int], halo: int) -> Grid:
     """The grid of an engine's tiles over a picture of ``size`` (height, width)."""
     return grid(size, engine.input.size, halo, engine.window)
 

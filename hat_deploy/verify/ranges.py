@@ -13,9 +13,9 @@ from hat_deploy.geometry import round_up
 from hat_deploy.images.samples import Sample
 from hat_deploy.networks.checkpoint import load_network
 from hat_deploy.networks.hat.ranges import FP16_MAX, Peak, advice, measure
+from hat_deploy.terminal.progress import OnStage
 from hat_deploy.tiles import tiling
 from hat_deploy.verify.verification import (
-    OnStage,
     VerifyOptions,
     choose_samples,
     facts,
@@ -106,7 +106,7 @@ def _batches(
     for number, sample in enumerate(chosen, 1):
         on_stage(f"{sample.name} ({number} of {len(chosen)})")
         height, width = sample.pixels.shape[:2]
-        for tile in tiling.plan(engine, (height, width), halo=0).tiles:
+        for tile in tiling.grid_for(engine, (height, width), halo=0).tiles:
             yield torch.from_numpy(tiling.gather(sample.pixels, [tile], engine.input)).to(device)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,11 +12,13 @@ from hat_deploy.artifact import zoo
 from hat_deploy.engines.base import Array
 from hat_deploy.errors import UsageError
 from hat_deploy.export import misfit
+from hat_deploy.files import sha256
 from hat_deploy.images import samples
 from hat_deploy.images.samples import Sample
 from hat_deploy.networks.checkpoint import load_network
 from hat_deploy.networks.hat import islands
 from hat_deploy.networks.hat.config import HATConfig, Unstored
+from hat_deploy.terminal.progress import OnStage
 from hat_deploy.verify.comparison import Comparison, OnRendering
 from hat_deploy.verify.fidelity import Limits, PictureFidelity, Report
 
@@ -24,10 +26,6 @@ if TYPE_CHECKING:
     from hat_deploy.artifact import Description
     from hat_deploy.networks.hat.network import HAT
     from hat_deploy.verify.layer_errors import LayersReport
-
-
-OnStage = Callable[[str], None]
-"""Told what is being done, for a progress display."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +137,7 @@ def find_checkpoint(reference: str | Path) -> Path:
 
 def facts(path: Path) -> dict[str, Any]:
     """Which file it was, for a report: ``path``, ``sha256`` and ``bytes``."""
-    return {"path": str(path), "sha256": artifact.sha256(path), "bytes": path.stat().st_size}
+    return {"path": str(path), "sha256": sha256(path), "bytes": path.stat().st_size}
 
 
 def _limits(described: Description, options: VerifyOptions) -> Limits:
@@ -212,7 +210,7 @@ def _foreign_constants(path: Path, described: Description, network: HAT) -> tupl
 
 
 def _warnings(described: Description, checkpoint: Path, network: HAT) -> Iterator[str]:
-    if described.checkpoint_sha256 != artifact.sha256(checkpoint):
+    if described.checkpoint_sha256 != sha256(checkpoint):
         yield f"the artifact says that it was made from another file than {checkpoint}"
     made = HATConfig.from_dict(described.config)
     for name in sorted(field.name for field in fields(HATConfig)):
