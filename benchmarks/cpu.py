@@ -20,6 +20,7 @@ import torch
 from independent import IndependentContender
 
 from hat_deploy.artifact import zoo
+from hat_deploy.artifact.resolve import Checkpoint
 from hat_deploy.bench import table
 from hat_deploy.bench.contenders import Contender, of_artifact, of_network
 from hat_deploy.bench.lineup import Lineup
@@ -70,9 +71,10 @@ def contenders(name: str, config: HATConfig | None, folder: Path) -> Lineup:
         of_artifact(onnx, label=f"openvino {compute}", backend="openvino", compute=compute)
         for compute in openvino_precisions()
     ]
-    reference = of_network(exported, label="torch", checkpoint=checkpoint)
+    reference = of_network(exported, label="torch", checkpoint=Checkpoint(checkpoint, name))
     shared = {field.name: getattr(reference, field.name) for field in fields(Contender)}
-    independent = IndependentContender(**shared | {"label": "spandrel", "file": authors})
+    others = {"label": "spandrel", "file": Checkpoint(authors, "authors")}
+    independent = IndependentContender(**shared | others)
     return Lineup(
         contenders=(reference, exported, *vino, independent),
         baseline="spandrel",

@@ -50,6 +50,8 @@ def checkpoint_named(named: str | Path) -> Checkpoint:
         UsageError: there is neither.
     """
     path = Path(named)
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder; a checkpoint, .onnx or .plan was expected")
     if path.exists():
         return Checkpoint(path, path.stem)
     if path.suffix or len(path.parts) > 1:

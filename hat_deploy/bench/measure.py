@@ -15,7 +15,6 @@ from hat_deploy.bench.memory import measure_memory
 from hat_deploy.bench.report import Participant, Report, Result, ScopeReport
 from hat_deploy.bench.scopes import Entrant, Sample, Scope, make_sample, prepare, read_sample
 from hat_deploy.bench.timing import Settings, alternate, ratios
-from hat_deploy.files import sha256
 from hat_deploy.terminal.progress import OnStage
 
 Ceilings = dict[tuple[str, str], Ceiling | None]
@@ -120,6 +119,6 @@ def _participant(
     return Participant(
         contender=contender,
         engine=engine,
-        sha256=sha256(contender.file) if contender.file else None,
+        sha256=contender.file.sha256 if contender.file else None,
         memory=peak,
     )

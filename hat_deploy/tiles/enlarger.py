@@ -6,15 +6,17 @@ import hashlib
 import json
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 
-from hat_deploy import artifact, engines
-from hat_deploy.artifact import zoo
+from hat_deploy import engines
+from hat_deploy.artifact import Artifact, Description, zoo
+from hat_deploy.artifact.resolve import Checkpoint, resolve
 from hat_deploy.engines.base import Array, Engine, scale_of
 from hat_deploy.errors import (
     HatDeployError,
@@ -23,7 +25,6 @@ from hat_deploy.errors import (
     UsageError,
 )
 from hat_deploy.export import on_demand
-from hat_deploy.files import sha256
 from hat_deploy.geometry import check_tile, default_halo
 from hat_deploy.images import bleed
 from hat_deploy.networks.hat.config import Unstored
@@ -97,21 +98,16 @@ class Enlarger:
             self.settings = self._settings(_engine_identity(model), "", None)
             return
 
-        def make(io: str) -> Path:
+        wanted = on_demand.Wanted(tile=tile, batch=batch, device=device, unstored=unstored)
+
+        def make(named: Artifact | Checkpoint, io: str) -> Artifact:
             return on_demand.artifact_for(
-                model,
-                tile=tile,
-                batch=batch,
-                io=io,
-                device=device,
-                unstored=unstored,
-                on_stage=on_stage,
-                on_warning=on_warning,
+                named, replace(wanted, io=io), on_stage=on_stage, on_warning=on_warning
             )
 
-        def load(path: Path) -> Engine:
+        def load(found: Artifact) -> Engine:
             return engines.open_artifact(
-                path,
+                found,
                 device=device,
                 threads=threads,
                 backend=backend,
@@ -119,26 +115,27 @@ class Enlarger:
                 streams=streams,
             )
 
-        path = _with_bytes(make) if device == "cuda" else make("float")
-        described = artifact.describe(path)
+        named = resolve(model)
+        found = _with_bytes(partial(make, named)) if device == "cuda" else make(named, "float")
+        described = found.description
         self.halo = described.halo if halo is None else halo
         check_tile(described.tile, self.halo, described.window)
-        given = path == Path(model)
-        if given and batch not in (1, described.batch):
+        if found is named and batch not in (1, described.batch):
             raise UsageError(
                 f"{model} was built for {described.batch} tiles in one call, not {batch}: export "
                 "it again with --batch, or leave batch out"
             )
-        self.engine = load(path)
-        self.model = _named(model, path, described, given=given)
-        identity = _loaded(path, self.engine) if given else _identity(described)
+        self.engine = load(found)
+        digest = found.sha256 if isinstance(named, Artifact) else described.checkpoint_sha256
+        self.model = {"name": described.model, "file": str(named.path), "sha256": digest}
         self.settings = self._settings(
-            identity,
+            found.sha256 if isinstance(named, Artifact) else _identity(described),
             described.checkpoint_sha256,
             compute if compute != described.precision else None,
         )
-        if described.io == "uint8" and not given:
-            self._open_deep = lambda: load(make("float"))
+        if described.io == "uint8" and found is not named:
+            # Resolved again: the checkpoint may have changed by then, and so its hash.
+            self._open_deep = lambda: load(make(resolve(model), "float"))
 
     def _settings(self, identity: str, checkpoint: str, compute: str | None) -> Mapping[str, Any]:
         return {
@@ -229,18 +226,7 @@ class Enlarger:
             self._deep.__exit__(kind, error, trace)
 
 
-def _named(
-    model: str | Path, path: Path, described: artifact.Description, *, given: bool
-) -> dict[str, str | None]:
-    """The model by its name and by the file that was named: an artifact, or weights."""
-    if given:
-        return {"name": described.model, "file": str(path), "sha256": sha256(path)}
-    file = Path(model) if Path(model).exists() else zoo.find(str(model)).checkpoint
-    digest = described.checkpoint_sha256
-    return {"name": described.model, "file": str(file), "sha256": digest}
-
-
-def _with_bytes(make: Callable[[str], Path]) -> Path:
+def _with_bytes(make: Callable[[str], Artifact]) -> Artifact:
     """An artifact that takes bytes; where none can be made, the ready one that takes floats."""
     try:
         return make("uint8")
@@ -252,12 +238,7 @@ _NO_MATTER = ("model", "versions", "io", "batch", "targets", "halo", "format")
 """What may differ between artifacts of one model without another picture coming out."""
 
 
-def _loaded(path: Path, engine: Engine) -> str:
-    """SHA-256 of the artifact that was named, of the bytes that were loaded where that is known."""
-    return getattr(engine, "sha256", None) or sha256(path)
-
-
-def _identity(described: artifact.Description) -> str:
+def _identity(described: Description) -> str:
     """What a journal knows an artifact by that was made from a checkpoint.
 
     Not its own hash but that of what makes its pictures: it stays when the cache is emptied or
@@ -271,6 +252,6 @@ def _engine_identity(engine: Engine) -> str:
     """Of an engine that was handed in: its own word."""
     text = f"{engine.name} {engine.input} {engine.output}"
     described = getattr(engine, "description", None)
-    if isinstance(described, artifact.Description):
+    if isinstance(described, Description):
         text += described.to_json()
     return hashlib.sha256(text.encode()).hexdigest()

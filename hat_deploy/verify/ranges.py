@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hat_deploy.artifact.resolve import checkpoint_named
 from hat_deploy.engines.torch import TorchEngine
 from hat_deploy.geometry import round_up
 from hat_deploy.images.samples import Sample
@@ -19,7 +20,6 @@ from hat_deploy.verify.verification import (
     VerifyOptions,
     choose_samples,
     facts,
-    find_checkpoint,
 )
 
 if TYPE_CHECKING:
@@ -79,8 +79,8 @@ def report(
         UsageError: there is no such checkpoint or device.
         PictureError: a picture cannot be decoded.
     """
-    checkpoint = find_checkpoint(reference)
-    network = load_network(checkpoint, **options.given)
+    checkpoint = checkpoint_named(reference)
+    network = load_network(checkpoint.path, **options.given)
     config = network.config
     side = round_up(SIDE, config.window_size)
     tile = (side, side)
