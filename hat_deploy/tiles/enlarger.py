@@ -1,4 +1,4 @@
-"""Arrays enlarged with one model, whatever the user named: what files and folders build on."""
+"""Enlarges arrays with the model that the user named; files and folders build on it."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ class Enlarger:
     """
 
     engine: Engine
-    """What computes 8-bit pictures, and 16-bit ones where it takes floats."""
+    """What computes 8-bit images, and 16-bit ones where it takes floats."""
     halo: int
     """The border of a tile that is dropped."""
     model: Mapping[str, str | None]
     """What it upscales with, for people: ``name``, ``file`` and that file's ``sha256``. The last
     two are None for an engine that was handed in."""
     settings: Mapping[str, Any]
-    """What decides how a picture comes out, as JSON types; journals keep it."""
+    """What decides how an image comes out, as JSON types; journals keep it."""
 
     def __init__(
         self,
@@ -152,11 +152,11 @@ class Enlarger:
         return scale_of(self.engine)
 
     def tiles(self, height: int, width: int) -> int:
-        """Tiles the engine computes for one colour picture of this size."""
+        """Tiles the engine computes for one colour image of this size."""
         return len(tiling.grid_for(self.engine, (height, width), self.halo).tiles)
 
     def engine_for(self, dtype: tiling.DType) -> Engine:
-        """The engine for pictures of a sample type, opened when first asked for.
+        """The engine for images of a sample type, opened when first asked for.
 
         Raises:
             PictureError: there is none for 16 bits, and the reason.
@@ -169,7 +169,7 @@ class Enlarger:
             except HatDeployError as error:
                 self._deep = error
         if isinstance(self._deep, HatDeployError):
-            raise PictureError(f"nothing here runs 16-bit pictures: {self._deep}")
+            raise PictureError(f"no engine here runs 16-bit images: {self._deep}")
         return self._deep
 
     def enlargement(
@@ -184,10 +184,10 @@ class Enlarger:
         return Enlargement(bleed(pixels, consume=consume), engine, self.halo, allocate=allocate)
 
     def upscale(self, pixels: Array, *, progress: OnTiles | None = None) -> Array:
-        """Upscale one picture.
+        """Upscale one image.
 
-        Gray pictures go through a colour network as three equal channels, colour pictures
-        through a gray network channel by channel. Alpha is upscaled as a gray picture of its
+        Gray images go through a colour network as three equal channels, colour images
+        through a gray network channel by channel. Alpha is upscaled as a gray image of its
         own, unless it is the same everywhere; where it is 0, the colour of the nearest visible
         pixel takes the place of what lies there.
 
@@ -200,7 +200,7 @@ class Enlarger:
 
         Raises:
             ValueError: another shape or dtype.
-            PictureError: the picture has 16 bits, the engine takes bytes.
+            PictureError: the image has 16 bits, the engine takes bytes.
             CheckFailed: the engine returned values that are not finite.
             ArtifactError: the engine failed.
         """
@@ -234,22 +234,22 @@ def _with_bytes(make: Callable[[str], Artifact]) -> Artifact:
         return make("float")
 
 
-_NO_MATTER = ("model", "versions", "io", "batch", "targets", "halo", "format")
-"""What may differ between artifacts of one model without another picture coming out."""
+_WITHOUT_EFFECT = ("model", "versions", "io", "batch", "targets", "halo", "format")
+"""What may differ between artifacts of one model while their images stay the same."""
 
 
 def _identity(described: Description) -> str:
     """What a journal knows an artifact by that was made from a checkpoint.
 
-    Not its own hash but that of what makes its pictures: it stays when the cache is emptied or
-    a library is upgraded.
+    It is the hash of what decides its images, not of the file: it stays the same when the cache
+    is emptied or a library is upgraded.
     """
-    values = {k: v for k, v in asdict(described).items() if k not in _NO_MATTER}
+    values = {k: v for k, v in asdict(described).items() if k not in _WITHOUT_EFFECT}
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def _engine_identity(engine: Engine) -> str:
-    """Of an engine that was handed in: its own word."""
+    """Of an engine that was handed in: what it says of itself."""
     text = f"{engine.name} {engine.input} {engine.output}"
     described = getattr(engine, "description", None)
     if isinstance(described, Description):
