@@ -14,7 +14,7 @@ from hat_deploy.folders.outcomes import (
     Progress,
     Skipped,
 )
-from hat_deploy.folders.pipeline import run, run_plan
+from hat_deploy.folders.pipeline import run, run_list
 from hat_deploy.folders.single import upscale_one
 
 __all__ = [
@@ -27,6 +27,6 @@ __all__ = [
     "Progress",
     "Skipped",
     "run",
-    "run_plan",
+    "run_list",
     "upscale_one",
 ]

@@ -9,8 +9,7 @@ from pathlib import Path
 from hat_deploy import artifact
 from hat_deploy.artifact import zoo
 from hat_deploy.errors import CheckpointError, UsageError
-from hat_deploy.folders import journal
-from hat_deploy.folders import reading as intake
+from hat_deploy.folders import journal, reading
 from hat_deploy.folders.job_list import Job
 from hat_deploy.folders.outcomes import Options
 from hat_deploy.geometry import format_size
@@ -74,8 +73,8 @@ def choose_tile(
 
 def _earlier(jobs: Iterable[Job], checkpoint: str, window: int) -> tuple[int, int] | None:
     for folder in dict.fromkeys(job.root for job in jobs):
-        with journal.Reading(folder) as reading:
-            for settings in reading.settings:
+        with journal.JournalReader(folder) as earlier:
+            for settings in earlier.settings:
                 tile = _tile(settings.get("tile"), window)
                 if settings.get("checkpoint") == checkpoint and tile is not None:
                     return tile
@@ -101,7 +100,7 @@ def _sizes(jobs: Sequence[Job], max_pixels: int) -> Iterable[tuple[int, int]]:
     step = max(1, -(-len(jobs) // SAMPLE))
     for job in jobs[::step]:
         try:
-            source = intake.read(job.source, max_pixels=max_pixels)
+            source = reading.read(job.source, max_pixels=max_pixels)
         except Exception:  # said when its turn comes
             continue
         yield source.height, source.width

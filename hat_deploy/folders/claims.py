@@ -47,7 +47,7 @@ _retired: dict[Path, list[int]] = {}
 _guard = threading.RLock()
 
 
-class Busy(UsageError):
+class FolderBusy(UsageError):
     """Another run, with other settings, is at work in the folder."""
 
 
@@ -60,7 +60,7 @@ class Claims:
         settings: all that decides what results look like, as text.
 
     Raises:
-        Busy: a run with other settings is at work here.
+        FolderBusy: a run with other settings is at work here.
         UsageError: there are no locks here, and another run has the folder.
     """
 
@@ -178,8 +178,8 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_all)
 
 
-def _busy(folder: Path) -> Busy:
-    return Busy(
+def _busy(folder: Path) -> FolderBusy:
+    return FolderBusy(
         f"another hat-deploy with another model or other settings is working in "
         f"{display_name(folder)}: wait for it, or use another folder"
     )

@@ -30,7 +30,7 @@ SMALL = 1000
 """Lines up to which a journal is left as it is."""
 
 
-class Reading:
+class JournalReader:
     """The journal of a folder as it is, if there is one; changes nothing.
 
     Raises:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hat_deploy.errors import HatDeployError
-from hat_deploy.folders.claims import Busy
+from hat_deploy.folders.claims import FolderBusy
 from hat_deploy.folders.job_list import Job
 from hat_deploy.folders.journal import Journal, Keep, reason_to_keep
 from hat_deploy.folders.journal_index import Entry
@@ -23,7 +23,7 @@ class Claimed(Exception):
     """Another run is working on a result."""
 
 
-class Ledger:
+class Journals:
     """All journals of a run. For any thread.
 
     Args:
@@ -46,7 +46,7 @@ class Ledger:
         A folder that cannot be used is told with each of its jobs.
 
         Raises:
-            Busy: a run with other settings is at work in one of the folders.
+            FolderBusy: a run with other settings is at work in one of the folders.
         """
         notes = []
         for folder in self._folders:
@@ -152,7 +152,7 @@ def _open(
 ) -> Journal | FolderUnusable:
     try:
         journal = Journal(folder, settings)
-    except Busy:
+    except FolderBusy:
         raise
     except OSError as error:
         return FolderUnusable(f"{folder} cannot be written: {error.strerror or error}")

@@ -17,11 +17,11 @@ from pathlib import Path
 from hat_deploy import images
 from hat_deploy.errors import CheckFailed, HatDeployError, PictureError
 from hat_deploy.folders.budget import Budget
-from hat_deploy.folders.job_list import Job, Plan, Rejected
-from hat_deploy.folders.journals import Ledger
+from hat_deploy.folders.job_list import Job, JobList, Rejected
+from hat_deploy.folders.journals import Journals
 from hat_deploy.folders.outcomes import Failed, OnProgress, Options, Outcome, Progress
 from hat_deploy.folders.stages import DiskFull, Elsewhere, Item, Stages, failure
-from hat_deploy.folders.workers import Codecs, Decoded
+from hat_deploy.folders.workers import Decoded, Workers
 from hat_deploy.machine import available_memory
 from hat_deploy.tiles.enlargement import Enlargement, Piece
 from hat_deploy.tiles.enlarger import Enlarger
@@ -59,7 +59,7 @@ def run(
         on_note: told what people should know of the journals, before anything is done.
 
     Raises:
-        Busy: a run with other settings is at work in one of the folders; nothing was done.
+        FolderBusy: a run with other settings is at work in one of the folders; nothing was done.
         ArtifactError: the engine failed.
     """
     options = options or Options()
@@ -74,15 +74,15 @@ def _run(
     progress: OnProgress | None,
     on_note: Callable[[str], object],
 ) -> Generator[Outcome, None, None]:
-    ledger = Ledger(todo, {**upscaler.settings, "quality": options.quality})
+    journals = Journals(todo, {**upscaler.settings, "quality": options.quality})
     told = 0
     patience = _Patience()
     try:
-        for note in ledger.open():
+        for note in journals.open():
             on_note(note)
         yield from map(_refused, rejected)
         while todo:
-            loop = _round(todo, told, upscaler, options, ledger)
+            loop = _round(todo, told, upscaler, options, journals)
             yield from loop.outcomes(progress)
             told, todo = loop.told, loop.elsewhere
             if not patience.wait(len(todo)):
@@ -90,17 +90,17 @@ def _run(
         for job in todo:
             yield Failed(source=job.source, target=job.target, reason=ELSEWHERE)
     finally:
-        ledger.close()
+        journals.close()
 
 
 def _round(
-    todo: list[Job], told: int, upscaler: Enlarger, options: Options, ledger: Ledger
+    todo: list[Job], told: int, upscaler: Enlarger, options: Options, journals: Journals
 ) -> _Loop:
     places = max(PLACES, 8 * upscaler.engine.input.batch)
     budget = Budget(options.memory or available_memory() // 4, places)
-    stages = Stages(upscaler, options, ledger, budget)
-    codecs = Codecs(todo, stages, budget)
-    return _Loop(todo, stages, codecs, told=told, fail_fast=options.fail_fast)
+    stages = Stages(upscaler, options, journals, budget)
+    workers = Workers(todo, stages, budget)
+    return _Loop(todo, stages, workers, told=told, fail_fast=options.fail_fast)
 
 
 class _Patience:
@@ -124,8 +124,8 @@ class _Patience:
         return True
 
 
-def run_plan(
-    plan: Plan,
+def run_list(
+    listed: JobList,
     upscaler: Enlarger,
     options: Options | None = None,
     *,
@@ -134,11 +134,11 @@ def run_plan(
 ) -> Generator[Outcome, None, None]:
     """:func:`run` for all that was found, what had to be rejected first."""
     options = options or Options()
-    if plan.rejected and options.fail_fast:
-        yield from map(_refused, plan.rejected)
-        yield from (_untried(job.source, job.target, FIRST_FAILURE) for job in plan.jobs)
+    if listed.rejected and options.fail_fast:
+        yield from map(_refused, listed.rejected)
+        yield from (_untried(job.source, job.target, FIRST_FAILURE) for job in listed.jobs)
     else:
-        yield from _run(plan.rejected, plan.jobs, upscaler, options, progress, on_note)
+        yield from _run(listed.rejected, listed.jobs, upscaler, options, progress, on_note)
 
 
 def _refused(rejected: Rejected) -> Failed:
@@ -159,17 +159,17 @@ class _Loop:
         self,
         jobs: list[Job],
         stages: Stages,
-        codecs: Codecs,
+        workers: Workers,
         *,
         told: int,
         fail_fast: bool,
     ) -> None:
         self._stages = stages
-        self._codecs = codecs
+        self._workers = workers
         self._fail_fast = fail_fast
         self._total = told + len(jobs)
         self._unsettled = {(job.source, job.target): job for job in jobs}
-        self._decoding = codecs.decoders
+        self._decoding = workers.decoders
         self._computing: dict[Enlargement, Item] = {}
         self._encoding = 0
         self._known: deque[Outcome] = deque()
@@ -181,7 +181,7 @@ class _Loop:
 
     def outcomes(self, progress: OnProgress | None) -> Iterator[Outcome]:
         """Every job's, in the order in which they become known."""
-        with self._codecs:
+        with self._workers:
             yield from self._outcomes(progress)
 
     def _outcomes(self, progress: OnProgress | None) -> Iterator[Outcome]:
@@ -196,7 +196,7 @@ class _Loop:
         while self._encoding and self._halted is None:
             self._hear(wait=True)
             yield from self._tell(progress)
-        self._codecs.end()
+        self._workers.end()
         self._hear(wait=False)
         yield from self._tell(progress)
         if self._halted is not None:
@@ -215,7 +215,7 @@ class _Loop:
         work = None
         while work is None and not self.ended:
             try:
-                message = self._codecs.decoded.get(timeout=max(0.0, until - time.monotonic()))
+                message = self._workers.decoded.get(timeout=max(0.0, until - time.monotonic()))
             except queue.Empty:
                 return None
             work = self._receive(message)
@@ -237,8 +237,8 @@ class _Loop:
 
     def _hear(self, *, wait: bool) -> None:
         """See to what the encoders have said; ``wait`` for at least one word."""
-        while wait or not self._codecs.written.empty():
-            message = self._codecs.written.get()
+        while wait or not self._workers.written.empty():
+            message = self._workers.written.get()
             self._encoding -= 1
             self._settle(message)
             wait = False
@@ -261,7 +261,7 @@ class _Loop:
             images.release(work.result)
             if work.finished and work in self._computing:
                 self._encoding += 1
-                self._codecs.encode(self._computing.pop(work))
+                self._workers.encode(self._computing.pop(work))
 
     def _settle(self, outcome: Outcome | Exception) -> None:
         if isinstance(outcome, DiskFull):

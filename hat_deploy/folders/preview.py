@@ -8,14 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from hat_deploy.folders import journal
-from hat_deploy.folders import reading as intake
+from hat_deploy.folders import journal, reading
 from hat_deploy.folders.job_list import Job
 from hat_deploy.folders.outcomes import Failed, Options, Skipped
 from hat_deploy.folders.stages import damaged, failure, settings_of
 
 
-class Foretold(Protocol):
+class Estimator(Protocol):
     """What is known of an :class:`hat_deploy.api.Upscaler` before it is there."""
 
     @property
@@ -27,7 +26,7 @@ class Foretold(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Planned:
+class Pending:
     """A picture that would be upscaled."""
 
     job: Job
@@ -40,10 +39,10 @@ class Planned:
 
 def preview(
     jobs: Iterable[Job],
-    upscaler: Foretold,
+    upscaler: Estimator,
     options: Options,
     on_note: Callable[[str], object] = lambda note: None,
-) -> Iterator[Planned | Skipped | Failed]:
+) -> Iterator[Pending | Skipped | Failed]:
     """What would become of each job as far as can be told without decoding it.
 
     Args:
@@ -52,11 +51,11 @@ def preview(
         on_note: told what people should know of the journals.
     """
     with ExitStack() as stack:
-        journals: dict[Path, journal.Reading] = {}
+        journals: dict[Path, journal.JournalReader] = {}
         for job in jobs:
             try:
                 if job.root not in journals:
-                    journals[job.root] = stack.enter_context(journal.Reading(job.root))
+                    journals[job.root] = stack.enter_context(journal.JournalReader(job.root))
                     if note := journals[job.root].note:
                         on_note(note)
                 yield _foretell(job, journals[job.root], upscaler, options)
@@ -65,9 +64,9 @@ def preview(
 
 
 def _foretell(
-    job: Job, reading: journal.Reading, upscaler: Foretold, options: Options
-) -> Planned | Skipped:
-    entry = reading.last(journal.relative(job.target, job.root))
+    job: Job, earlier: journal.JournalReader, upscaler: Estimator, options: Options
+) -> Pending | Skipped:
+    entry = earlier.last(journal.relative(job.target, job.root))
     settings = settings_of(job, upscaler.settings, options)
     if entry is not None and "model" not in settings:
         known = {name: value for name, value in entry.settings.items() if name != "model"}
@@ -77,6 +76,6 @@ def _foretell(
     )
     if keep is not None:
         return Skipped(job=job, reason=keep.reason)
-    source = intake.read(job.source, max_pixels=options.max_pixels)
+    source = reading.read(job.source, max_pixels=options.max_pixels)
     tiles = upscaler.tiles(source.height, source.width)
-    return Planned(job=job, height=source.height, width=source.width, tiles=tiles)
+    return Pending(job=job, height=source.height, width=source.width, tiles=tiles)

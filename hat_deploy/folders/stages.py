@@ -15,7 +15,7 @@ from hat_deploy.errors import HatDeployError, PictureError
 from hat_deploy.folders import reading
 from hat_deploy.folders.budget import Budget, Closed
 from hat_deploy.folders.job_list import Job
-from hat_deploy.folders.journals import Claimed, FolderUnusable, Ledger
+from hat_deploy.folders.journals import Claimed, FolderUnusable, Journals
 from hat_deploy.folders.outcomes import Done, Failed, Options, Outcome, Skipped
 from hat_deploy.folders.writing import Place, Taken, sync, workshop
 from hat_deploy.images import Picture, Pixels
@@ -64,22 +64,22 @@ class Item:
 
 
 class Stages:
-    """Both ends of a run: :meth:`prepare` and :meth:`finish` may be called by any thread.
+    """Both ends of a run: :meth:`load` and :meth:`save` may be called by any thread.
 
-    What a picture holds (its claim and its share of the budget) is taken in ``prepare`` and
-    given back by ``finish`` or :meth:`drop`.
+    What a picture holds (its claim and its share of the budget) is taken in ``load`` and
+    given back by ``save`` or :meth:`drop`.
     """
 
     def __init__(
-        self, upscaler: Enlarger, options: Options, ledger: Ledger, budget: Budget
+        self, upscaler: Enlarger, options: Options, journals: Journals, budget: Budget
     ) -> None:
         self._upscaler = upscaler
         self._area = upscaler.scale**2
         self._options = options
-        self._ledger = ledger
+        self._journals = journals
         self._budget = budget
 
-    def prepare(self, job: Job) -> Item | Outcome | Elsewhere:
+    def load(self, job: Job) -> Item | Outcome | Elsewhere:
         """Claim, read and decode.
 
         Raises:
@@ -104,7 +104,7 @@ class Stages:
         item.work = self._upscaler.enlargement(item.picture.pixels, allocate=allocate, consume=True)
         return item.work
 
-    def finish(self, item: Item) -> Outcome:
+    def save(self, item: Item) -> Outcome:
         """Encode and write a picture whose work is finished.
 
         Raises:
@@ -118,11 +118,11 @@ class Stages:
     def drop(self, item: Item) -> None:
         """Give back what a picture holds."""
         self._budget.release(item.reserved)
-        self._ledger.release(item.job)
+        self._journals.release(item.job)
 
     def _claimed(self, job: Job) -> Item | Outcome:
         settings = settings_of(job, self._upscaler.settings, self._options)
-        place = self._ledger.claim(
+        place = self._journals.claim(
             job, settings, overwrite=self._options.overwrite, damaged=self._damaged
         )
         if not isinstance(place, Place):
@@ -130,7 +130,7 @@ class Stages:
         try:
             return self._decode(job, place)
         except BaseException:
-            self._ledger.release(job)
+            self._journals.release(job)
             raise
 
     def _damaged(self, target: Path) -> bool:
@@ -164,7 +164,7 @@ class Stages:
         result = enlarged(item.picture, work.result)
 
         def record(size: int, sha256: str) -> None:
-            self._ledger.record(
+            self._journals.record(
                 item.job,
                 output=(size, sha256),
                 source=item.source,

@@ -21,7 +21,7 @@ Written = Outcome | Exception
 """What became of a picture; what ends the run."""
 
 
-class Codecs:
+class Workers:
     """Decoders and encoders around the caller's thread."""
 
     def __init__(self, jobs: list[Job], stages: Stages, budget: Budget) -> None:
@@ -66,7 +66,7 @@ class Codecs:
     def _decode_all(self) -> None:
         while not self._stop.is_set():
             try:
-                self.decoded.put(self._stages.prepare(self._jobs.popleft()))
+                self.decoded.put(self._stages.load(self._jobs.popleft()))
             except (IndexError, Closed):
                 break
             except Exception as error:  # told to the caller's thread, which raises it
@@ -83,7 +83,7 @@ class Codecs:
         if item is None or self._stop.is_set():
             return False
         try:
-            self.written.put(self._stages.finish(item))
+            self.written.put(self._stages.save(item))
         except Exception as error:  # as above
             self.written.put(error)
         return True

@@ -19,7 +19,7 @@ from hat_deploy.api import Upscaler
 from hat_deploy.errors import UsageError
 from hat_deploy.folders import claims, pipeline, writing
 from hat_deploy.folders.claims import FOLDER_LOCK
-from hat_deploy.folders.journal import Journal, Reading
+from hat_deploy.folders.journal import Journal, JournalReader
 
 forked = multiprocessing.get_context("fork")
 
@@ -158,7 +158,7 @@ class TestSettings:
     def test_the_last_of_several_keeps_others_out(self, tmp_path: Path) -> None:
         first, second = Journal(tmp_path, {"model": "a"}), Journal(tmp_path, {"model": "a"})
         first.close()
-        with Reading(tmp_path):  # its end must not drop the locks of the one at work
+        with JournalReader(tmp_path):  # its end must not drop the locks of the one at work
 
             def other() -> object:
                 try:

@@ -13,7 +13,7 @@ from hat_deploy.geometry import check_tile, default_halo, default_tile, format_s
 from hat_deploy.networks.hat.config import HATConfig, Unstored
 
 
-class Unmade:
+class Unexported:
     """What is known of a model before it is exported: all but what its artifact is called.
 
     Args:
@@ -68,7 +68,7 @@ class Unmade:
         return len(grid((height, width), self._tile, self._halo, self._window).tiles)
 
 
-def unmade(
+def find_unexported(
     model: str,
     *,
     tile: tuple[int, int] | None,
@@ -81,7 +81,7 @@ def unmade(
     qk_scale: float | None = None,
     shift: bool | None = None,
     **_: object,
-) -> Unmade | None:
+) -> Unexported | None:
     """What stands for an upscaler of these arguments until it is made; None if it is.
 
     Arguments as for :class:`hat_deploy.api.Upscaler`.
@@ -96,4 +96,4 @@ def unmade(
     )
     if recipe is None:
         return None
-    return Unmade(recipe, network_of(model)[0], halo=halo, compute=compute)
+    return Unexported(recipe, network_of(model)[0], halo=halo, compute=compute)
