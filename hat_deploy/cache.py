@@ -19,8 +19,7 @@ from typing import Any
 
 from hat_deploy.artifact import sha256
 from hat_deploy.errors import UsageError
-from hat_deploy.files import temporary
-from hat_deploy.locks import alone
+from hat_deploy.files import alone, temporary
 from hat_deploy.machine import parse_bytes
 
 SIZE_VARIABLE = "HAT_DEPLOY_CACHE_SIZE"

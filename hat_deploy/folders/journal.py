@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import Any, Self
 
 from hat_deploy.artifact import sha256
-from hat_deploy.files import kind_of, make_folder, open_plain
+from hat_deploy.files import kind_of, make_folder, open_plain, staged
 from hat_deploy.folders import claims
 from hat_deploy.folders.claims import Claims
 from hat_deploy.folders.job_list import Job
 from hat_deploy.folders.journal_index import Entry, Index
-from hat_deploy.folders.writing import workshop
 from hat_deploy.terminal.printable import display_name
 
 NAME = ".hat-deploy-journal.jsonl"
@@ -226,7 +225,7 @@ class Journal:
         status = os.fstat(descriptor)
         if status.st_uid != getattr(os, "geteuid", lambda: status.st_uid)():
             return descriptor  # whose it is must be able to go on writing it
-        with workshop(self.folder / NAME) as path:
+        with staged(self.folder / NAME) as path:
             with path.open("xb") as file:
                 file.writelines(self._index.raw(descriptor))
             path.chmod(status.st_mode & 0o777)

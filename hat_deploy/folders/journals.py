@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from hat_deploy.errors import HatDeployError
+from hat_deploy.files import remove_abandoned
 from hat_deploy.folders.claims import FolderBusy
 from hat_deploy.folders.job_list import Job
 from hat_deploy.folders.journal import Journal, Keep, reason_to_keep
 from hat_deploy.folders.journal_index import Entry
-from hat_deploy.folders.writing import Place, sweep
+from hat_deploy.folders.writing import Place
 
 
 class FolderUnusable(Exception):
@@ -158,5 +159,5 @@ def _open(
         return FolderUnusable(f"{folder} cannot be written: {error.strerror or error}")
     except HatDeployError as error:
         return FolderUnusable(str(error))
-    sweep(below)
+    remove_abandoned(below)
     return journal

@@ -9,8 +9,8 @@ from hat_deploy import images
 from hat_deploy.errors import PictureError, UsageError
 from hat_deploy.folders.job_list import Job
 from hat_deploy.folders.outcomes import Done
-from hat_deploy.folders.stages import enlarged, write
-from hat_deploy.folders.writing import Place
+from hat_deploy.folders.stages import enlarged
+from hat_deploy.folders.writing import Place, write
 from hat_deploy.tiles.enlarger import Enlarger, OnTiles
 
 

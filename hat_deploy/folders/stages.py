@@ -10,14 +10,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from hat_deploy import artifact, images
+from hat_deploy import images
 from hat_deploy.errors import HatDeployError, PictureError
 from hat_deploy.folders import reading
 from hat_deploy.folders.budget import Budget, Closed
 from hat_deploy.folders.job_list import Job
 from hat_deploy.folders.journals import Claimed, FolderUnusable, Journals
 from hat_deploy.folders.outcomes import Done, Failed, Options, Outcome, Skipped
-from hat_deploy.folders.writing import Place, Taken, sync, workshop
+from hat_deploy.folders.writing import Place, Taken, write
 from hat_deploy.images import Picture, Pixels
 from hat_deploy.tiles.enlargement import Enlargement
 from hat_deploy.tiles.enlarger import Enlarger
@@ -231,37 +231,6 @@ def damaged(target: Path, budget: Budget | None = None) -> bool:
         if budget is not None and reserved:
             budget.release(reserved)
     return False
-
-
-def write(
-    picture: Picture,
-    place: Place,
-    *,
-    quality: int,
-    record: Callable[[int, str], None] = lambda size, sha256: None,
-) -> tuple[str, ...]:
-    """Encode and write a picture; the file appears under its name whole or not at all.
-
-    Args:
-        picture: its pixels may be spoilt.
-        place: where it goes, and whether it may replace what came there meanwhile.
-        record: given size and SHA-256 before the file gets its name.
-
-    Returns:
-        Notes on what the format could not hold.
-
-    Raises:
-        PictureError: the format cannot hold the picture, or the file cannot be written.
-        Taken: another program wrote a file there.
-        OSError: the file cannot be written.
-    """
-    with workshop(place.target) as path:
-        notes = images.write(picture, path, quality=quality, consume=True)
-        sync(path)  # else a power cut could leave zeros under the name
-        place.check()
-        record(path.stat().st_size, artifact.sha256(path))
-        place.put(path)
-    return notes
 
 
 def failure(job: Job, error: Exception, *, tried: bool = True) -> Failed:

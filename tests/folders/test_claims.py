@@ -14,10 +14,10 @@ import pytest
 from fakes import IdentityEngine
 from folders import kinds, picture, results, run
 
-from hat_deploy import folders
+from hat_deploy import files, folders
 from hat_deploy.api import Upscaler
 from hat_deploy.errors import UsageError
-from hat_deploy.folders import claims, pipeline, writing
+from hat_deploy.folders import claims, pipeline
 from hat_deploy.folders.claims import FOLDER_LOCK
 from hat_deploy.folders.journal import Journal, JournalReader
 
@@ -48,7 +48,7 @@ def without_locks(monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(claims.fcntl, "lockf", refuse)
-    monkeypatch.setattr(writing.fcntl, "flock", refuse)
+    monkeypatch.setattr(files.fcntl, "flock", refuse)
 
 
 def test_a_claim_is_exclusive_until_it_is_given_back(tmp_path: Path) -> None:
@@ -272,7 +272,7 @@ class TestWithoutLocks:
 class TestLeftovers:
     def leave(self, folder: Path) -> None:
         def die() -> None:
-            with writing.workshop(folder / "a.png") as path:
+            with files.staged(folder / "a.png") as path:
                 path.write_bytes(b"half")
                 os._exit(9)
 
@@ -291,8 +291,8 @@ class TestLeftovers:
         assert list(results(tmp_path / "in-x2")) == ["b.png"]
 
     def test_those_of_living_ones_stay(self, tmp_path: Path) -> None:
-        with writing.workshop(tmp_path / "a.png") as path:
-            assert in_another_process(lambda: writing.sweep([tmp_path])) == 0
+        with files.staged(tmp_path / "a.png") as path:
+            assert in_another_process(lambda: files.remove_abandoned([tmp_path])) == 0
             assert path.parent.exists()
         assert not path.parent.exists()
-        assert writing.sweep([tmp_path / "none"]) == 0
+        assert files.remove_abandoned([tmp_path / "none"]) == 0

@@ -17,9 +17,9 @@ from hat_deploy import folders
 from hat_deploy.api import Upscaler
 from hat_deploy.engines.base import Array
 from hat_deploy.errors import UsageError
+from hat_deploy.files import alone
 from hat_deploy.folders import claims, stages, writing
 from hat_deploy.folders.journal import NAME
-from hat_deploy.locks import alone
 
 SUFFIXES = ("png", "jpg", "webp", "tif", "bmp")
 
