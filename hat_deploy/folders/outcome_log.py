@@ -6,7 +6,6 @@ import json
 import os
 import stat
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from hat_deploy.folders.outcomes import Done, Failed, Outcome, Skipped
@@ -63,12 +62,7 @@ class Report:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, _kind: object, error: object, _trace: object) -> None:
         if self._stream is not None:
             try:
                 if error is None:

@@ -17,8 +17,8 @@ from folders import kinds, picture, results, run
 from hat_deploy import files, folders
 from hat_deploy.api import Upscaler
 from hat_deploy.errors import UsageError
-from hat_deploy.folders import claims, pipeline
-from hat_deploy.folders.claims import FOLDER_LOCK
+from hat_deploy.folders import claims, folder_lock, pipeline
+from hat_deploy.folders.folder_lock import NAME as FOLDER_LOCK
 from hat_deploy.folders.journal import Journal, JournalReader
 
 forked = multiprocessing.get_context("fork")
@@ -260,7 +260,7 @@ class TestWithoutLocks:
         def refuse(*_: object) -> None:
             raise OSError(errno.EPERM, "Operation not permitted")
 
-        monkeypatch.setattr(claims.os, "link", refuse)
+        monkeypatch.setattr(folder_lock.os, "link", refuse)
         self.test_one_run_has_the_folder(tmp_path)
 
     def test_a_lock_of_another_machine_is_respected(self, tmp_path: Path) -> None:
