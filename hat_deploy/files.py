@@ -88,7 +88,7 @@ def staged(target: Path) -> Iterator[Path]:
 def remove_abandoned(folders: Iterable[Path]) -> int:
     """Remove what :func:`staged` left in folders when its process was killed; say how many.
 
-    Those of living processes stay; so do all where locks do not work, and what is no folder.
+    Those of living processes stay; so do all where locks do not work, and what is not a folder.
     """
     removed = 0
     for folder in folders:

@@ -17,7 +17,7 @@ from hat_deploy.tiles.enlargement import Enlargement, Piece
 from hat_deploy.tiles.streaming import stream
 
 LINGER = 0.05
-"""Seconds to wait for another picture before a batch is computed that is not full."""
+"""Seconds to wait for another image before a batch is computed that is not full."""
 FIRST_FAILURE = "the run was to stop at the first failure"
 _OF_ONE_IMAGE = (PictureError, CheckFailed)
 
@@ -76,11 +76,11 @@ class EngineLoop:
 
     @property
     def ended(self) -> bool:
-        """Whether no picture will come any more; with :meth:`take` a feed of pictures."""
+        """Whether no image will come any more; with :meth:`take` a feed of images."""
         return self._decoding == 0 or self._halted is not None
 
     def take(self) -> Enlargement | None:
-        """The next decoded picture, if one comes soon."""
+        """The next decoded image, if one comes soon."""
         until = time.monotonic() + LINGER
         work = None
         while work is None and not self.ended:
@@ -90,11 +90,11 @@ class EngineLoop:
                 return None
             work = self._receive(message)
             if work is None and time.monotonic() > until:
-                return None  # a long row of skipped pictures: let the caller hear of them
+                return None  # many skipped images in a row: the caller reports them first
         return work
 
     def _receive(self, message: Decoded) -> Enlargement | None:
-        """See to what a decoder says; a picture that is to be computed is returned."""
+        """Handle a decoder's message; returns an image that is to be computed."""
         if isinstance(message, Item):
             return self._start(message)
         if message is None:
@@ -106,7 +106,7 @@ class EngineLoop:
         return None
 
     def _hear(self, *, wait: bool) -> None:
-        """See to what the encoders have said; ``wait`` for at least one word."""
+        """Handle the encoders' messages; ``wait`` for at least one."""
         while wait or not self._workers.written.empty():
             message = self._workers.written.get()
             self._encoding -= 1
@@ -126,7 +126,7 @@ class EngineLoop:
         return work
 
     def _send(self, pieces: list[Piece]) -> None:
-        """Hand pictures whose last tile has come, or that failed, to the encoders."""
+        """Hand images whose last tile has come, or that failed, to the encoders."""
         for work in dict.fromkeys(piece.picture for piece in pieces):
             images.release(work.result)
             if work.finished and work in self._computing:

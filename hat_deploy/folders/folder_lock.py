@@ -64,7 +64,7 @@ class FolderLock:
         """Remove the file of a dead process.
 
         Raises:
-            UsageError: its process lives, or nobody here can tell, or it is no file.
+            UsageError: its process lives, or nobody here can tell, or it is not a file.
         """
         try:
             content = self._read(self._path)

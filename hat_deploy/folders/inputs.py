@@ -47,12 +47,12 @@ def find(path: Path, outputs: set[str], *, recursive: bool) -> Iterator[Found]:
         return
     reason = _unreadable(path)
     if reason is None and path.suffix.lower() not in SUFFIXES:
-        reason = f"its name ends in none of {', '.join(SUFFIXES)}"
+        reason = f"its suffix is not one of {', '.join(SUFFIXES)}"
     yield Found(str(path), place_of(path), None, path.is_symlink(), reason)
 
 
 def _walk(top: str, outputs: set[str], *, recursive: bool) -> Iterator[Found]:
-    """A folder: its pictures first, then its folders, each sorted by name, however deep.
+    """A folder: its images first, then its folders, each sorted by name, however deep.
 
     Every real folder is entered once, however many links lead to it, so loops end; links
     come last, so that a folder is met under its own name where it has one here.
@@ -132,7 +132,7 @@ def _unreadable(path: Path | os.DirEntry[str]) -> str | None:
     }
     kind = kinds.get(stat.S_IFMT(mode), "a device")
     if kind is not None:
-        return f"it is {kind}, not a picture"
+        return f"it is {kind}, not an image"
     return _forbidden(path)
 
 

@@ -17,7 +17,7 @@ from hat_deploy.terminal.printable import display_name
 
 @dataclass(frozen=True)
 class Job:
-    """One picture to read and the file to write."""
+    """One image to read and the file to write."""
 
     source: Path
     target: Path
@@ -55,14 +55,14 @@ def list_jobs(
     format: str | None = None,  # noqa: A002 - the option's name
     overwrite: bool = False,
 ) -> JobList:
-    """Pair every picture that the paths name with its result. Nothing is written.
+    """Pair every image that the paths name with its result. Nothing is written.
 
     Results go beside their sources: ``cat-x2.png`` for ``cat.png``, and the folder
     ``photos-x2/`` for ``photos/``. With ``output`` they go there: files by their names, one
     folder by its tree, and of several paths each folder by its tree under its name.
 
     Inside folders, foreign suffixes and hidden names are passed over; what merely looks like
-    a picture (a dangling link, a pipe, a folder named ``x.png``) is rejected by name. Where
+    an image (a dangling link, a pipe, a folder named ``x.png``) is rejected by name. Where
     results of this or an earlier run would lie inside an input, they are not read again; nor
     is ``cat-x2.png`` where ``cat.png`` is named too, as when a shell's ``*`` is run again.
 
@@ -127,7 +127,7 @@ def _outputs(paths: Sequence[Path], scale: int, output: Path | None) -> set[str]
 
 
 def _default_results(paths: Sequence[Path], scale: int, suffix: str | None) -> set[str]:
-    """Where runs with default names put the results of the pictures among the paths."""
+    """Where runs with default names put the results of the images among the paths."""
     results: set[str] = set()
     for path in paths:
         if path.suffix.lower() not in SUFFIXES or is_folder(path):
@@ -196,7 +196,7 @@ def _ambiguous(jobs: list[Job], locations: _Locations) -> set[str]:
 
 
 class _Locations:
-    """Where names lie, with every folder looked at once."""
+    """The real locations of names; every folder is looked up once."""
 
     def __init__(self) -> None:
         self._folders: dict[str, str] = {}

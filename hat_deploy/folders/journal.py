@@ -1,4 +1,4 @@
-"""What was made in a folder: one JSON line a result, and what it says about doing it again.
+"""The record of what was made in a folder, one JSON line a result: it decides what is redone.
 
 A line is appended and synced before its result gets its name. So whatever moment a run dies at,
 a result that is there and has the hash of its line is whole, and any other is made again.
@@ -26,7 +26,7 @@ from hat_deploy.terminal.printable import display_name
 NAME = ".hat-deploy-journal.jsonl"
 """The journal's name in the folder that results go to."""
 SMALL = 1000
-"""Lines up to which a journal is left as it is."""
+"""A journal of at most this many lines is never rewritten."""
 
 
 class JournalReader:
@@ -64,7 +64,7 @@ class JournalReader:
 
     @property
     def note(self) -> str | None:
-        """What people should know of it."""
+        """A remark on it for the user, if there is one."""
         return _note(self._folder, self._index)
 
     def close(self) -> None:
@@ -124,7 +124,7 @@ def reason_to_keep(
 
 @dataclass(frozen=True)
 class Keep:
-    """That a result stays, and why; no reason means it is just what would be made."""
+    """A result that stays, and why; without a reason it is what this run would make."""
 
     reason: str | None
 
@@ -132,8 +132,7 @@ class Keep:
 class Journal:
     """The journal of one folder, open for appending; made if need be. For any thread.
 
-    One of which most lines say what is no longer so is written anew, if nobody else is at work
-    in the folder.
+    It is rewritten if most of its lines are out of date and nobody else is at work in the folder.
 
     Args:
         folder: made if need be.
@@ -167,7 +166,7 @@ class Journal:
         """Add a line; it is on the disk when this returns.
 
         Raises:
-            OSError: it is not, for want of space or another reason.
+            OSError: it is not, because the disk is full or for another reason.
         """
         line = entry.line
         with self._lock:
@@ -185,7 +184,7 @@ class Journal:
 
     @property
     def note(self) -> str | None:
-        """What people should know of the journal."""
+        """A remark on the journal for the user, if there is one."""
         return _note(self.folder, self._index)
 
     def _opened(self, run: str) -> bool:
@@ -224,7 +223,7 @@ class Journal:
         """A journal of the lines that still count, under the old one's name."""
         status = os.fstat(descriptor)
         if status.st_uid != getattr(os, "geteuid", lambda: status.st_uid)():
-            return descriptor  # whose it is must be able to go on writing it
+            return descriptor  # its owner must still be able to write it
         with staged(self.folder / NAME) as path:
             with path.open("xb") as file:
                 file.writelines(self._index.raw(descriptor))

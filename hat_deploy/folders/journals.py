@@ -42,9 +42,9 @@ class Journals:
             self._folders.setdefault(job.root, set()).add(job.target.parent)
 
     def open(self) -> list[str]:
-        """Open every journal and say what people should know of them.
+        """Open every journal; returns remarks on them for the user.
 
-        A folder that cannot be used is told with each of its jobs.
+        A folder that cannot be used is reported with each of its jobs.
 
         Raises:
             FolderBusy: a run with other settings is at work in one of the folders.

@@ -1,4 +1,4 @@
-"""What became of each picture, one JSON line each, written while a run goes on."""
+"""What became of each image, one JSON line each, written while a run goes on."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def line(outcome: Outcome) -> dict[str, Any]:
     """An outcome as JSON types.
 
     ``outcome`` is ``done``, ``skipped``, ``failed`` or, where the run ended before the
-    picture's turn, ``not tried``; ``source`` and ``target`` are paths, ``target`` null for what
+    image's turn, ``not tried``; ``source`` and ``target`` are paths, ``target`` null for what
     could not become a job.
     """
     target = None if outcome.target is None else str(outcome.target)

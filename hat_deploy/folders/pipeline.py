@@ -2,8 +2,8 @@
 
     decoder threads -> inbox -> engine loop (the caller's thread) -> outbox -> encoder threads
 
-Nothing bounds the queues but the budget: every picture, from before it is decoded until after it
-is written, holds its share of bytes and one of a number of places.
+Only the budget bounds the queues: every image, from before it is decoded until after it is
+written, holds its share of bytes and one of a number of places.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from hat_deploy.machine import available_memory
 from hat_deploy.tiles.enlarger import Enlarger
 
 PLACES = 64
-"""Pictures on their way at once, at least; eight batches where that is more."""
+"""Images in progress at once, or eight batches where that is more."""
 PATIENCE = 600.0
 """Seconds to wait at the end for images of other runs while none of them is finished."""
 SHORTEST_PAUSE = 0.05
-"""Seconds between two looks at them at first; later a second."""
+"""Seconds between the first two checks on them; grows to one second."""
 ELSEWHERE = "another run is still working on it: run the same command again when that has ended"
 
 
@@ -42,12 +42,12 @@ def run(
 
     What the journal of a result's folder says is done, by the same model, halo and (for JPEG
     and WebP) quality, is skipped. What another run is working on is looked at again at the end,
-    and done if that run has ended without it. One picture that fails stops nothing; a full disk
+    and done if that run has ended without it. One image that fails stops nothing; a full disk
     ends the run, and so does an engine that fails. Whatever ends it, only whole files are left,
     and no thread.
 
     Args:
-        on_note: told what people should know of the journals, before anything is done.
+        on_note: given remarks on the journals for the user, before anything is done.
 
     Raises:
         FolderBusy: a run with other settings is at work in one of the folders; nothing was done.
@@ -123,7 +123,7 @@ def run_list(
     progress: OnProgress | None = None,
     on_note: Callable[[str], object] = lambda note: None,
 ) -> Generator[Outcome, None, None]:
-    """:func:`run` for all that was found, what had to be rejected first."""
+    """:func:`run` for a job list: the rejected paths come first."""
     options = options or Options()
     if listed.rejected and options.fail_fast:
         yield from map(_refused, listed.rejected)

@@ -1,4 +1,4 @@
-"""What a run would do, told from names, headers and journals alone; nothing is written."""
+"""What a run would do, from names, headers and journals alone; nothing is written."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hat_deploy.folders.stages import damaged, failure, settings_of
 
 
 class Estimator(Protocol):
-    """What is known of an :class:`hat_deploy.api.Upscaler` before it is there."""
+    """The part of an :class:`hat_deploy.api.Upscaler` that a preview needs."""
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -27,14 +27,14 @@ class Estimator(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Pending:
-    """A picture that would be upscaled."""
+    """An image that would be upscaled."""
 
     job: Job
     height: int
     width: int
     """As the header gives them: an orientation may swap them."""
     tiles: int
-    """For a picture in colour without transparency."""
+    """For an image in colour without transparency."""
 
 
 def preview(
@@ -48,7 +48,7 @@ def preview(
     Args:
         upscaler: an :class:`hat_deploy.api.Upscaler`, or what stands for one that would
             be made first.
-        on_note: told what people should know of the journals.
+        on_note: given remarks on the journals for the user.
     """
     with ExitStack() as stack:
         journals: dict[Path, journal.JournalReader] = {}

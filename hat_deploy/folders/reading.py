@@ -1,4 +1,4 @@
-"""From a file's name to a picture in memory, with its size known before it is decoded."""
+"""From a file's name to an image in memory, with its size known before it is decoded."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LARGEST_HEADER = 2**26
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A file read, and what it says about its picture."""
+    """A file read, and what it says about its image."""
 
     data: bytes
     mtime_ns: int
@@ -26,12 +26,12 @@ class Source:
 
     @property
     def sha256(self) -> str:
-        """Of the file."""
+        """SHA-256 of the file, in hexadecimal."""
         return hashlib.sha256(self.data).hexdigest()
 
     @property
     def most_bytes(self) -> int:
-        """An upper bound on the bytes of the decoded picture."""
+        """An upper bound on the bytes of the decoded image."""
         deep = self.data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+") or (
             self.data[:4] == b"\x89PNG" and self.data[24] == 16
         )
@@ -51,7 +51,7 @@ def read(path: Path, *, max_pixels: int) -> Source:
     """Read a file and its header; nothing is decoded.
 
     Raises:
-        PictureError: it cannot be read, is no picture, or is too large.
+        PictureError: it cannot be read, is not an image, or is too large.
     """
     try:
         status = path.stat()
@@ -59,7 +59,7 @@ def read(path: Path, *, max_pixels: int) -> Source:
             raise PictureError("it is no longer a regular file")
         if status.st_size > 8 * max_pixels + LARGEST_HEADER:
             raise PictureError(
-                f"the file has {status.st_size / 2**20:,.0f} MiB, more than a picture of the "
+                f"the file has {status.st_size / 2**20:,.0f} MiB, more than an image of the "
                 f"permitted size can need"
             )
         data = path.read_bytes()

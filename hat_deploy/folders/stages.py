@@ -1,4 +1,4 @@
-"""What a run does to one picture before and after the engine."""
+"""What a run does to one image before and after the engine."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 TAKEN = "another program wrote it while this run was at work: --overwrite replaces it"
 _ANY_SIZE = 2**48
-"""Pixels that no file has."""
+"""More pixels than any file has."""
 _LONGEST_TEXT = 300
 """Characters of a library's message that are shown."""
 _OPENCV_MEMORY = -4
@@ -49,7 +49,7 @@ class Elsewhere:
 
 @dataclass(eq=False)
 class Item:
-    """A decoded picture on its way to its result."""
+    """A decoded image on its way to its result."""
 
     job: Job
     source: tuple[int, int, str]
@@ -66,7 +66,7 @@ class Item:
 class Stages:
     """Both ends of a run: :meth:`load` and :meth:`save` may be called by any thread.
 
-    What a picture holds (its claim and its share of the budget) is taken in ``load`` and
+    What an image holds (its claim and its share of the budget) is taken in ``load`` and
     given back by ``save`` or :meth:`drop`.
     """
 
@@ -91,7 +91,7 @@ class Stages:
             return Elsewhere(job)
 
     def enlarge(self, item: Item) -> Enlargement:
-        """Make a picture's work for an engine; only for the thread that runs the engine.
+        """Prepare an image for the engine; only for the thread that runs the engine.
 
         A result larger than the budget is put together in a nameless file on the disk it will
         be written to.
@@ -105,10 +105,10 @@ class Stages:
         return item.work
 
     def save(self, item: Item) -> Outcome:
-        """Encode and write a picture whose work is finished.
+        """Encode and write an image whose work is finished.
 
         Raises:
-            DiskFull: nothing can be written any more; the picture was dropped.
+            DiskFull: nothing can be written any more; the image was dropped.
         """
         try:
             return _settled(item.job, lambda: self._write(item))
@@ -116,7 +116,7 @@ class Stages:
             self.drop(item)
 
     def drop(self, item: Item) -> None:
-        """Give back what a picture holds."""
+        """Give back what an image holds."""
         self._budget.release(item.reserved)
         self._journals.release(item.job)
 
@@ -158,7 +158,7 @@ class Stages:
 
     def _write(self, item: Item) -> Outcome:
         work = item.work
-        assert work is not None, "only an enlarged picture can be written"
+        assert work is not None, "only an enlarged image can be written"
         if work.error is not None:
             raise work.error
         result = enlarged(item.picture, work.result)
@@ -184,7 +184,7 @@ class Stages:
 
 
 def enlarged(picture: Picture, pixels: Pixels) -> Picture:
-    """A picture with larger pixels, and metadata that fits them."""
+    """An image with larger pixels, and metadata that fits them."""
     height, width = pixels.shape[:2]
     scale = max(height, width) // max(picture.pixels.shape[:2])
     metadata = images.enlarged(picture.metadata, scale=scale, size=(height, width))
@@ -204,10 +204,9 @@ def settings_of(job: Job, settings: Mapping[str, Any], options: Options) -> dict
 
 
 def damaged(target: Path, budget: Budget | None = None) -> bool:
-    """Whether a result is no whole image, so that nothing is lost if it is made again.
+    """Whether a result is broken, so that nothing is lost if it is made again.
 
-    One that is only too large for this program, or that there is no memory for, is taken for
-    whole.
+    One that is too large for this program, or for the free memory, counts as whole.
 
     Raises:
         Closed: the run is ending.
@@ -234,10 +233,10 @@ def damaged(target: Path, budget: Budget | None = None) -> bool:
 
 
 def failure(job: Job, error: Exception, *, tried: bool = True) -> Failed:
-    """What a run says of a picture that met an error."""
+    """The outcome of an image that met an error."""
     no_memory = getattr(error, "code", None) == _OPENCV_MEMORY
     if isinstance(error, MemoryError) or no_memory:
-        reason = "not enough memory for a picture of this size"
+        reason = "not enough memory for an image of this size"
     elif isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         reason = f"{where}{error.strerror or error}"
@@ -250,10 +249,10 @@ def failure(job: Job, error: Exception, *, tried: bool = True) -> Failed:
 
 
 def _settled(job: Job, step: Callable[[], _T]) -> _T | Failed:
-    """Do a step; whatever goes wrong with one picture becomes its outcome.
+    """Do a step; whatever goes wrong with one image becomes its outcome.
 
     Raises:
-        DiskFull, Closed, Claimed: what is no matter of the picture.
+        DiskFull, Closed, Claimed: what does not concern one image.
     """
     try:
         return step()

@@ -1,4 +1,4 @@
-"""An upscaler that would have to be made first, as far as a dry run needs it."""
+"""A model that is not exported yet, as far as a dry run needs it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hat_deploy.networks.hat.config import HATConfig, Unstored
 
 
 class Unexported:
-    """What is known of a model before it is exported: all but what its artifact is called.
+    """What is known of a model before its export: everything but its artifact's name.
 
     Args:
         recipe: how it would be made.
@@ -49,7 +49,7 @@ class Unexported:
 
     @property
     def sentence(self) -> str:
-        """What would be made, for people."""
+        """What would be exported, as a sentence for the user."""
         what = "a TensorRT plan" if self._recipe.target else "an .onnx"
         precision = " or, failing its proof, ".join(self._recipe.precisions)
         return (
@@ -82,7 +82,7 @@ def find_unexported(
     shift: bool | None = None,
     **_: object,
 ) -> Unexported | None:
-    """What stands for an upscaler of these arguments until it is made; None if it is.
+    """Stands in for an upscaler with these arguments; None if its artifact exists.
 
     Arguments as for :class:`hat_deploy.api.Upscaler`.
 

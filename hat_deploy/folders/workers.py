@@ -14,10 +14,10 @@ from hat_deploy.folders.stages import Elsewhere, Item, Stages
 from hat_deploy.machine import usable_cores
 
 Decoded = Item | Outcome | Elsewhere | Exception | None
-"""A picture; what became of a job without one; a job of another run's; what ends the run; None
-from a decoder that is at its end."""
+"""A decoded image, the outcome of a job without one, a job that another run has, an error that
+ends the run, or None from a decoder that has ended."""
 Written = Outcome | Exception
-"""What became of a picture; what ends the run."""
+"""The outcome of an image, or an error that ends the run."""
 
 
 class Workers:
@@ -33,7 +33,7 @@ class Workers:
         self.written: queue.SimpleQueue[Written] = queue.SimpleQueue()
         self.decoders, self._encoders = threads(usable_cores())
         targets = [self._decode_all] * self.decoders + [self._encode_all] * self._encoders
-        # Whoever forgets to close a run must be able to end all the same.
+        # Daemons: a program that never closes its run must be able to exit.
         self._threads = [threading.Thread(target=target, daemon=True) for target in targets]
 
     def __enter__(self) -> Self:
@@ -45,11 +45,11 @@ class Workers:
         self.end()
 
     def encode(self, item: Item) -> None:
-        """Hand a picture to the encoders."""
+        """Hand an image to the encoders."""
         self._to_encode.put(item)
 
     def end(self) -> None:
-        """Let every thread end what it is in the middle of, and nothing more."""
+        """Let every thread finish its current step, and wait until all have ended."""
         self._stop.set()
         self._budget.close()
         for _ in range(self._encoders):
@@ -70,7 +70,7 @@ class Workers:
 
     def _encode_all(self) -> None:
         while self._encode_next():
-            pass  # no picture is held while the next is waited for
+            pass  # no image is held while the next is waited for
 
     def _encode_next(self) -> bool:
         item = self._to_encode.get()

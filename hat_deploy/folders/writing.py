@@ -1,4 +1,4 @@
-"""A result's way to its name: a hidden folder beside it, a journal line, a name of its own."""
+"""How a result is written: to a hidden folder, then its journal line, then its own name."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Taken(Exception):
 
 @dataclass(frozen=True)
 class Place:
-    """The name of a result, and what had it when the work on the result began."""
+    """Where a result goes, and what was there when the work on it began."""
 
     target: Path
     before: tuple[int, ...] | None = None
@@ -31,11 +31,11 @@ class Place:
 
     @classmethod
     def now(cls, target: Path, *, forced: bool) -> Self:
-        """The place as it is."""
+        """The place as it is now."""
         return cls(target, _standing(target), forced)
 
     def check(self) -> None:
-        """Refuse a place that is not as it was.
+        """Refuse a place that has changed.
 
         Raises:
             Taken: it is not.
@@ -83,10 +83,10 @@ def write(
     quality: int,
     record: Callable[[int, str], None] = lambda size, sha256: None,
 ) -> tuple[str, ...]:
-    """Encode and write a picture; the file appears under its name whole or not at all.
+    """Encode and write an image; the file appears under its name whole or not at all.
 
     Args:
-        picture: its pixels may be spoilt.
+        picture: its pixels may be overwritten.
         place: where it goes, and whether it may replace what came there meanwhile.
         record: given size and SHA-256 before the file gets its name.
 
@@ -94,7 +94,7 @@ def write(
         Notes on what the format could not hold.
 
     Raises:
-        PictureError: the format cannot hold the picture, or the file cannot be written.
+        PictureError: the format cannot hold the image, or the file cannot be written.
         Taken: another program wrote a file there.
         OSError: the file cannot be written.
     """

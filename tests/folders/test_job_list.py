@@ -134,9 +134,9 @@ def test_what_only_looks_like_a_picture_is_listed(tmp_path: Path) -> None:
     assert "does not exist" in found.pop("dangling.png")
     assert "symbolic links" in found.pop("self.png")
     assert found == {
-        "folder.png": "it is a folder, not a picture",
-        "pipe.png": "it is a named pipe, not a picture",
-        "socket.png": "it is a socket, not a picture",
+        "folder.png": "it is a folder, not an image",
+        "pipe.png": "it is a named pipe, not an image",
+        "socket.png": "it is a socket, not an image",
     }
 
 
@@ -144,8 +144,8 @@ def test_named_pipes_and_devices_are_rejected(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
     result = run(tmp_path / "pipe.png", Path("/dev/null"))
     assert [item.reason for item in result.rejected] == [
-        "it is a named pipe, not a picture",
-        "it is a device, not a picture",
+        "it is a named pipe, not an image",
+        "it is a device, not an image",
     ]
 
 
