@@ -1,7 +1,9 @@
 """The folder run: every job done, skipped or listed; nothing lost, nothing done twice.
 
-``pipeline`` decodes, computes and encodes side by side, ``journal`` knows what is done already,
-``claims`` keeps runs apart, ``preview`` tells what a run would do.
+An image's way: ``inputs`` finds it, ``job_list`` names its result, ``stages`` decodes it in the
+threads of ``workers``, ``engine_loop`` computes it, and ``writing`` gives the result its name;
+``pipeline`` runs these side by side. ``journal`` knows what is done already, ``claims`` keeps
+runs apart, ``preview`` tells what a run would do.
 """
 
 from hat_deploy.folders.job_list import Job
