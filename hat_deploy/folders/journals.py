@@ -11,8 +11,9 @@ from hat_deploy.errors import HatDeployError
 from hat_deploy.files import remove_abandoned
 from hat_deploy.folders.claims import FolderBusy
 from hat_deploy.folders.job_list import Job
-from hat_deploy.folders.journal import Journal, Keep, reason_to_keep
+from hat_deploy.folders.journal import Journal
 from hat_deploy.folders.journal_index import Entry
+from hat_deploy.folders.keeping import Keep, reason_to_keep
 from hat_deploy.folders.writing import Place
 
 
@@ -70,7 +71,7 @@ class Journals:
         Args:
             settings: of the job.
             overwrite: whether a result that is there is redone.
-            damaged: see :func:`hat_deploy.folders.journal.reason_to_keep`.
+            damaged: see :func:`hat_deploy.folders.keeping.reason_to_keep`.
 
         Raises:
             Claimed: another run is working on it.

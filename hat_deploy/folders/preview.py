@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from hat_deploy.folders import journal, reading
 from hat_deploy.folders.job_list import Job
+from hat_deploy.folders.keeping import reason_to_keep
 from hat_deploy.folders.outcomes import Failed, Options, Skipped
 from hat_deploy.folders.stages import damaged, failure, settings_of
 
@@ -71,9 +72,7 @@ def _foretell(
     if entry is not None and "model" not in settings:
         known = {name: value for name, value in entry.settings.items() if name != "model"}
         entry = replace(entry, settings=known)
-    keep = journal.reason_to_keep(
-        job, entry, settings, overwrite=options.overwrite, damaged=damaged
-    )
+    keep = reason_to_keep(job, entry, settings, overwrite=options.overwrite, damaged=damaged)
     if keep is not None:
         return Skipped(job=job, reason=keep.reason)
     source = reading.read(job.source, max_pixels=options.max_pixels)
