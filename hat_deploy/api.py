@@ -117,7 +117,7 @@ class Upscaler(Enlarger):
             UsageError: there is no such folder, no such format, or no number like that.
             ArtifactError: the engine failed.
         """
-        plan = job_list.plan(
+        listed = job_list.list_jobs(
             [Path(folder)],
             scale=self.scale,
             output=None if output is None else Path(output),
@@ -126,4 +126,4 @@ class Upscaler(Enlarger):
             overwrite=overwrite,
         )
         options = Options(quality=quality, overwrite=overwrite, fail_fast=fail_fast, memory=memory)
-        return list(folders.run_plan(plan, self, options, progress=progress))
+        return list(folders.run_list(listed, self, options, progress=progress))

@@ -20,8 +20,7 @@ from typing import Any
 from platformdirs import user_cache_path
 
 from hat_deploy.errors import UsageError
-from hat_deploy.files import sha256, temporary
-from hat_deploy.locks import alone
+from hat_deploy.files import alone, sha256, temporary
 from hat_deploy.machine import parse_bytes
 
 SIZE_VARIABLE = "HAT_DEPLOY_CACHE_SIZE"

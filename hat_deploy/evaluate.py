@@ -150,7 +150,7 @@ def evaluate(
         except (PictureError, CheckFailed) as error:
             not_scored.append(NotScored(path=path, reason=str(error)))
         except MemoryError:
-            reason = "not enough memory for a picture of this size"
+            reason = "not enough memory for an image of this size"
             not_scored.append(NotScored(path=path, reason=reason))
     return Evaluation(
         engine=upscaler.engine.name,

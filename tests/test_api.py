@@ -70,7 +70,7 @@ def test_names() -> None:
     assert hat_deploy.__all__ == ["Upscaler", "__version__"]
     assert folders.__all__ == [
         *("Done", "Failed", "Job", "OnProgress", "Options", "Outcome", "Progress", "Skipped"),
-        *("run", "run_plan", "upscale_one"),
+        *("run", "run_list", "upscale_one"),
     ]
 
 

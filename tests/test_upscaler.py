@@ -87,7 +87,7 @@ class TestOneFile:
         with pytest.raises(PictureError, match="cannot be read"):
             upscaler.upscale_file(tmp_path / "none.png", tmp_path / "b.png")
         images.write(images.Picture(pixels=np.zeros((4, 4), np.uint8)), tmp_path / "a.png")
-        with pytest.raises(UsageError, match="ends in none"):
+        with pytest.raises(UsageError, match="is not one of"):
             upscaler.upscale_file(tmp_path / "a.png", tmp_path / "b.txt")
         (tmp_path / "file").touch()
         with pytest.raises(PictureError, match="cannot be written"):

@@ -13,7 +13,7 @@ from hat_deploy.bench.contenders import Contender
 from hat_deploy.bench.lineup import Lineup
 from hat_deploy.bench.memory import measure_memory
 from hat_deploy.bench.report import Participant, Report, Result, ScopeReport
-from hat_deploy.bench.scopes import Entrant, Sample, Scope, make_sample, prepare, read_sample
+from hat_deploy.bench.scopes import Entrant, Scope, TimedImage, make_sample, prepare, read_sample
 from hat_deploy.bench.timing import Settings, alternate, ratios
 from hat_deploy.terminal.progress import OnStage
 
@@ -82,7 +82,7 @@ def measure(
 def _time(
     scope: Scope,
     entrants: Sequence[Entrant],
-    sample: Sample,
+    sample: TimedImage,
     folder: Path,
     settings: Settings,
     baseline: str | None,

@@ -30,6 +30,7 @@ from hat_deploy.cli.options import (
     refuse_for_made,
 )
 from hat_deploy.errors import UsageError
+from hat_deploy.terminal.printable import display_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,9 +40,8 @@ if TYPE_CHECKING:
     from hat_deploy.api import Upscaler
     from hat_deploy.cli.upscale_display import Display
     from hat_deploy.folders import Options
-    from hat_deploy.folders.job_list import Plan
-    from hat_deploy.folders.unmade import Unmade
-    from hat_deploy.terminal.printable import display_name
+    from hat_deploy.folders.job_list import JobList
+    from hat_deploy.folders.unexported import Unexported
 
 AUTO = "auto"
 LOSSLESS = ("png", "tif", "tiff", "bmp")
@@ -130,7 +130,7 @@ def command(
     from hat_deploy.artifact import zoo
     from hat_deploy.cli.upscale_display import Display
     from hat_deploy.folders import job_list
-    from hat_deploy.folders.unmade import Unmade
+    from hat_deploy.folders.unexported import Unexported
     from hat_deploy.images.stderr import libraries_silenced
     from hat_deploy.terminal.screen import SafeConsole
 
@@ -142,7 +142,7 @@ def command(
         max_pixels=max_pixels or jobs.Options.max_pixels,
     )
     find = partial(
-        job_list.plan,
+        job_list.list_jobs,
         paths,
         output=output,
         recursive=recursive,
@@ -170,26 +170,26 @@ def command(
             "shift": shift,
         }
         with _open(chosen, how, console, dry=dry_run) as upscaler:
-            plan = find(scale=upscaler.scale)
-            name = upscaler.name if isinstance(upscaler, Unmade) else upscaler.engine.name
-            display = Display(console, total=len(plan.jobs), engine=name, dry=dry_run)
-            if not plan.jobs and not plan.rejected:
+            listed = find(scale=upscaler.scale)
+            name = upscaler.name if isinstance(upscaler, Unexported) else upscaler.engine.name
+            display = Display(console, total=len(listed.jobs), engine=name, dry=dry_run)
+            if not listed.jobs and not listed.rejected:
                 named = ", ".join(map(display_name, paths))
                 typer.echo(f"no images found in {named}: there is nothing to do")
-            _require_own_file(report, plan)
-            if isinstance(upscaler, Unmade):
+            _require_own_file(report, listed)
+            if isinstance(upscaler, Unexported):
                 typer.echo(upscaler.sentence)
             if dry_run:
-                _preview(plan, upscaler, options, display)
-            elif not isinstance(upscaler, Unmade):
-                _run(plan, upscaler, options, report, display)
+                _preview(listed, upscaler, options, display)
+            elif not isinstance(upscaler, Unexported):
+                _run(listed, upscaler, options, report, display)
     display.finish()
 
 
 def _tile(
     text: str | None,
     chosen: str,
-    find: Callable[..., Plan],
+    find: Callable[..., JobList],
     options: Options,
     device: Device,
     console: Console,
@@ -207,13 +207,15 @@ def _tile(
     return tile, batch
 
 
-def _open(chosen: str, how: dict[str, Any], console: Console, *, dry: bool) -> Upscaler | Unmade:
+def _open(
+    chosen: str, how: dict[str, Any], console: Console, *, dry: bool
+) -> Upscaler | Unexported:
     """What upscales; in a dry run that would have to export first, what stands for it."""
     from hat_deploy.api import Upscaler
-    from hat_deploy.folders import unmade
+    from hat_deploy.folders import unexported
     from hat_deploy.terminal.screen import status
 
-    if dry and (later := unmade.unmade(chosen, **how)) is not None:
+    if dry and (later := unexported.find_unexported(chosen, **how)) is not None:
         return later
     with status(console) as say:
         return Upscaler(
@@ -225,12 +227,12 @@ def _open(chosen: str, how: dict[str, Any], console: Console, *, dry: bool) -> U
 
 
 def _run(
-    plan: Plan, upscaler: Upscaler, options: Options, target: Path | None, display: Display
+    listed: JobList, upscaler: Upscaler, options: Options, target: Path | None, display: Display
 ) -> None:
     from hat_deploy import folders as jobs
     from hat_deploy.folders.outcome_log import Report
 
-    run = jobs.run_plan(plan, upscaler, options, progress=display.progress, on_note=display.note)
+    run = jobs.run_list(listed, upscaler, options, progress=display.progress, on_note=display.note)
     with Report(target) as report, display, closing(run) as outcomes:
         for outcome in outcomes:
             report.add(outcome)
@@ -239,16 +241,15 @@ def _run(
         display.problem(f"the report {target} is incomplete: {report.problem}")
 
 
-def _require_own_file(report: Path | None, plan: Plan) -> None:
+def _require_own_file(report: Path | None, listed: JobList) -> None:
     """Refuse a report in the place of a result, or of the journal that knows them."""
     if report is None:
         return
     from hat_deploy.folders import journal
-    from hat_deploy.terminal.printable import display_name
 
     place = Path(os.path.realpath(report))
-    journals = {job.root / journal.NAME for job in plan.jobs}
-    for taken in (*journals, *(job.target for job in plan.jobs)):
+    journals = {job.root / journal.NAME for job in listed.jobs}
+    for taken in (*journals, *(job.target for job in listed.jobs)):
         if taken.name == place.name and Path(os.path.realpath(taken)) == place:
             raise UsageError(
                 f"--report {display_name(report)} is where this run writes a result or its "
@@ -256,11 +257,13 @@ def _require_own_file(report: Path | None, plan: Plan) -> None:
             )
 
 
-def _preview(plan: Plan, upscaler: Upscaler | Unmade, options: Options, display: Display) -> None:
+def _preview(
+    listed: JobList, upscaler: Upscaler | Unexported, options: Options, display: Display
+) -> None:
     from hat_deploy import folders as jobs
     from hat_deploy.folders.preview import preview
 
-    for rejected in plan.rejected:
+    for rejected in listed.rejected:
         display.add(jobs.Failed(source=rejected.source, reason=rejected.reason))
-    for found in preview(plan.jobs, upscaler, options, display.note):
+    for found in preview(listed.jobs, upscaler, options, display.note):
         display.foretell(found, upscaler.scale)

@@ -1,4 +1,4 @@
-"""The tile for a run, chosen by its pictures: what ``--tile auto`` means."""
+"""The tile size that ``--tile auto`` chooses for a run's images."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from hat_deploy.networks.hat.config import HATConfig
 from hat_deploy.tiles.choice import choose
 
 SAMPLE = 64
-"""Pictures whose headers are read."""
+"""Images whose headers are read."""
 LARGEST = 4096
-"""The longest side of a tile that a journal is believed."""
+"""The longest side of a tile that is accepted from a journal."""
 
 
 def network_of(model: str) -> tuple[HATConfig, Checkpoint]:
@@ -57,17 +57,17 @@ def config_of(checkpoint: Checkpoint) -> HATConfig:
 def choose_tile(
     jobs: Sequence[Job], model: str, options: Options, *, gpu: bool
 ) -> tuple[tuple[int, int], int, str]:
-    """A tile for these jobs, how many make a batch, and a line that says why.
+    """A tile for these jobs, the batch size, and a line that says why.
 
-    A run that goes on where one with this model ended takes that one's tile, whatever has been
-    added to the folder: another tile would be another result.
+    A run that continues an earlier one with the same model takes its tile, whatever images were
+    added since: another tile gives another result.
 
     Raises:
         UsageError: nothing can be chosen; see :func:`hat_deploy.tiles.choice.choose`.
     """
     config, checkpoint = network_of(model)
     if (earlier := _earlier(jobs, checkpoint.sha256, config.window_size)) is not None:
-        return earlier, 1, f"tile {format_size(earlier)}: as the journal says of the last run"
+        return earlier, 1, f"tile {format_size(earlier)}: the last run used it, says its journal"
     shipped = checkpoint.shipped
     ready = None if shipped is None else shipped.artifact.description.tile
     if ready is not None and find_spec("torch") is None:
@@ -79,8 +79,8 @@ def choose_tile(
 
 def _earlier(jobs: Iterable[Job], checkpoint: str, window: int) -> tuple[int, int] | None:
     for folder in dict.fromkeys(job.root for job in jobs):
-        with journal.Reading(folder) as done:
-            for settings in done.settings:
+        with journal.JournalReader(folder) as earlier:
+            for settings in earlier.settings:
                 tile = _tile(settings.get("tile"), window)
                 if settings.get("checkpoint") == checkpoint and tile is not None:
                     return tile
@@ -88,7 +88,7 @@ def _earlier(jobs: Iterable[Job], checkpoint: str, window: int) -> tuple[int, in
 
 
 def _tile(found: object, window: int) -> tuple[int, int] | None:
-    """A journal's word for a tile, if it is one for this window."""
+    """The tile that a journal names, if it fits this window."""
     if not isinstance(found, list) or len(found) != 2:
         return None
     if any(type(side) is not int or not 0 < side <= LARGEST or side % window for side in found):
@@ -101,12 +101,12 @@ def _sizes(jobs: Sequence[Job], max_pixels: int) -> Iterable[tuple[int, int]]:
     for job in jobs[::step]:
         try:
             yield reading.read_size(job.source, max_pixels=max_pixels)
-        except Exception:  # said when its turn comes
+        except Exception:  # reported when its turn comes
             continue
 
 
 def _free(*, gpu: bool) -> int:
-    """Half of what is free: the other half is for the runtime's own ways and for pictures."""
+    """Half of the free memory; the runtime and the images need the rest."""
     if gpu and (free := gpu_memory("free")):
         return free // 2
     return available_memory() // 2

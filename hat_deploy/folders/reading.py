@@ -20,7 +20,7 @@ LARGEST_HEADER = 2**26
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A file read, and what it says about its picture."""
+    """A file read, and what it says about its image."""
 
     data: bytes
     mtime_ns: int
@@ -30,12 +30,12 @@ class Source:
 
     @property
     def sha256(self) -> str:
-        """Of the file."""
+        """SHA-256 of the file, in hexadecimal."""
         return hashlib.sha256(self.data).hexdigest()
 
     @property
     def most_bytes(self) -> int:
-        """An upper bound on the bytes of the decoded picture."""
+        """An upper bound on the bytes of the decoded image."""
         deep = self.data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+") or (
             self.data[:4] == b"\x89PNG" and self.data[24] == 16
         )
@@ -55,7 +55,7 @@ def read(path: Path, *, max_pixels: int) -> Source:
     """Read a file and its header; nothing is decoded.
 
     Raises:
-        PictureError: it cannot be read, is no picture, or is too large.
+        PictureError: it cannot be read, is not an image, or is too large.
     """
     with _readable():
         status = _status(path, max_pixels)
@@ -71,7 +71,7 @@ def read_size(path: Path, *, max_pixels: int) -> tuple[int, int]:
     Damage behind the header is found when the file is decoded.
 
     Raises:
-        PictureError: it cannot be read, is no image, or is too large.
+        PictureError: it cannot be read, is not an image, or is too large.
     """
     with _readable():
         if not _status(path, max_pixels).st_size:

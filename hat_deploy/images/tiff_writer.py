@@ -6,7 +6,6 @@ import struct
 import zlib
 from collections.abc import Iterator
 from fractions import Fraction
-from types import TracebackType
 from typing import BinaryIO, Self
 
 import numpy as np
@@ -172,12 +171,7 @@ class TiffWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
         if kind is None:
             self.close()
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import re
 import reprlib
 from collections.abc import Mapping
@@ -23,6 +22,7 @@ with needed_for("Reading a checkpoint"):
     import torch
     from torch import Tensor
 
+from hat_deploy.files import replacing
 from hat_deploy.networks.hat import windows
 from hat_deploy.networks.hat.config import (
     CONFIG_NAME,
@@ -132,12 +132,8 @@ def save_checkpoint(network: HAT, path: str | Path) -> None:
     else:
         known = ", ".join((*_TORCH_SUFFIXES, ".safetensors"))
         raise UsageError(f"a checkpoint's name ends in one of {known}, not in {path.name!r}")
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
+    with replacing(path) as partial:
         partial.write_bytes(content)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def checkpoint_sha256(path: str | Path) -> str:

@@ -19,7 +19,7 @@ from hat_deploy.bench.report import Participant, Report, Result, ScopeReport, re
 from hat_deploy.bench.scopes import Scope, Work
 from hat_deploy.bench.timing import Distribution, Settings, ratios
 from hat_deploy.errors import CheckFailed, UsageError
-from hat_deploy.machine import GPU, Hardware
+from hat_deploy.machine import Hardware, InstalledGPU
 
 REFERENCE = TorchContender(
     label="reference",
@@ -68,7 +68,7 @@ def report(
             cpu="a processor",
             cores=2,
             memory_bytes=None,
-            gpus=(GPU(name="a GPU", driver="1", memory_mib=8),),
+            gpus=(InstalledGPU(name="a GPU", driver="1", memory_mib=8),),
             system="Linux",
         ),
         versions={"numpy": "2"},

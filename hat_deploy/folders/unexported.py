@@ -1,4 +1,4 @@
-"""An upscaler that would have to be made first, as far as a dry run needs it."""
+"""A model that is not exported yet, as far as a dry run needs it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from hat_deploy.geometry import check_tile, default_halo, default_tile, format_s
 from hat_deploy.networks.hat.config import HATConfig, Unstored
 
 
-class Unmade:
-    """What is known of a model before it is exported: all but what its artifact is called.
+class Unexported:
+    """What is known of a model before its export: everything but its artifact's name.
 
     Args:
         export: how it would be made.
@@ -49,7 +49,7 @@ class Unmade:
 
     @property
     def sentence(self) -> str:
-        """What would be made, for people."""
+        """What would be exported, as a sentence for the user."""
         what = "a TensorRT plan" if self._export.target else "an .onnx"
         precision = " or, failing its proof, ".join(self._export.precisions)
         return (
@@ -68,7 +68,7 @@ class Unmade:
         return len(grid((height, width), self._tile, self._halo, self._window).tiles)
 
 
-def unmade(
+def find_unexported(
     model: str,
     *,
     tile: tuple[int, int] | None,
@@ -81,8 +81,8 @@ def unmade(
     qk_scale: float | None = None,
     shift: bool | None = None,
     **_: object,
-) -> Unmade | None:
-    """What stands for an upscaler of these arguments until it is made; None if it is.
+) -> Unexported | None:
+    """Stands in for an upscaler with these arguments; None if its artifact exists.
 
     Arguments as for :class:`hat_deploy.api.Upscaler`.
 
@@ -96,4 +96,4 @@ def unmade(
     export = on_demand.to_be_made(named, wanted)
     if export is None:
         return None
-    return Unmade(export, config_of(export.checkpoint), halo=halo, compute=compute)
+    return Unexported(export, config_of(export.checkpoint), halo=halo, compute=compute)
