@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from networks import random_network, tiny_config
+from tiny import random_network, tiny_config
 
 from hat_deploy.export.to_onnx import ExportOptions, ExportReport, export_onnx
 from hat_deploy.networks.checkpoint import save_checkpoint

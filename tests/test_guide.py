@@ -20,7 +20,7 @@ from typing import Any
 import cv2
 import pytest
 import typer
-from networks import random_network, tiny_config
+from tiny import random_network, tiny_config
 
 from hat_deploy import cli
 from hat_deploy.engines import doctor

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fakes import IdentityEngine, NaNEngine
-from networks import random_network, tiny_config
+from tiny import random_network, tiny_config
 
 import hat_deploy
 from hat_deploy import Upscaler, artifact, cache, engines, folders, images

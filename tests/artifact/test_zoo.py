@@ -13,9 +13,9 @@ import pytest
 import safetensors.torch
 import torch
 from independent import independent_hat
-from networks import picture
 from onnx import numpy_helper
 from sklearn.datasets import load_sample_image
+from tiny import picture
 
 from hat_deploy import Upscaler, artifact
 from hat_deploy.artifact import zoo

@@ -51,7 +51,7 @@ CONTENDERS = """
 import sys
 from pathlib import Path
 import gpu_contenders
-from networks import random_network, tiny_config
+from tiny import random_network, tiny_config
 from hat_deploy.networks.checkpoint import save_checkpoint
 
 folder = Path(sys.argv[1])

@@ -134,7 +134,7 @@ def openvino_precisions() -> list[str]:
 def test_the_benchmark_of_the_readme_runs(tmp_path: Path) -> None:
     """In a process of its own, for its modules are no package."""
     code = (
-        "import cpu, sys; from networks import tiny_config; "
+        "import cpu, sys; from tiny import tiny_config; "
         "cpu.NETWORKS = {'tiny': tiny_config()}; cpu.main(sys.argv[1:])"
     )
     paths = [str(ROOT), str(ROOT / "benchmarks"), str(ROOT / "tests")]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from networks import random_network, tiny_config
+from tiny import random_network, tiny_config
 
 from hat_deploy.artifact import sha256, zoo
 from hat_deploy.artifact.zoo import ShippedModel

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from networks import random_network, tiny_config
+from tiny import random_network, tiny_config
 
 from hat_deploy import cache
 from hat_deploy.artifact import describe, zoo

@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from networks import amplified, picture, random_network, tiny_config, with_constant_scores
+from tiny import amplified, picture, random_network, tiny_config, with_constant_scores
 
 from hat_deploy import Upscaler
 from hat_deploy.artifact import Description

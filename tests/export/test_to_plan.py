@@ -11,7 +11,7 @@ from pathlib import Path
 import interrupts
 import onnx
 import pytest
-from networks import random_network, tiny_config
+from tiny import random_network, tiny_config
 from typer.testing import CliRunner
 
 from hat_deploy import artifact, cli

@@ -15,7 +15,7 @@ import pytest
 import safetensors.torch
 import torch
 from independent import authors_state_dict, independent_hat
-from networks import picture, random_network, randomise, save_tensors, tiny_config
+from tiny import picture, random_network, randomise, save_tensors, tiny_config
 from torch import Tensor, nn
 
 from hat_deploy.errors import CheckpointError, UsageError

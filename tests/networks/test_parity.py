@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from independent import authors_state_dict, independent_hat
-from networks import picture, random_network, tiny_config
+from tiny import picture, random_network, tiny_config
 
 from hat_deploy.networks.hat.config import VARIANTS
 from hat_deploy.networks.hat.network import HAT

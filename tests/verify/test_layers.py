@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from networks import random_network, tiny_config
 from onnx import numpy_helper
+from tiny import random_network, tiny_config
 
 from hat_deploy import cli, images
 from hat_deploy.errors import UsageError

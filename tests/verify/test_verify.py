@@ -11,8 +11,8 @@ import onnx
 import pytest
 import torch
 from fakes import IdentityEngine, NaNEngine
-from networks import amplified, random_network, tiny_config
 from onnx import helper, numpy_helper
+from tiny import amplified, random_network, tiny_config
 
 from hat_deploy import artifact, cli, images
 from hat_deploy.engines.base import Array
