@@ -178,7 +178,7 @@ def promised_files(line: str) -> Iterator[Path]:
             yield Path(values[option])
 
 
-@pytest.mark.slow
+@pytest.mark.slowest
 def test_every_command_runs_in_order(
     readers_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -82,12 +82,14 @@ def run(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_what_is_measured_and_how_it_is_written(tmp_path: Path) -> None:
     done = run(PURE, tmp_path)
     assert done.returncode == 0, done.stderr
     assert list(json.loads((tmp_path / "gpu.json").read_text())) == ["one"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(local_gpu() is not None, reason="this machine has a GPU")
 def test_contenders_that_cannot_run_are_named_with_the_reason(tmp_path: Path) -> None:
     done = run(CONTENDERS, tmp_path)

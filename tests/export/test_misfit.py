@@ -104,6 +104,7 @@ def photo(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_export_and_verify_say_it(
     checkpoint: Path,
     photo: Path,
@@ -122,6 +123,7 @@ def test_export_and_verify_say_it(
     assert "what --qk-scale decides was settled" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_upscale_says_it(
     checkpoint: Path,
     photo: Path,
@@ -141,6 +143,7 @@ def test_upscale_says_it(
     assert not (wrong == right).any()
 
 
+@pytest.mark.slow
 def test_evaluate_and_python_take_what_is_not_stored(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

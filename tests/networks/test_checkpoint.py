@@ -624,6 +624,7 @@ def test_shapes_that_contradict_each_other(
     refusal(load_network, save_tensors(weights | changes, tmp_path / "w.pth"))
 
 
+@pytest.mark.slow
 def test_any_missing_tensor_is_refused(tmp_path: Path, network: HAT) -> None:
     weights = dict(network.state_dict())
     for name in weights:

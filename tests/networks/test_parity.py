@@ -37,6 +37,7 @@ def difference(network: HAT, *sizes: tuple[int, int], batch: int = 1) -> float:
     return worst
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [2, 3, 4])
 @pytest.mark.parametrize("name", VARIANTS)
 def test_published_variants(name: str, scale: int) -> None:
