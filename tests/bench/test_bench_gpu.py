@@ -55,7 +55,7 @@ from tiny import random_network, tiny_config
 from hat_deploy.networks.checkpoint import save_checkpoint
 
 folder = Path(sys.argv[1])
-network = random_network(tiny_config())
+network = random_network(tiny_config(depths=(1,)))
 save_checkpoint(network, folder / "tiny.pth")
 found, absent = gpu_contenders.contenders(network, folder, "tiny", (8, 8), 2, print)
 labels = [contender.label for contender in found]

@@ -45,6 +45,7 @@ def test_published_variants(name: str, scale: int) -> None:
     assert difference(network, (16, 32)) <= TOLERANCE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["HAT-S", "HAT"])
 def test_published_width_on_many_windows(name: str) -> None:
     """Enough windows that all four patterns of a shifted map occur."""
