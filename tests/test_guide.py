@@ -152,7 +152,7 @@ def readers_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     good = (folder / "photos" / "china.png").read_bytes()
     (folder / "inbox" / "good.png").write_bytes(good)
     (folder / "inbox" / "damaged.png").write_bytes(good[: len(good) // 2])
-    save_checkpoint(random_network(tiny_config(window_size=16, depths=(1,))), folder / "hat.pth")
+    save_checkpoint(random_network(tiny_config(window_size=16)), folder / "hat.pth")
     monkeypatch.chdir(folder)
     return folder
 
