@@ -142,10 +142,13 @@ def test_a_killed_maker_does_not_block_the_next(tmp_path: Path) -> None:
     assert child.stdout is not None
     assert child.stdout.readline() == b"in\n"
     waited: list[str] = []
-    killer = threading.Timer(0.2, child.kill)
-    killer.start()
-    with alone(lock, lambda: waited.append("waited")):
-        assert child.wait(10) != 0
+
+    def wait() -> None:
+        waited.append("waited")
+        threading.Timer(0.2, child.kill).start()
+
+    with alone(lock, wait):
+        assert child.wait(60) != 0
     child.stdout.close()
     assert waited == ["waited"]
     assert not lock.exists()

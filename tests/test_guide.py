@@ -20,7 +20,7 @@ from typing import Any
 import cv2
 import pytest
 import typer
-from networks import random_network, tiny_config
+from tiny import random_network, tiny_config
 
 from hat_deploy import cli
 from hat_deploy.engines import doctor
@@ -178,7 +178,7 @@ def promised_files(line: str) -> Iterator[Path]:
             yield Path(values[option])
 
 
-@pytest.mark.slow
+@pytest.mark.slowest
 def test_every_command_runs_in_order(
     readers_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -41,7 +41,7 @@ def test_the_wheel_installs_one_package_and_carries_the_zoo(wheel: Path) -> None
     assert "hat_deploy/py.typed" in names
 
 
-@pytest.mark.slow
+@pytest.mark.slowest
 def test_a_bare_environment_with_the_cpu_extra_upscales(wheel: Path, tmp_path: Path) -> None:
     environment = tmp_path / "venv"
     venv.create(environment, with_pip=True)

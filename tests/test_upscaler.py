@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fakes import IdentityEngine, NaNEngine
-from networks import random_network, tiny_config
+from tiny import random_network, tiny_config
 
 import hat_deploy
 from hat_deploy import Upscaler, artifact, cache, engines, folders, images
@@ -220,6 +220,13 @@ def test_what_does_not_exist_is_said(tmp_path: Path) -> None:
         Upscaler(tmp_path / "none.onnx")
 
 
+@pytest.fixture
+def tiny_checkpoint(shallow_checkpoint: Path) -> Path:
+    """One that is exported in half the time."""
+    return shallow_checkpoint
+
+
+@pytest.mark.slow
 def test_a_checkpoint_is_exported_once(tiny_checkpoint: Path) -> None:
     stages: list[str] = []
     pixels = np.random.default_rng(0).integers(0, 256, (20, 20, 3), np.uint8)
@@ -233,11 +240,12 @@ def test_a_checkpoint_is_exported_once(tiny_checkpoint: Path) -> None:
     assert entry.stat().st_ino == made
 
 
+@pytest.mark.slow
 def test_other_weights_and_other_tiles_are_other_entries(
     tmp_path: Path, tiny_checkpoint: Path
 ) -> None:
     other = tmp_path / "tiny.pth"
-    save_checkpoint(random_network(tiny_config(), seed=1), other)
+    save_checkpoint(random_network(tiny_config(depths=(1,)), seed=1), other)
     Upscaler(tiny_checkpoint, tile=(8, 8))
     Upscaler(other, tile=(8, 8))
     Upscaler(other, tile=(8, 16))

@@ -10,7 +10,7 @@ from pathlib import Path
 import onnx
 import pytest
 import torch
-from networks import save_tensors, tiny_config
+from tiny import save_tensors, tiny_config
 from typer.testing import CliRunner
 
 from hat_deploy import artifact

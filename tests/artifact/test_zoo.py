@@ -13,9 +13,9 @@ import pytest
 import safetensors.torch
 import torch
 from independent import independent_hat
-from networks import picture
 from onnx import numpy_helper
 from sklearn.datasets import load_sample_image
+from tiny import picture
 
 from hat_deploy import Upscaler, artifact
 from hat_deploy.artifact import zoo
@@ -91,7 +91,7 @@ def test_it_beats_bicubic_on_pictures_it_never_saw(name: str, gain: float) -> No
     assert row and [float(row[1]), float(row[2])] == pytest.approx([simple, ours], abs=0.02)
 
 
-@pytest.mark.slow
+@pytest.mark.slowest
 def test_the_demonstration_runs(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, ROOT / "examples" / "demo.py", "--out", tmp_path],

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import cv2
 import pytest
-from networks import tiny_config
 from rich.console import Console
+from tiny import tiny_config
 
 from hat_deploy.bench import plot, table
 from hat_deploy.bench.ceiling import Ceiling

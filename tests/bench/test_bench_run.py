@@ -36,6 +36,7 @@ def found(tiny_onnx: Path, tiny_checkpoint: Path) -> Report:
     )
 
 
+@pytest.mark.slow
 def test_all_scopes_are_timed_side_by_side(found: Report) -> None:
     assert [scope.scope for scope in found.scopes] == list(Scope)
     for scope in found.scopes:
@@ -66,6 +67,7 @@ def test_peak_memory_is_that_of_one_engine(found: Report) -> None:
     assert 1e7 < engine.host_before < engine.host_peak
 
 
+@pytest.mark.slow
 def test_the_command_prints_json_and_nothing_else(tiny_onnx: Path, tmp_path: Path) -> None:
     plot = tmp_path / "plot.png"
     options = ["--json", "--plot", str(plot), "--max-ratio", "1000"]
@@ -79,6 +81,7 @@ def test_the_command_prints_json_and_nothing_else(tiny_onnx: Path, tmp_path: Pat
     assert cv2.imread(str(plot)) is not None
 
 
+@pytest.mark.slow
 def test_too_slow_an_engine_fails_after_its_figures_are_shown(tiny_onnx: Path) -> None:
     options = ["--max-ratio", "0.001"]
     result = CliRunner().invoke(app, ["bench", "--engine", str(tiny_onnx), *SHORTEST, *options])
@@ -108,6 +111,7 @@ def test_nothing_to_hold_a_limit_against(tiny_onnx: Path) -> None:
     assert "compare" in str(result.exception)
 
 
+@pytest.mark.slow
 def test_an_artifact_is_timed_where_there_is_no_torch(tiny_onnx: Path, tmp_path: Path) -> None:
     message = "raise ModuleNotFoundError(\"No module named 'torch'\", name='torch')"
     (tmp_path / "torch.py").write_text(message)
@@ -130,11 +134,11 @@ def openvino_precisions() -> list[str]:
     return [p for p in ("fp32", "bf16") if findings[f"openvino, cpu, {p}"]]
 
 
-@pytest.mark.slow
+@pytest.mark.slowest
 def test_the_benchmark_of_the_readme_runs(tmp_path: Path) -> None:
     """In a process of its own, for its modules are no package."""
     code = (
-        "import cpu, sys; from networks import tiny_config; "
+        "import cpu, sys; from tiny import tiny_config; "
         "cpu.NETWORKS = {'tiny': tiny_config()}; cpu.main(sys.argv[1:])"
     )
     paths = [str(ROOT), str(ROOT / "benchmarks"), str(ROOT / "tests")]

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fakes import IdentityEngine
-from networks import tiny_config
+from tiny import tiny_config
 
 from hat_deploy import images
 from hat_deploy.bench.contenders import Contender

@@ -79,6 +79,7 @@ def test_with_the_cpu_extra_alone(folder: Path) -> None:
     assert not (folder / "new.onnx").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("library", "extra", "command"),
     [

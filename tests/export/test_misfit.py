@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from networks import random_network, tiny_config
+from tiny import random_network, tiny_config
 
 from hat_deploy import cli, images
 from hat_deploy.artifact import zoo
@@ -105,6 +105,7 @@ def photo(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_export_and_verify_say_it(
     checkpoint: Path,
     photo: Path,
@@ -123,6 +124,7 @@ def test_export_and_verify_say_it(
     assert "what --qk-scale decides was settled" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_upscale_says_it(
     checkpoint: Path,
     photo: Path,
@@ -142,6 +144,7 @@ def test_upscale_says_it(
     assert not (wrong == right).any()
 
 
+@pytest.mark.slow
 def test_evaluate_and_python_take_what_is_not_stored(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from networks import random_network, tiny_config
+from tiny import random_network, tiny_config
 
 from hat_deploy import cache
 from hat_deploy.artifact import describe, zoo
@@ -32,6 +32,12 @@ def artifact_for(
 
 
 @pytest.fixture
+def tiny_checkpoint(shallow_checkpoint: Path) -> Path:
+    """One that is exported in half the time."""
+    return shallow_checkpoint
+
+
+@pytest.fixture
 def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(on_demand, "local_gpu", lambda: None)
 
@@ -50,6 +56,8 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return pretend
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("shared_cache")
 def test_on_a_cpu_a_checkpoint_becomes_fp32_onnx_for_floats_or_bytes(
     tiny_checkpoint: Path,
 ) -> None:
@@ -59,6 +67,7 @@ def test_on_a_cpu_a_checkpoint_becomes_fp32_onnx_for_floats_or_bytes(
     assert (rounded.precision, rounded.io, rounded.tile) == ("fp32", "uint8", TILE)
 
 
+@pytest.mark.slow
 def test_without_a_tile_the_networks_window_decides(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -68,6 +77,8 @@ def test_without_a_tile_the_networks_window_decides(
     assert describe(artifact_for(checkpoint)).tile == (12, 24)
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("shared_cache")
 def test_what_lies_beside_a_checkpoint_makes_another_artifact(
     tmp_path: Path, tiny_checkpoint: Path
 ) -> None:
@@ -79,6 +90,8 @@ def test_what_lies_beside_a_checkpoint_makes_another_artifact(
     assert (without.config["conv_scale"], with_alpha.config["conv_scale"]) == (0.01, 0.5)
 
 
+@pytest.mark.slowest
+@pytest.mark.usefixtures("shared_cache")
 def test_the_ready_file_of_a_shipped_model_is_for_floats_on_a_cpu() -> None:
     shipped = zoo.find(zoo.DEFAULT)
     assert artifact_for(zoo.DEFAULT) == shipped.onnx
@@ -87,6 +100,8 @@ def test_the_ready_file_of_a_shipped_model_is_for_floats_on_a_cpu() -> None:
     assert describe(rounded).model == zoo.DEFAULT
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("shared_cache")
 def test_what_a_checkpoint_does_not_store_reaches_the_artifact_and_its_name(
     tiny_checkpoint: Path, tiny_onnx: Path
 ) -> None:
@@ -103,6 +118,7 @@ def test_what_a_checkpoint_does_not_store_reaches_the_artifact_and_its_name(
     assert artifact_for(zoo.DEFAULT, unstored=published) == ready
 
 
+@pytest.mark.usefixtures("shared_cache")
 def test_a_cached_entry_needs_no_torch(
     tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -122,6 +138,7 @@ def test_cuda_without_a_gpu_is_said_before_anything_is_made(
     assert not cache.cache_folder().exists()
 
 
+@pytest.mark.slow
 def test_on_a_gpu_a_checkpoint_becomes_a_plan_once_and_again_if_damaged(
     gpu: Callable[..., None], tiny_checkpoint: Path
 ) -> None:
@@ -143,6 +160,7 @@ def test_on_a_gpu_a_checkpoint_becomes_a_plan_once_and_again_if_damaged(
     assert describe(again).precision == "fp16"
 
 
+@pytest.mark.slow
 def test_without_a_tensorrt_that_can_a_gpu_gets_onnx_in_half(
     gpu: Callable[..., None], tiny_checkpoint: Path
 ) -> None:
@@ -232,6 +250,7 @@ def test_everything_the_content_depends_on_is_in_the_key(
     assert str(to_make(tiny_checkpoint).made_from) in keys
 
 
+@pytest.mark.slow
 def test_a_precision_that_fails_its_proof_gives_way_to_the_next(tmp_path: Path) -> None:
     network = random_network(tiny_config())
     with torch.no_grad():

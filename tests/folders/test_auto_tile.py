@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from fakes import IdentityEngine
-from folders import picture
+from folder_runs import picture
 
 from hat_deploy import artifact, folders
 from hat_deploy.api import Upscaler

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from fakes import IdentityEngine
-from folders import kinds, leftovers, picture, results, run
+from folder_runs import kinds, leftovers, picture, results, run
 
 from hat_deploy import folders
 from hat_deploy.api import Upscaler

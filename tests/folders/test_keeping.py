@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 from fakes import IdentityEngine
-from folders import kinds, leftovers, picture, results, run
+from folder_runs import kinds, leftovers, picture, results, run
 
 from hat_deploy import folders
 from hat_deploy.api import Upscaler

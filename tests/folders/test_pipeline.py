@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pytest
 from fakes import IdentityEngine, NaNEngine
-from folders import kinds, leftovers, picture, results, run
+from folder_runs import kinds, leftovers, picture, results, run
 
 from hat_deploy import folders, images
 from hat_deploy.api import Upscaler

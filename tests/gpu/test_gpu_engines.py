@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from networks import random_network, tiny_config
+from tiny import random_network, tiny_config
 
 from hat_deploy import artifact
 from hat_deploy.artifact.resolve import resolve

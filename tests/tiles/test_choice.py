@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from networks import tiny_config
+from tiny import tiny_config
 
 from hat_deploy.errors import UsageError
 from hat_deploy.geometry import check_tile, default_halo, grid

@@ -6,7 +6,7 @@ import torch
 from fakes import IdentityEngine, NaNEngine
 from hypothesis import given
 from hypothesis import strategies as st
-from networks import random_network, tiny_config
+from tiny import random_network, tiny_config
 
 from hat_deploy.engines.torch import TorchEngine
 from hat_deploy.errors import CheckFailed

@@ -11,15 +11,14 @@ import onnx
 import pytest
 import torch
 from fakes import IdentityEngine, NaNEngine
-from networks import amplified, random_network, tiny_config
 from onnx import helper, numpy_helper
+from tiny import amplified, random_network, tiny_config
 
 from hat_deploy import artifact, cli, images
 from hat_deploy.engines.base import Array
 from hat_deploy.engines.torch import TorchEngine
 from hat_deploy.errors import UsageError
-from hat_deploy.export import to_onnx
-from hat_deploy.export.to_onnx import ExportOptions
+from hat_deploy.export.to_onnx import ExportReport
 from hat_deploy.files import sha256
 from hat_deploy.images import samples
 from hat_deploy.images.samples import Sample
@@ -239,13 +238,15 @@ def test_a_change_below_rounding_shows_in_the_constants(
     assert found in failure
 
 
+@pytest.mark.slow
 def test_half_precision_is_held_to_its_own_limits_and_constants(
-    tiny_network: HAT, tiny_checkpoint: Path, photo: Path, tmp_path: Path
+    tiny_network: HAT,
+    tiny_checkpoint: Path,
+    photo: Path,
+    tmp_path: Path,
+    exported: Callable[..., ExportReport],
 ) -> None:
-    half = tmp_path / "half.onnx"
-    options = ExportOptions(tile=(16, 16), precision="fp16", io="uint8")
-    described = to_onnx.describe(tiny_network, options, model="tiny", checkpoint_sha256="")
-    to_onnx.write(tiny_network, half, described)
+    half = exported(tiny_network, tile=(16, 16), precision="fp16", io="uint8").path
     report = run(half, tiny_checkpoint, photo)
     assert report.passed
     assert report.limits == Limits.of("fp16").for_bytes()
