@@ -9,10 +9,12 @@ import typer
 
 from hat_deploy.cli import outputs
 from hat_deploy.cli.options import (
+    AsJson,
     Backend,
     Compute,
     ConvScale,
     Device,
+    DeviceOption,
     EngineFile,
     Halo,
     ImgRange,
@@ -32,34 +34,45 @@ if TYPE_CHECKING:
     from hat_deploy.evaluate import Evaluation, Score
 
 INCOMPLETE = 3
-"""Exit code of a run that finished, but could not score some pictures."""
+"""Exit code of a run that finished, but could not score some images."""
 
 
 def command(
     context: typer.Context,
-    hr: Annotated[Path, typer.Option(help="Folder of originals.")],
+    hr: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="The folder of original, high-resolution images.")
+    ],
     lr: Annotated[
         Path | None,
-        typer.Option(help="Folder of low-resolution pictures; default: made by bicubic."),
+        typer.Option(
+            metavar="FOLDER",
+            help="The folder of low-resolution images. Default: the originals are shrunk by "
+            "bicubic interpolation.",
+        ),
     ] = None,
     model: Model = None,
     engine: EngineFile = None,
     tile: Tile = None,
     halo: Halo = None,
-    device: Annotated[Device, typer.Option(help="Where to run.")] = Device.CPU,
+    device: DeviceOption = Device.CPU,
     backend: Backend = None,
     compute: Compute = None,
     conv_scale: ConvScale = None,
     img_range: ImgRange = None,
     qk_scale: QkScale = None,
     shift: Shift = None,
-    csv: Annotated[Path | None, typer.Option(help="Also write the scores to this file.")] = None,
-    report: Annotated[
-        Path | None, typer.Option(help="Also write a page of pictures and scores: FILE.html.")
+    csv: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also write the scores to this file as CSV.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Also write a page of images and scores to this .html file."
+        ),
+    ] = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Score a model as papers do: PSNR and SSIM on Y, beside bicubic's own."""
+    """Score a model as papers do: PSNR and SSIM on Y, beside those of bicubic interpolation."""
     if model is not None and engine is not None:
         raise UsageError("--model and --engine exclude each other: give one")
     artifact = engine if engine is not None else artifact_named(model)
@@ -126,11 +139,11 @@ def _print(evaluation: Evaluation) -> None:
 
     typer.echo(f"model: {model_line(evaluation.model)}")
     typer.echo(
-        f"{evaluation.engine}, x{evaluation.scale}; LR pictures: {evaluation.lr}; "
-        f"Y channel, gray files read as RGB, border of {evaluation.border} left out"
+        f"{evaluation.engine}, x{evaluation.scale}; low-resolution images: {evaluation.lr}; "
+        f"Y channel, gray files read as RGB, border of {evaluation.border} pixels left out"
     )
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("picture")
+    table.add_column("image")
     for title in ("PSNR dB", "SSIM", "bicubic PSNR", "bicubic SSIM"):
         table.add_column(title, justify="right")
     for score in evaluation.scores:

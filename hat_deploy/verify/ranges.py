@@ -12,11 +12,11 @@ from hat_deploy.engines.torch import TorchEngine
 from hat_deploy.geometry import round_up
 from hat_deploy.images.samples import Sample
 from hat_deploy.networks.checkpoint import load_network
+from hat_deploy.networks.hat.config import Unstored
 from hat_deploy.networks.hat.ranges import FP16_MAX, Peak, advice, measure
 from hat_deploy.tiles import tiling
 from hat_deploy.verify.verification import (
     OnStage,
-    VerifyOptions,
     choose_samples,
     facts,
     find_checkpoint,
@@ -28,6 +28,16 @@ if TYPE_CHECKING:
 MEASURED = ("stream", "inside", "scores", "everything")
 SIDE = 128
 """Side of the tiles that pictures are measured in, rounded up to the window."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RangesOptions(Unstored):
+    """What to measure on, and where."""
+
+    random: int = 0
+    """Images of seeded noise besides the others."""
+    device: str = "cpu"
+    """``cpu`` or ``cuda``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +71,7 @@ def share(value: float) -> float:
 def report(
     reference: str | Path,
     pictures: Sequence[Path],
-    options: VerifyOptions,
+    options: RangesOptions,
     *,
     on_stage: OnStage = lambda stage: None,
 ) -> RangesReport:
@@ -72,7 +82,7 @@ def report(
     Args:
         reference: a checkpoint, or the name of a model that ships.
         pictures: files; where there are none, the pictures that ship.
-        options: ``random``, ``device`` and what checkpoints do not store count here.
+        options: what to measure on, where, and what checkpoints do not store.
 
     Raises:
         CheckpointError: the checkpoint cannot be read.
