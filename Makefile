@@ -1,5 +1,5 @@
 # Everything runs from a fresh clone with Python 3.11 or newer, make and a package index.
-#   make demo    upscale the pictures in examples/ and print what was measured
+#   make demo    upscale the images in examples/ and print what was measured
 #   make test    run the tests
 #   make check   lint, format and types
 #   make fuzz    FUZZ_CASES damaged files of each format through the decoder, from FUZZ_FIRST on, and

@@ -6,7 +6,7 @@
     ├── CheckpointError            a checkpoint that cannot be read, or is not a HAT
     ├── ArtifactError              an .onnx or .plan that cannot be read or run here
     ├── CheckFailed                a proof did not hold (exit code 1)
-    └── PictureError               one picture that cannot be processed; a folder run goes on
+    └── PictureError               one image that cannot be processed; a folder run goes on
 
 A message is one sentence or two: what was found, what was expected, and the way out.
 """

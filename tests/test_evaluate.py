@@ -227,7 +227,7 @@ def test_the_table_in_csv(tmp_path: Path) -> None:
 
 
 def test_folders_without_pictures_are_a_usage_error(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no pictures found"):
+    with pytest.raises(UsageError, match="no images found"):
         evaluate(identity(), tmp_path)
     with pytest.raises(UsageError, match="not a folder"):
         evaluate(identity(), tmp_path / "none")

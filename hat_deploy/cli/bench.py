@@ -156,7 +156,7 @@ def command(
     if plot is not None and plot.suffix.lower() != ".png":
         raise UsageError(f"--plot {plot}: a plot is a .png; give a name that ends in .png")
     if max_ratio is not None and engine is None:
-        raise UsageError("--max-ratio is about --engine: give both")
+        raise UsageError("--max-ratio compares --engine with its reference: give --engine too")
     _refuse_ignored(context, engine, no_reference=no_reference)
     refuse_for_artifact(context, engine, backend)
     read = [engine, reference, *(against or ()), image, model]
@@ -243,7 +243,8 @@ def _refuse_ignored(context: typer.Context, engine: Path | None, *, no_reference
         refuse(
             context,
             ABOUT_ENGINE,
-            "without --engine every engine here runs a model that ships; give --engine FILE",
+            "without --engine, every engine of this machine runs a model that ships; give "
+            "--engine FILE",
         )
     else:
         refuse(context, ["model"], "--engine says what is timed; leave one of them out")

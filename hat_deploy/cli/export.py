@@ -151,7 +151,7 @@ def command(
         refuse(
             context,
             ABOUT_GRAPHS,
-            f"{ready} was exported with its own; export its checkpoint anew to change that",
+            f"{ready} was exported with its own values; export its checkpoint again to change them",
         )
     outputs.check({"-o": output}, [checkpoint])
     target = _build_options(gpu, flavour) if suffix == ".plan" else None
@@ -208,8 +208,8 @@ def _require_onnx_to_plan(source: Path, output: Path) -> None:
         )
     if output.suffix.lower() != ".plan":
         raise UsageError(
-            f"{source} is an .onnx already: give its checkpoint to export it anew, or build a plan "
-            "from it with -o NAME.plan"
+            f"{source} is an .onnx already: give its checkpoint to export it again, or build a "
+            "plan from it with -o NAME.plan"
         )
 
 
@@ -293,7 +293,7 @@ def _print(report: ExportReport, variant: str) -> None:
 
 def _print_proof(report: ExportReport, what: str) -> None:
     description, proof = report.description, report.proof
-    where = what if report.proved_at_full_size else f"a smaller sibling of {what}"
+    where = what if report.proved_at_full_size else f"a smaller export made like {what}"
     typer.echo(
         f"proof: ONNX Runtime against PyTorch fp32 on {where} at "
         f"{tile_size(report.proof_tile)}: max difference {proof.max_abs:.1e}, "

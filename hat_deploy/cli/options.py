@@ -194,7 +194,7 @@ def refuse_for_made(context: typer.Context, path: Path) -> None:
     Raises:
         UsageError: an option would change nothing.
     """
-    reason = f"{path} was made with its own; to change it, export the checkpoint again"
+    reason = f"{path} was made with its own value; export the checkpoint again to change it"
     refuse(context, ["tile", *UNSTORED], reason)
 
 
@@ -208,7 +208,9 @@ def parse_tile(text: str | None) -> tuple[int, int] | None:
         return None
     match = re.fullmatch(r"(\d{1,6})(?:x(\d{1,6}))?", text.strip().lower())
     if not match:
-        raise UsageError(f"--tile {text}: write one side, 256, or HEIGHTxWIDTH, 192x320")
+        raise UsageError(
+            f"--tile {text}: give one side, such as 256, or HEIGHTxWIDTH, such as 192x320"
+        )
     height = int(match[1])
     return height, int(match[2] or height)
 

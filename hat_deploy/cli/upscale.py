@@ -160,7 +160,7 @@ def command(
     if artifact is not None:
         refuse_for_made(context, artifact)
     if format_ is not None and format_.lower().removeprefix(".") in LOSSLESS:
-        refuse(context, ["quality"], f"{format_} keeps every value; it is for jpg and webp")
+        refuse(context, ["quality"], f"{format_} loses nothing; the option is for jpg and webp")
     from hat_deploy import folders
     from hat_deploy.artifact import zoo
     from hat_deploy.folders import job_list

@@ -1,4 +1,4 @@
-"""Files to pictures, refused with a sentence and before decoding wherever the header tells."""
+"""Files to images, refused with a sentence and before decoding wherever the header tells."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from hat_deploy.images.picture import Density, Metadata, Picture, Pixels
 from hat_deploy.images.xmp import upright_xmp
 
 MAX_PIXELS = 2**28
-"""Pictures with more pixels than this are refused unless the caller says otherwise."""
+"""Images with more pixels than this are refused unless the caller says otherwise."""
 
 MAX_SIDE = 2**20
 """The longest side that OpenCV decodes."""
@@ -66,7 +66,7 @@ def decode_bytes(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Picture:
 
 
 def _upright(header: Header, found: Metadata) -> tuple[Metadata, int, tuple[str, ...]]:
-    """What header and OpenCV found, for the picture when it is turned; and how to turn it."""
+    """What header and OpenCV found, for the image when it is turned; and how to turn it."""
     exif, orientation, notes = _upright_exif(header.exif or found.exif)
     density = header.density or exif_density(exif)
     if density is not None and orientation >= 5:
@@ -107,7 +107,7 @@ def _read(path: Path, largest: int) -> bytes:
             raise PictureError(f"it is {_kind_of_node(status.st_mode)}, not a file")
         if status.st_size > largest:
             raise PictureError(
-                f"the file has {status.st_size / 2**20:,.0f} MiB, more than a picture of the "
+                f"the file has {status.st_size / 2**20:,.0f} MiB, more than an image of the "
                 f"permitted size can need"
             )
         return path.read_bytes()
@@ -129,7 +129,7 @@ def _refuse_size(header: Header, max_pixels: int) -> None:
     if header.width * header.height > max_pixels:
         raise PictureError(
             f"it has {size} pixels, and at most {max_pixels:,} are permitted: raise the limit, "
-            "--max-pixels, if the file is to be trusted"
+            "--max-pixels, if you trust the file"
         )
     if max(header.width, header.height) > MAX_SIDE:
         raise PictureError(f"it has {size} pixels, and no side may be over {MAX_SIDE:,}")

@@ -61,7 +61,7 @@ class _Outline:
 
     @property
     def described(self) -> Iterator[tuple[int, Tag]]:
-        """The tags that tell of the picture: the first directory's and the EXIF directory's."""
+        """The tags that tell of the image: the first directory's and the EXIF directory's."""
         for part in self.parts:
             if part.name in (0, EXIF_DIRECTORY):
                 yield from part.entries
@@ -129,7 +129,7 @@ def resized_exif(exif: bytes, *, size: tuple[int, int], scale: int) -> bytes:
 
     Args:
         exif: a block that :func:`upright_exif` has returned; a damaged one comes back as it is.
-        size: height and width of the picture it will describe.
+        size: height and width of the image it will describe.
         scale: how many pixels there are now where there was one.
     """
     if not is_sound(exif):

@@ -26,7 +26,7 @@ def bands(pixels: Pixels) -> Iterator[slice]:
 
 
 def swap_red_and_blue(pixels: Pixels) -> None:
-    """RGB(A) to OpenCV's BGR(A), or back, in place and without a second picture; gray stays."""
+    """RGB(A) to OpenCV's BGR(A), or back, in place and without a second image; gray stays."""
     if pixels.ndim == 2:
         return
     code = cv2.COLOR_BGR2RGB if pixels.shape[2] == 3 else cv2.COLOR_BGRA2RGBA

@@ -77,7 +77,7 @@ def inspect_png(data: bytes) -> Header:
 
 
 def _chunks(data: bytes) -> Iterator[_Chunk]:
-    """All chunks up to the end of the picture, which must be there; pixels in a row as one."""
+    """All chunks up to the end of the image, which must be there; pixels in a row as one."""
     at, kind, pixels, others = 8, b"", 0, 0
     while kind != b"IEND":
         kind, end, sound = _chunk_at(data, at)

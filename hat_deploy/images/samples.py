@@ -1,4 +1,4 @@
-"""Pictures to verify an artifact on: those that ship, the user's own, and seeded noise."""
+"""Images to verify an artifact on: those that ship, the user's own, and seeded noise."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SHIPPED = ("astronaut", "coffee")
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Sample:
-    """A picture and what to call it."""
+    """An image and what to call it."""
 
     name: str
     pixels: Pixels
@@ -27,14 +27,14 @@ class Sample:
 
 
 def shipped(tile: tuple[int, int], window: int, channels: int) -> list[Sample]:
-    """The pictures that ship, large enough for more than one tile.
+    """The images that ship, large enough for more than one tile.
 
     One that would fit into a single tile is continued by reflection along one axis until it
     takes two, so that a seam is always looked at; the axis alternates.
 
     Args:
         tile: height and width of a tile.
-        window: the network's; what a picture is longer than a tile where it is continued.
+        window: the network's; what an image is longer than a tile where it is continued.
         channels: 1 or 3.
     """
     samples = []
@@ -50,7 +50,7 @@ def shipped(tile: tuple[int, int], window: int, channels: int) -> list[Sample]:
 
 
 def noise(number: int, size: tuple[int, int], channels: int) -> list[Sample]:
-    """``number`` pictures of uniform noise, the same every time."""
+    """``number`` images of uniform noise, the same every time."""
     shape = (*size, channels)
     return [
         Sample(
@@ -88,7 +88,7 @@ def listed(paths: Sequence[Path]) -> list[Path]:
 
 
 def read(path: Path, channels: int) -> Sample:
-    """A picture file as a network of that many channels takes it.
+    """An image file as a network of that many channels takes it.
 
     Alpha is left out, 16 bits are reduced to 8, gray and colour become what the network knows.
 

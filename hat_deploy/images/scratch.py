@@ -48,7 +48,7 @@ def blank(
             return np.memmap(file, dtype, "r+", shape=shape)
     except OSError as error:
         raise PictureError(
-            f"its result takes {size / 2**30:.1f} GiB of the output folder's disk beside the "
+            f"its result needs {size / 2**30:.1f} GiB of the output folder's disk beside the "
             f"file itself, which cannot be had: {error.strerror or error}"
         ) from error
 

@@ -1,4 +1,4 @@
-"""How large a checkpoint's values grow on pictures, as a report; it takes no artifact."""
+"""How large a checkpoint's values grow on images, as a report; it takes no artifact."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 MEASURED = ("stream", "inside", "scores", "everything")
 SIDE = 128
-"""Side of the tiles that pictures are measured in, rounded up to the window."""
+"""Side of the tiles that images are measured in, rounded up to the window."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ class RangesOptions(Unstored):
 
 @dataclass(frozen=True, kw_only=True)
 class RangesReport:
-    """Each block's largest values on some pictures, and what they mean."""
+    """Each block's largest values on some images, and what they mean."""
 
     reference: dict[str, Any]
     """The checkpoint: ``path``, ``sha256`` and ``bytes``."""
@@ -77,17 +77,17 @@ def report(
 ) -> RangesReport:
     """Measure the values inside the network of a checkpoint, in fp32.
 
-    Pictures go through in tiles, so that large ones need no more memory than small ones.
+    Images go through in tiles, so that large ones need no more memory than small ones.
 
     Args:
         reference: a checkpoint, or the name of a model that ships.
-        pictures: files; where there are none, the pictures that ship.
+        pictures: files; where there are none, the images that ship.
         options: what to measure on, where, and what checkpoints do not store.
 
     Raises:
         CheckpointError: the checkpoint cannot be read.
         UsageError: there is no such checkpoint or device.
-        PictureError: a picture cannot be decoded.
+        PictureError: an image cannot be decoded.
     """
     checkpoint = find_checkpoint(reference)
     network = load_network(checkpoint, **options.given)
@@ -110,7 +110,7 @@ def report(
 def _batches(
     engine: TorchEngine, chosen: Sequence[Sample], device: str, on_stage: OnStage
 ) -> Iterator[Tensor]:
-    """Every tile of every picture: (1, C, side, side) float32 in [0, 1]."""
+    """Every tile of every image: (1, C, side, side) float32 in [0, 1]."""
     import torch
 
     for number, sample in enumerate(chosen, 1):
