@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
+import subprocess
+import sys
 from dataclasses import fields
 
 import pytest
@@ -67,11 +70,21 @@ def test_names() -> None:
         *("upscale", "upscale_file", "upscale_folder", "scale", "tiles"),
         *("enlargement", "engine_for"),
     }
-    assert hat_deploy.__all__ == ["Upscaler", "__version__"]
+    assert hat_deploy.__all__ == ["Done", "Failed", "Skipped", "Upscaler", "__version__"]
+    for name in ("Done", "Failed", "Skipped"):
+        assert getattr(hat_deploy, name) is getattr(folders, name)
     assert folders.__all__ == [
         *("Done", "Failed", "Job", "OnProgress", "Options", "Outcome", "Progress", "Skipped"),
         *("run", "run_plan", "upscale_one"),
     ]
+
+
+def test_importing_the_package_imports_nothing_heavy() -> None:
+    code = "import hat_deploy, sys; print(sorted(sys.modules))"
+    run = [sys.executable, "-c", code]
+    loaded = subprocess.run(run, capture_output=True, text=True, check=True).stdout
+    assert "'hat_deploy'" in loaded
+    assert not {"numpy", "cv2", "torch", "hat_deploy.folders"} & set(ast.literal_eval(loaded))
 
 
 @pytest.mark.parametrize("function", SIGNATURES, ids=lambda function: function.__qualname__)

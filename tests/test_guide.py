@@ -44,7 +44,14 @@ MOST_LINES_OF_README = 120
 NOT_RUN = {"needs a GPU", "installs packages"}
 """Why a block of commands may be shown and not executed."""
 BUILT_NOT_RUN = "built, not run: no gpu was at hand"
-NOT_OF_A_COMMAND = {"--help", "--strict", "--extra-index-url", "--remote-debugging-pipe"}
+NOT_OF_A_COMMAND = {
+    "--help",
+    "--install-completion",
+    "--require-hashes",
+    "--strict",
+    "--extra-index-url",
+    "--remote-debugging-pipe",
+}
 """Options that the prose names: of the whole program, and of other programs."""
 
 
@@ -261,6 +268,14 @@ def test_the_table_of_commands_is_complete() -> None:
     text = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
     listed = set(re.findall(r"^\| `hat-deploy (\w+)", text, re.MULTILINE))
     assert listed == set(commands())
+
+
+def test_contributing_says_where_everything_is() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`[^|]*) \|", text.split("## Where things are")[1], re.MULTILINE)
+    named = {name.rstrip("/") for row in rows for name in re.findall(r"`([a-z_./]+)`", row)}
+    entries = {path.name for path in (ROOT / "hat_deploy").iterdir()}
+    assert named - {"hat_deploy"} == entries - {"__init__.py", "__pycache__", "py.typed"}
 
 
 def test_the_readme_is_short() -> None:
