@@ -161,7 +161,7 @@ def test_what_cannot_be_paired_is_listed_and_the_rest_is_scored(tmp_path: Path) 
     assert [score.name for score in found.scores] == ["good.png", "gray.png"]
     reasons = {missed.path.stem: missed.reason for missed in found.not_scored}
     assert set(reasons) == set(names) - {"good", "gray"}
-    assert "no low-resolution picture" in reasons["missing"]
+    assert "no low-resolution image" in reasons["missing"]
     assert "twicex2.png" in reasons["twice"]
     assert "40x32" in reasons["wrong"]
     assert "20x15" in reasons["wrong"]

@@ -21,7 +21,7 @@ from typing import Any
 
 from hat_deploy.artifact import onnx_outline
 from hat_deploy.artifact.onnx_outline import Outline
-from hat_deploy.errors import ArtifactError, UsageError
+from hat_deploy.errors import ArtifactError, UsageError, about_its_file
 from hat_deploy.geometry import check_tile
 from hat_deploy.networks.hat.config import MAX_WINDOW, SCALES, HATConfig
 from hat_deploy.networks.limits import check_network
@@ -203,6 +203,7 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+@about_its_file
 def describe(path: Path) -> Description:
     """Read the description of an artifact; needs no engine, no GPU and no library.
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from hat_deploy.errors import PictureError
+from hat_deploy.errors import PictureError, about_its_file
 from hat_deploy.images.exif import exif_density, is_sound, oriented, upright_exif
 from hat_deploy.images.headers import Header, printable
 from hat_deploy.images.kinds import inspect
@@ -28,6 +28,7 @@ MOST_METADATA = 2**25
 """Bytes that a block of metadata may have; what is larger is dropped with a note."""
 
 
+@about_its_file
 def decode(path: Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
     """Read a PNG, JPEG, WebP, TIFF or BMP file, told by its content and not by its name.
 

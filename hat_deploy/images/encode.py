@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from hat_deploy.errors import PictureError
+from hat_deploy.errors import PictureError, about
 from hat_deploy.files import replacing
 from hat_deploy.images.codecs import encode_in_memory, nameable, write_directly
 from hat_deploy.images.metadata import HEAD, completed, fitting
@@ -59,11 +59,12 @@ def write(
     Raises:
         PictureError: the format cannot hold the image, or the file cannot be written.
     """
-    form = _form(picture.pixels, path.suffix, quality)
+    with about(path):
+        form = _form(picture.pixels, path.suffix, quality)
     metadata, notes = fitting(picture.metadata, form, gray=picture.pixels.ndim == 2)
     fitted = replace(picture, metadata=metadata)
     try:
-        with replacing(path) as partial:
+        with about(path), replacing(path) as partial:
             if form == "tiff":
                 with partial.open("wb") as file:
                     _stream_tiff(file, fitted)
@@ -72,7 +73,9 @@ def write(
             else:
                 write_directly(fitted, partial, form, quality, consume=consume)
     except OSError as error:
-        raise PictureError(f"the result cannot be written: {error.strerror or error}") from error
+        with about(path):
+            reason = error.strerror or error
+            raise PictureError(f"the result cannot be written: {reason}") from error
     return notes
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hat_deploy.errors import PictureError, UsageError
+from hat_deploy.errors import PictureError, UsageError, about_its_file
 from hat_deploy.geometry import reflect_indices
 from hat_deploy.images.picture import LUMA, SUFFIXES, Pixels
 from hat_deploy.terminal.printable import display_name
@@ -87,6 +87,7 @@ def listed(paths: Sequence[Path]) -> list[Path]:
     return found
 
 
+@about_its_file
 def read(path: Path, channels: int) -> Sample:
     """An image file as a network of that many channels takes it.
 

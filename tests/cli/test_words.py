@@ -158,8 +158,9 @@ class TestThePythonApiNamesTheFile:
     def test_one_that_cannot_be_read(self, folder: Path) -> None:
         (folder / "bad.png").write_bytes(b"hello")
         with Upscaler(folder / "tiny.onnx") as upscaler:
-            with pytest.raises(PictureError, match=r"bad\.png: it is a text file"):
+            with pytest.raises(PictureError, match=r"bad\.png: it is a text file") as raised:
                 upscaler.upscale_file("bad.png", "out.png")
+            assert raised.value.path == Path("bad.png")
             with pytest.raises(PictureError, match=r"none\.png: "):
                 upscaler.upscale_file("none.png", "out.png")
 

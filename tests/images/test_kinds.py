@@ -15,7 +15,7 @@ from picture_files import refusal
         (b"<?xml version='1.0'?><svg>", "it is an SVG drawing"),
         (b"GIF89a" + bytes(20), "it is a GIF"),
         (b"\0\0\0\x18ftypheic" + bytes(20), "it is a HEIC image or a video"),
-        (b"\0\0\0\x18ftypavif" + bytes(20), "it is an AVIF picture"),
+        (b"\0\0\0\x18ftypavif" + bytes(20), "it is an AVIF image"),
         (b"RIFF\x10\0\0\0WAVE" + bytes(16), "it is a file of unknown kind"),
         (bytes(100), "it is a file of zeros"),
         (b"version https://git-lfs.github.com/spec/v1\n", "it is a Git LFS pointer"),
