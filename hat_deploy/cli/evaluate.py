@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -31,7 +31,7 @@ from hat_deploy.cli.options import (
 from hat_deploy.errors import UsageError
 
 if TYPE_CHECKING:
-    from hat_deploy.evaluate import Evaluation, Score
+    from hat_deploy.evaluate import Evaluation, OnScored, Score
 
 INCOMPLETE = 3
 """Exit code of a run that finished, but could not score some images."""
@@ -79,45 +79,33 @@ def command(
     refuse_for_artifact(context, artifact, backend)
     if artifact is not None:
         refuse_for_made(context, artifact)
-    from hat_deploy.api import Upscaler
     from hat_deploy.artifact import zoo
-    from hat_deploy.evaluate import evaluate, write_csv
     from hat_deploy.reports import page
     from hat_deploy.reports.evaluation import EvaluationPage
     from hat_deploy.terminal.printable import display_name
-    from hat_deploy.terminal.screen import status
 
     if report is not None:
         page.check_path(report)
     chosen = engine or model or zoo.DEFAULT
     outputs.check({"--csv": csv, "--report": report}, [hr, lr, chosen])
+    how = {
+        "tile": parse_tile(tile),
+        "halo": halo,
+        "device": device.value,
+        "backend": backend,
+        "compute": compute,
+        "conv_scale": conv_scale,
+        "img_range": img_range,
+        "qk_scale": qk_scale,
+        "shift": shift,
+    }
     album = EvaluationPage()
-    with status() as say:
-        upscaler = Upscaler(
-            chosen,
-            tile=parse_tile(tile),
-            halo=halo,
-            device=device.value,
-            backend=backend,
-            compute=compute,
-            on_stage=lambda stage: say(f"exporting {chosen} once: {stage} ..."),
-            conv_scale=conv_scale,
-            img_range=img_range,
-            qk_scale=qk_scale,
-            shift=shift,
-            on_warning=lambda warning: typer.echo(f"warning: {warning}", err=True),
-        )
-        with upscaler:
-            evaluation = evaluate(
-                upscaler,
-                hr,
-                lr,
-                on_picture=lambda name: say(f"scoring {display_name(name)} ..."),
-                on_scored=album.add if report is not None else lambda scored: None,
-            )
+    evaluation = _evaluate(chosen, how, hr, lr, None if report is None else album.add)
     if report is not None:
         page.save(album.html(evaluation), report)
     if csv is not None:
+        from hat_deploy.evaluate import write_csv
+
         write_csv(evaluation, csv)
     if as_json:
         print_json(evaluation.to_dict())
@@ -127,6 +115,32 @@ def command(
         typer.echo(f"not scored: {display_name(missed.path)}: {missed.reason}", err=True)
     if evaluation.not_scored:
         raise typer.Exit(INCOMPLETE)
+
+
+def _evaluate(
+    chosen: str | Path, how: dict[str, Any], hr: Path, lr: Path | None, on_scored: OnScored | None
+) -> Evaluation:
+    """Open the model with these arguments of ``Upscaler``, and score it."""
+    from hat_deploy.api import Upscaler
+    from hat_deploy.evaluate import evaluate
+    from hat_deploy.terminal.printable import display_name
+    from hat_deploy.terminal.screen import status
+
+    with status() as say:
+        upscaler = Upscaler(
+            chosen,
+            **how,
+            on_stage=lambda stage: say(f"exporting {chosen} once: {stage} ..."),
+            on_warning=lambda warning: typer.echo(f"warning: {warning}", err=True),
+        )
+        with upscaler:
+            return evaluate(
+                upscaler,
+                hr,
+                lr,
+                on_picture=lambda name: say(f"scoring {display_name(name)} ..."),
+                on_scored=on_scored or (lambda scored: None),
+            )
 
 
 def _print(evaluation: Evaluation) -> None:
