@@ -42,7 +42,7 @@ class Score:
     """In dB; ``inf`` for equal images."""
     ssim: float
     bicubic_psnr: float
-    """Of bicubic interpolation from the same low-resolution image."""
+    """The PSNR of bicubic interpolation from the same low-resolution image."""
     bicubic_ssim: float
 
 
@@ -136,7 +136,7 @@ def evaluate(
         without a low-resolution image of the right size.
 
     Raises:
-        UsageError: a folder is none, or holds no images.
+        UsageError: there is no such folder, or it holds no images.
     """
     originals = _pictures(hr)
     small = None if lr is None else _by_stem(_pictures(lr))

@@ -193,7 +193,7 @@ def _export_and_build(
         try:
             built = _build(onnx, output, target)
         except ArtifactError as error:
-            # The file is gone by the time that anybody reads its name.
+            # The file is gone when its name is read.
             raise ArtifactError(str(error).replace(str(onnx), GRAPH_ON_THE_WAY)) from error
     _print_proof(report, GRAPH_ON_THE_WAY)
     _print_plan(built, source=None)

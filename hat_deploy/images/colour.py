@@ -49,7 +49,7 @@ def profile_of(gamma: float, places: Chromaticities | None, *, gray: bool) -> by
 
 
 def _columns(places: Chromaticities) -> npt.NDArray[np.float64] | None:
-    """XYZ of red, green and blue, a row each, in light as white as D50."""
+    """XYZ of red, green and blue, a row each, adapted to the white of D50."""
     if min(places[1::2]) < 0.001:
         return None
     pairs = zip(places[::2], places[1::2], strict=True)

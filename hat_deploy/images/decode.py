@@ -1,4 +1,4 @@
-"""Files to images, refused with a sentence and before decoding wherever the header tells."""
+"""Files to images; a bad file is refused with a sentence, before decoding if its header tells."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def decode(path: Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
     gray with alpha and fewer than 8 bits are converted, and a note says so.
 
     Raises:
-        PictureError: the file cannot be read, is no regular file, is none of the formats,
+        PictureError: the file cannot be read, is not a regular file, has another format,
             is truncated or damaged, holds several frames, has samples that are neither 8-bit
             nor 16-bit integers, or more than ``max_pixels`` pixels (told from its header).
     """
@@ -84,7 +84,7 @@ def _upright(header: Header, found: Metadata) -> tuple[Metadata, int, tuple[str,
 
 
 def _bounded(block: bytes | None, what: str) -> tuple[bytes | None, tuple[str, ...]]:
-    """A block of metadata, or None and a note if it is larger than anybody's."""
+    """A block of metadata, or None and a note if it is larger than any real one."""
     if block is None or len(block) <= MOST_METADATA:
         return block, ()
     return None, (f"{what} over {MOST_METADATA >> 20} MiB dropped",)

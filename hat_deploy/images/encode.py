@@ -1,4 +1,4 @@
-"""Images to files, refused where a format cannot hold what they are."""
+"""Images to files; an image that the format cannot hold is refused."""
 
 from __future__ import annotations
 

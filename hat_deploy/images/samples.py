@@ -62,8 +62,7 @@ def noise(number: int, size: tuple[int, int], channels: int) -> list[Sample]:
 
 
 def listed(paths: Sequence[Path]) -> list[Path]:
-    """Files as they are, and of each folder the images in it, by name; folders inside it are
-    not entered.
+    """The files named, and the images of each folder named, by name; subfolders are not entered.
 
     Raises:
         UsageError: a folder holds no images.
@@ -80,8 +79,7 @@ def listed(paths: Sequence[Path]) -> list[Path]:
         )
         if not inside:
             raise UsageError(
-                f"no images found in the folder {display_name(path)} (folders inside it are not "
-                "entered)"
+                f"no images found in the folder {display_name(path)} (subfolders are not entered)"
             )
         found += inside
     return found

@@ -54,7 +54,7 @@ def blank(
 
 
 def release(pixels: Pixels) -> None:
-    """Let go of the memory that a mapped array, or a view of one, takes; nothing for others.
+    """Free the memory that a mapped array, or a view of one, takes; other arrays stay.
 
     What was written stays, and comes back from the file when it is looked at. Other threads
     may be writing to it.

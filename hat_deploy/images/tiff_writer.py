@@ -29,7 +29,7 @@ TILED_FROM = 2**28
 """Images of so many bytes are written in tiles, of which a viewer reads those it shows."""
 
 LEVEL = 4
-"""Of deflate: four times as fast as 6 on photographs, for files 7 % larger."""
+"""Deflate's level: four times as fast as 6 on photographs, with files 7 % larger."""
 
 _STRIP = 2**18
 """Bytes of a strip, about: as many whole rows as fit, at least one."""

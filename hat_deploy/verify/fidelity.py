@@ -1,4 +1,4 @@
-"""Fidelity: what was found when an artifact was held against its reference, and what may be.
+"""Fidelity: what a comparison with the reference found, and how far it may be off.
 
 Three things part a tiled engine from the network run on the whole image, and each has a
 :class:`~hat_deploy.metrics.Difference` of its own: what the engine computes otherwise (its
@@ -47,7 +47,7 @@ class Limits:
     max_abs: float
     """No value may be further off."""
     rounding: float | None = None
-    """Nor further off than this many times the reference's own rounding error; None: not asked."""
+    """No value may be off by more than this many times the reference's rounding error, if asked."""
 
     @classmethod
     def of(
@@ -122,7 +122,7 @@ class TileFidelity:
 
     row: int
     column: int
-    """Of its first pixel, in the LR image."""
+    """Where its first pixel lies in the low-resolution image."""
     difference: Difference
 
 
@@ -203,7 +203,7 @@ class Report:
     limits: Limits
     pictures: tuple[PictureFidelity, ...]
     foreign_constants: tuple[str, ...] | None
-    """Constants of the artifact that are none of the reference's tensors; None: not looked at."""
+    """Constants of the artifact that are not among the reference's tensors; None: not looked at."""
     warnings: tuple[str, ...]
     layers: LayersReport | None = None
     """Block by block; None: not asked for."""

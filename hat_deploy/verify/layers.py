@@ -162,7 +162,7 @@ def _batch(described: Description, sample: Sample, spec: TensorSpec) -> Array:
 def _compared(
     network: HAT, x: Tensor, values: dict[str, Array], io: str
 ) -> Iterator[BlockDifference]:
-    """Run the network; each value is compared as it comes by, and then let go."""
+    """Run the network and compare each value as it appears; none is kept."""
     network.freeze()
     found: list[BlockDifference] = []
 

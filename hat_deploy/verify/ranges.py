@@ -64,7 +64,7 @@ class RangesReport:
 
 
 def share(value: float) -> float:
-    """What part of fp16's largest number a value takes: above 1 it overflows."""
+    """A value as a share of fp16's largest number; above 1 it overflows."""
     return value / FP16_MAX
 
 

@@ -61,7 +61,7 @@ def verify(
     on_stage: OnStage = lambda stage: None,
     on_rendering: OnRendering = lambda rendering: None,
 ) -> Report:
-    """Hold an artifact against the network of a checkpoint, in fp32.
+    """Compare an artifact with the network of a checkpoint, in fp32.
 
     Besides running both on images, the constants of an ``.onnx`` are compared with the
     checkpoint's tensors, converted to its precision: damage that moves the output by less than
@@ -184,7 +184,7 @@ def _require_alike(described: Description, network: HAT) -> None:
 def choose_samples(
     pictures: Sequence[Path], random: int, *, tile: tuple[int, int], window: int, channels: int
 ) -> list[Sample]:
-    """The images named, or those that ship where none is, and ``random`` ones of noise.
+    """The images named, or those that ship if none is, and ``random`` images of noise.
 
     Args:
         pictures: image files, or folders of them.
