@@ -80,7 +80,9 @@ class Upscaler(Enlarger):
         try:
             return folders.upscale_one(job, self, quality=quality, progress=progress)
         except (PictureError, CheckFailed) as error:
-            raise type(error)(f"{display_name(source)}: {error}") from error
+            named = type(error)(f"{display_name(source)}: {error}")
+            named.path = error.path or Path(source)
+            raise named from error
 
     def upscale_folder(
         self,

@@ -15,7 +15,7 @@ from hat_deploy.artifact import onnx_file, plan_file
 from hat_deploy.artifact.description import FORMAT, IO_KINDS, PRECISIONS, Description
 from hat_deploy.artifact.onnx_file import METADATA_KEY
 from hat_deploy.artifact.plan_file import FUSED_ATTENTION, PLAN_MARKER, fused_attentions
-from hat_deploy.errors import ArtifactError
+from hat_deploy.errors import ArtifactError, about_its_file
 
 __all__ = [
     "FORMAT",
@@ -70,6 +70,7 @@ class Artifact:
         return files.sha256(self.path)
 
 
+@about_its_file
 def describe(path: Path) -> Description:
     """Read the description of an artifact; needs no engine, no GPU and no library.
 

@@ -33,7 +33,7 @@ class Display:
         self._engine = engine
         self._dry = dry
         self._bar = progress.Progress(
-            progress.TextColumn("pictures"),
+            progress.TextColumn("images"),
             progress.MofNCompleteColumn(),
             progress.BarColumn(),
             progress.TextColumn("{task.fields[tiles]}", markup=False),
@@ -55,7 +55,7 @@ class Display:
         self._bar.update(self._task, completed=now.settled + share, tiles=tiles)
 
     def add(self, outcome: Outcome) -> None:
-        """Count what became of a picture; notes are shown at once, failures at the end."""
+        """Count what became of an image; notes are shown at once, failures at the end."""
         match outcome:
             case Done():
                 self._done += 1
@@ -69,7 +69,7 @@ class Display:
                 self._untried[outcome.reason] += 1
 
     def foretell(self, found: Pending | Skipped | Failed, scale: int) -> None:
-        """Count and show what would become of a picture."""
+        """Count and show what would become of an image."""
         match found:
             case Pending():
                 self._pending += 1

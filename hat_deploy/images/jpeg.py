@@ -15,7 +15,7 @@ _MARKER = re.compile(rb"\xff[^\xff]")
 """The last of any number of fill bytes, and the marker; there is nothing to go back over."""
 _MOST_SEGMENTS = 10_000
 _MOST_SCANS = 100
-"""Progressive files have about ten; each costs a pass over the whole picture."""
+"""Progressive files have about ten; each costs a pass over the whole image."""
 
 _PASSED_OVER = {
     b"http://ns.adobe.com/xmp/extension/\0": "the XMP's extension (over 64 KB) dropped",

@@ -39,12 +39,12 @@ _FOREIGN = {
     b"8BPS": "a Photoshop file",
     b"PK\x03\x04": "a zip archive",
     b"\x1f\x8b": "a gzip archive",
-    b"\xff\x0a": "a JPEG XL picture",
-    b"\0\0\0\x0cJXL ": "a JPEG XL picture",
-    b"\0\0\0\x0cjP  ": "a JPEG 2000 picture",
-    b"\xff\x4f\xff\x51": "a JPEG 2000 picture",
+    b"\xff\x0a": "a JPEG XL image",
+    b"\0\0\0\x0cJXL ": "a JPEG XL image",
+    b"\0\0\0\x0cjP  ": "a JPEG 2000 image",
+    b"\xff\x4f\xff\x51": "a JPEG 2000 image",
     b"\0\0\x01\0": "an icon",
-    b"version https://git-lfs": "a Git LFS pointer, not the picture itself",
+    b"version https://git-lfs": "a Git LFS pointer, not the image itself",
 }
 
 _MARKUP = {
@@ -115,11 +115,11 @@ def _foreign(data: bytes) -> str:
             return name
     if data[4:8] == b"ftyp":
         avif = data[8:12] in (b"avif", b"avis")
-        return "an AVIF picture" if avif else "a HEIC picture or a video"
+        return "an AVIF image" if avif else "a HEIC image or a video"
     start = data[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     for mark, name in _MARKUP.items():
         if start.startswith(mark):
             return "an SVG drawing" if b"<svg" in start else name
     if b"\0" not in data[:1024] and all(byte >= 32 or byte in b"\t\r\n\f" for byte in data[:1024]):
         return "a text file"
-    return "no kind of file known here" if any(data[:1024]) else "a file of zeros"
+    return "a file of unknown kind" if any(data[:1024]) else "a file of zeros"

@@ -83,7 +83,7 @@ def png_size(data: Content) -> tuple[int, int]:
 
 
 def _chunks(data: bytes) -> Iterator[_Chunk]:
-    """All chunks up to the end of the picture, which must be there; pixels in a row as one."""
+    """All chunks up to the end of the image, which must be there; pixels in a row as one."""
     at, kind, pixels, others = 8, b"", 0, 0
     while kind != b"IEND":
         kind, end, sound = _chunk_at(data, at)

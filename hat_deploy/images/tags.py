@@ -101,7 +101,7 @@ class TagFile:
             if not at:
                 return
             if at in seen:
-                raise PictureError("the file is damaged: its directories come round in a circle")
+                raise PictureError("the file is damaged: its directories form a circle")
             seen.add(at)
             tags, at = self.directory(at)
             left -= len(tags)
@@ -113,7 +113,7 @@ class TagFile:
     def number(self, tag: Tag) -> int:
         """The first value of a tag."""
         if tag.kind not in NUMBERS or tag.count < 1:
-            raise PictureError("the file is damaged: a tag that should be a number is none")
+            raise PictureError("the file is damaged: a tag that should be a number is not one")
         return self.unpack(NUMBERS[tag.kind], tag.at)
 
     def block(self, tag: Tag | None) -> bytes | None:

@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hat_deploy.errors import CheckpointError, UsageError, needed_for
+from hat_deploy.errors import CheckpointError, UsageError, about_its_file, needed_for
 
 with needed_for("Reading a checkpoint"):
     import torch
@@ -54,6 +54,7 @@ _DERIVED = re.compile(r"(^|\.)(relative_position_index(_SA|_OCA)?|attn_mask|n_av
 _TORCH_SUFFIXES = (".pth", ".pt", ".ckpt")
 
 
+@about_its_file
 def load_network(
     path: str | Path,
     *,
@@ -92,6 +93,7 @@ def load_network(
     return network.freeze()
 
 
+@about_its_file
 def inspect(path: str | Path) -> tuple[HATConfig, Stored]:
     """The config of a checkpoint and how the file holds its weights; no network is built.
 

@@ -1,6 +1,6 @@
-"""Fidelity: what was found when an artifact was held against its reference, and what may be.
+"""Fidelity: what a comparison with the reference found, and how far it may be off.
 
-Three things part a tiled engine from the network run on the whole picture, and each has a
+Three things part a tiled engine from the network run on the whole image, and each has a
 :class:`~hat_deploy.metrics.Difference` of its own: what the engine computes otherwise (its
 precision, or damage), what cutting into tiles changes, and both together. Only the first
 decides, tile by tile and end to end; the second is the same for every engine.
@@ -43,11 +43,11 @@ class Limits:
     """What the difference from the reference must keep to; make one with :meth:`of`."""
 
     min_psnr: float
-    """In dB, peak 1: of every tile, and of every picture end to end."""
+    """In dB, peak 1: of every tile, and of every image end to end."""
     max_abs: float
     """No value may be further off."""
     rounding: float | None = None
-    """Nor further off than so many times the reference's own rounding error; None: not asked."""
+    """No value may be off by more than this many times the reference's rounding error, if asked."""
 
     @classmethod
     def of(
@@ -102,7 +102,7 @@ class Limits:
         if found.reference_non_finite:
             return (
                 f"the reference itself gave {found.reference_non_finite} values that are not "
-                "finite: the checkpoint is damaged, or its input range is another"
+                "finite: the checkpoint is damaged, or it was trained with another input range"
             )
         if found.non_finite:
             return f"{found.non_finite} values are not finite"
@@ -122,28 +122,28 @@ class TileFidelity:
 
     row: int
     column: int
-    """Of its first pixel, in the LR picture."""
+    """Where its first pixel lies in the low-resolution image."""
     difference: Difference
 
 
 @dataclass(frozen=True, kw_only=True)
 class PictureFidelity:
-    """One picture, tile by tile and put together."""
+    """One image, tile by tile and put together."""
 
     name: str
     height: int
     width: int
     rounding: Difference
-    """The reference in fp32 against itself in fp64, on a piece of the picture."""
+    """The reference in fp32 against itself in fp64, on a piece of the image."""
     tiles: tuple[TileFidelity, ...]
     precision: Difference
     """End to end: the tiled engine against the tiled reference, same tiles, same halo."""
     tiling: Difference | None
-    """The tiled reference against the whole picture run at once; None where that was not done."""
+    """The tiled reference against the whole image run at once; None where that was not done."""
     total: Difference | None
-    """The tiled engine against the whole picture run at once by the reference."""
+    """The tiled engine against the whole image run at once by the reference."""
     whole_skipped: str | None
-    """Why the whole picture was not run."""
+    """Why the whole image was not run."""
 
     @property
     def all_tiles(self) -> Difference:
@@ -203,7 +203,7 @@ class Report:
     limits: Limits
     pictures: tuple[PictureFidelity, ...]
     foreign_constants: tuple[str, ...] | None
-    """Constants of the artifact that are none of the reference's tensors; None: not looked at."""
+    """Constants of the artifact that are not among the reference's tensors; None: not looked at."""
     warnings: tuple[str, ...]
     layers: LayersReport | None = None
     """Block by block; None: not asked for."""
@@ -216,7 +216,7 @@ class Report:
             names = ", ".join(self.foreign_constants[:3])
             more = len(self.foreign_constants) - 3
             found.append(
-                f"{len(self.foreign_constants)} constants of the artifact are none of the "
+                f"{len(self.foreign_constants)} constants of the artifact are not among the "
                 f"reference's weights: {names}{f' and {more} more' if more > 0 else ''}"
             )
         return tuple(found)

@@ -1,4 +1,4 @@
-"""An artifact against the PyTorch reference, on pictures: tile by tile and end to end."""
+"""An artifact against the PyTorch reference, on images: tile by tile and end to end."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class VerifyOptions(Unstored):
     """What to verify on, and how strictly."""
 
     random: int = 0
-    """Pictures of seeded noise besides the others."""
+    """Images of seeded noise besides the others."""
     halo: int | None = None
     """Border of a tile that is dropped; None: what the artifact carries."""
     min_psnr: float | None = None
@@ -45,7 +45,7 @@ class VerifyOptions(Unstored):
     compute: str | None = None
     """What runs the artifact; see :func:`hat_deploy.engines.open_artifact`."""
     whole: bool = True
-    """Whether pictures are also run whole by the reference, where they fit into memory."""
+    """Whether images are also run whole by the reference, where they fit into memory."""
     layers: bool = False
     """Whether the two are also compared after every block, which takes an ``.onnx``."""
 
@@ -59,9 +59,9 @@ def verify(
     on_stage: OnStage = lambda stage: None,
     on_rendering: OnRendering = lambda rendering: None,
 ) -> Report:
-    """Hold an artifact against the network of a checkpoint, in fp32.
+    """Compare an artifact with the network of a checkpoint, in fp32.
 
-    Besides running both on pictures, the constants of an ``.onnx`` are compared with the
+    Besides running both on images, the constants of an ``.onnx`` are compared with the
     checkpoint's tensors, converted to its precision: damage that moves the output by less than
     the precision's own rounding shows there and nowhere else.
 
@@ -70,7 +70,7 @@ def verify(
         reference: a checkpoint, or the name of a model that ships.
         pictures: image files, or folders of them; where there are none, images that ship.
         on_stage: told what is being done.
-        on_rendering: shown what engine and reference made of each picture.
+        on_rendering: shown what engine and reference made of each image.
 
     Returns:
         What was found. Whether it is good enough is in the report; nothing is raised for it.
@@ -80,7 +80,7 @@ def verify(
         CheckpointError: the checkpoint cannot be read.
         UsageError: the two are networks of different scale, window or channels, the halo
             does not fit, or blocks are to be compared in a file that does not allow it.
-        PictureError: a picture cannot be decoded.
+        PictureError: an image cannot be decoded.
     """
     artifact = Artifact.of(engine)
     described = artifact.description
@@ -170,17 +170,17 @@ def _require_alike(described: Description, network: HAT) -> None:
 def choose_samples(
     pictures: Sequence[Path], random: int, *, tile: tuple[int, int], window: int, channels: int
 ) -> list[Sample]:
-    """The pictures named, or those that ship where none is, and ``random`` ones of noise.
+    """The images named, or those that ship if none is, and ``random`` images of noise.
 
     Args:
         pictures: image files, or folders of them.
-        random: how many pictures of noise, each of a tile's size.
+        random: how many images of noise, each of a tile's size.
         tile: height and width of a tile.
         window: the network's.
         channels: 1 or 3.
 
     Raises:
-        PictureError: a picture cannot be decoded.
+        PictureError: an image cannot be decoded.
     """
     if pictures:
         chosen = [samples.read(path, channels) for path in samples.listed(pictures)]
@@ -212,7 +212,7 @@ def _warnings(described: Description, checkpoint: Checkpoint, network: HAT) -> I
 
 def _gray_warning(described: Description, chosen: Sequence[Sample]) -> Iterator[str]:
     if described.channels == 3 and all(_is_gray(sample.pixels) for sample in chosen):
-        yield "all pictures are gray: swapped channels would not show"
+        yield "all images are gray: swapped channels would not show"
 
 
 def _is_gray(pixels: Array) -> bool:

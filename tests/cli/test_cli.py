@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import re
@@ -16,13 +17,17 @@ import interrupts
 import numpy as np
 import pytest
 from PIL import Image
+from typer.main import get_command
 
+from hat_deploy.cli import commands
 from hat_deploy.folders.journal import NAME, Journal
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = (
-    "export", "upscale", "verify", "bench", "evaluate", "info", "models", "doctor",
+    "export", "upscale", "verify", "ranges", "bench", "evaluate", "attribute", "info", "models",
+    "doctor",
 )  # fmt: skip
+HEAVY = {"torch", "cv2", "onnx", "onnxruntime", "numpy", "openvino", "tensorrt", "rich"}
 
 
 def cli(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
@@ -54,19 +59,64 @@ def test_every_command_explains_itself(command: str) -> None:
     shown = cli(command, "--help")
     assert shown.returncode == 0
     assert "Usage" in shown.stdout
+    assert cli(command, "-h").stdout == shown.stdout
 
 
-def test_help_imports_nothing_heavy() -> None:
+def test_help_shows_each_summary_whole() -> None:
+    words = " ".join(cli("-h", env=os.environ | {"COLUMNS": "80"}).stdout.split())
+    assert tuple(commands.COMMANDS) == COMMANDS
+    for name, command in commands.COMMANDS.items():
+        summary = inspect.getdoc(command).splitlines()[0]
+        assert summary.endswith(".")
+        assert f"{name} {summary}" in words
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_option_is_explained_by_a_sentence(command: str) -> None:
+    for parameter in get_command(commands.app).commands[command].params:
+        assert re.fullmatch(r"[A-Z0-9].*\.", parameter.help), parameter.name
+
+
+def imported(*arguments: str, **environment: str) -> set[str]:
     listed = subprocess.run(
-        [sys.executable, "-X", "importtime", ROOT / "cli.py", "--help"],
+        [sys.executable, "-X", "importtime", ROOT / "cli.py", *arguments],
         capture_output=True,
         text=True,
         check=True,
+        env=os.environ | environment,
     )
-    imported = set(re.findall(r"\|\s+([\w.]+)$", listed.stderr, re.MULTILINE))
-    heavy = {"torch", "cv2", "onnx", "onnxruntime", "numpy", "openvino", "tensorrt", "rich"}
-    assert "typer" in imported
-    assert not imported & heavy
+    found = set(re.findall(r"\|\s+([\w.]+)$", listed.stderr, re.MULTILINE))
+    assert "typer" in found
+    return found
+
+
+def test_help_imports_nothing_heavy() -> None:
+    assert not imported("--help") & HEAVY
+
+
+COMPLETING = {
+    "_CLI.PY_COMPLETE": "complete_bash",
+    "COMP_WORDS": "hat-deploy ran",
+    "COMP_CWORD": "1",
+}
+
+
+def test_the_shell_completes_commands_and_options() -> None:
+    assert cli(env=os.environ | COMPLETING).stdout.split() == ["ranges"]
+    words = {"COMP_WORDS": "hat-deploy ranges --rand", "COMP_CWORD": "2"}
+    assert cli(env=os.environ | COMPLETING | words).stdout.split() == ["--random"]
+
+
+def test_completing_imports_nothing_heavy() -> None:
+    assert not imported(**COMPLETING) & HEAVY
+
+
+def test_completion_is_installed(tmp_path: Path) -> None:
+    home = {"HOME": str(tmp_path), "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+    done = cli("--install-completion", "bash", env=os.environ | home)
+    assert done.returncode == 0, done.stderr
+    assert "completion installed" in done.stdout
+    assert ".bash_completions" in (tmp_path / ".bashrc").read_text("utf-8")
 
 
 def test_version() -> None:
@@ -377,4 +427,4 @@ class TestUpscaleOptions:
         (why,) = [line for line in first.stderr.splitlines() if line.startswith("tile ")]
         assert "pixels computed for each of" in why
         refused = cli("upscale", folder, "--engine", "x.onnx", "--tile", "auto")
-        assert refused.returncode == 2 and "tile of its own" in refused.stderr
+        assert refused.returncode == 2 and "--tile does not apply" in refused.stderr

@@ -445,10 +445,10 @@ def test_the_command_decides_by_its_exit_code(
 def test_ranges_prints_each_block_of_a_checkpoint_and_advice(
     tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ("verify", "--ranges", "--reference", tiny_checkpoint)
+    arguments = ("ranges", tiny_checkpoint)
     assert exit_code(monkeypatch, *arguments) == 0
     output = capsys.readouterr().out
-    assert "pictures: astronaut.png, coffee.png" in output
+    assert "images: astronaut.png, coffee.png" in output
     assert "…" not in output
     rows = [line.split() for line in output.splitlines() if line.startswith(" layers.")]
     assert [row[0].removeprefix("layers.0.residual_group.") for row in rows[:4]] == [
@@ -472,7 +472,7 @@ def test_ranges_warn_an_amplified_network_off_pure_half(
 ) -> None:
     loud = tmp_path / "loud.pth"
     save_checkpoint(amplified(tiny_config(), 2.0**17), loud)
-    arguments = ("verify", "--ranges", "--reference", loud, photo)
+    arguments = ("ranges", loud, photo)
     assert exit_code(monkeypatch, *arguments) == 0
     assert "not fp16-pure" in capsys.readouterr().out
     assert exit_code(monkeypatch, *arguments, "--json") == 0
@@ -493,7 +493,7 @@ def test_ranges_see_all_of_a_picture_larger_than_a_tile(
     # The last tile, 128x128 of the picture padded to 152x300, as a picture of its own.
     corner = saved(pixels[24:, 172:], tmp_path / "corner.png")
     without, whole, last = (
-        ranges.report(tiny_checkpoint, [path], VerifyOptions()).peaks
+        ranges.report(tiny_checkpoint, [path], ranges.RangesOptions()).peaks
         for path in (dark, lively, corner)
     )
     assert all(a.stream >= b.stream for a, b in zip(whole, last, strict=True))
@@ -505,44 +505,14 @@ def test_ranges_that_are_not_finite_are_null_in_json(photo: Path, tmp_path: Path
     with torch.no_grad():
         network.conv_first.weight.fill_(3e38)
     save_checkpoint(network, tmp_path / "huge.pth")
-    found = ranges.report(tmp_path / "huge.pth", [photo], VerifyOptions())
+    found = ranges.report(tmp_path / "huge.pth", [photo], ranges.RangesOptions())
     blocks = json.loads(json.dumps(found.to_dict(), allow_nan=False))["blocks"]
     assert blocks[0]["stream"] is None
     assert blocks[0]["stream_share"] is None
 
 
-def test_ranges_and_an_artifact_exclude_each_other_and_one_is_needed(
-    good: Path,
-    tiny_checkpoint: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+def test_verify_needs_an_artifact(
+    tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rest = ("--reference", tiny_checkpoint)
-    assert exit_code(monkeypatch, "verify", *rest) == 2
-    assert "give --engine FILE, or --ranges" in capsys.readouterr().err
-    assert exit_code(monkeypatch, "verify", "--ranges", "--engine", good, *rest) == 2
-    assert "leave out --engine" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    "option",
-    [
-        ("--min-psnr", 60),
-        ("--max-abs", 1),
-        ("--halo", 0),
-        ("--whole",),
-        ("--no-whole",),
-        ("--layers",),
-        ("--report", "page.html"),
-    ],
-    ids=str,
-)
-def test_ranges_refuse_what_is_about_an_artifact(
-    tiny_checkpoint: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    option: tuple[object, ...],
-) -> None:
-    arguments = ("verify", "--ranges", "--reference", tiny_checkpoint, *option)
-    assert exit_code(monkeypatch, *arguments) == 2
-    assert f"{option[0]} does not apply: --ranges measures" in capsys.readouterr().err
+    assert exit_code(monkeypatch, "verify", "--reference", tiny_checkpoint) == 2
+    assert "Missing option '--engine'" in capsys.readouterr().err
