@@ -96,11 +96,13 @@ def command(
         typer.Option(help="Fail if the engine takes more than this times the reference's time."),
     ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
-    plot: Annotated[Path | None, typer.Option(help="Draw the distributions to this .png.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw the distributions to this .svg.")] = None,
 ) -> None:
     """Time an engine beside the PyTorch reference, in turns, and beside the machine's ceiling."""
-    if plot is not None and plot.suffix.lower() != ".png":
-        raise UsageError(f"--plot {plot}: a plot is a .png")
+    if plot is not None:
+        from hat_deploy.bench.plot import check_path
+
+        check_path(plot)
     if max_ratio is not None and engine is None:
         raise UsageError("--max-ratio is about --engine: give both")
     _refuse_ignored(context, engine, no_reference=no_reference, scopes=scope or ())
