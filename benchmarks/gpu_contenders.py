@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 import torch
 from independent import IndependentContender, IndependentEngine
+from runs import OnStage
 
 from hat_deploy.artifact.resolve import Checkpoint
 from hat_deploy.bench.contenders import Contender, TorchContender, of_artifact, of_network
@@ -20,8 +20,6 @@ from hat_deploy.export import on_demand, to_plan
 from hat_deploy.export.to_onnx import ExportOptions, describe, write
 from hat_deploy.export.to_plan import BuildOptions
 from hat_deploy.networks.hat.network import HAT
-
-OnStage = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)

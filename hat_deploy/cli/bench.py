@@ -149,12 +149,14 @@ def command(
     as_json: AsJson = False,
     plot: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Also draw the distributions to this .png file."),
+        typer.Option(metavar="FILE", help="Also draw the distributions to this .svg file."),
     ] = None,
 ) -> None:
     """Time an engine beside the PyTorch reference, in turns, and beside the machine's ceiling."""
-    if plot is not None and plot.suffix.lower() != ".png":
-        raise UsageError(f"--plot {plot}: a plot is a .png; give a name that ends in .png")
+    if plot is not None:
+        from hat_deploy.bench.plot import check_path
+
+        check_path(plot)
     if max_ratio is not None and engine is None:
         raise UsageError("--max-ratio compares --engine with its reference: give --engine too")
     _refuse_ignored(context, engine, no_reference=no_reference)
