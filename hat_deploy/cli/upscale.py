@@ -37,11 +37,12 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from hat_deploy.api import Upscaler
+    from hat_deploy.artifact import Artifact
+    from hat_deploy.artifact.resolve import Checkpoint
     from hat_deploy.cli.upscale_display import Display
     from hat_deploy.folders import Options
     from hat_deploy.folders.job_list import Plan
     from hat_deploy.folders.unmade import Unmade
-    from hat_deploy.terminal.printable import display_name
 
 AUTO = "auto"
 LOSSLESS = ("png", "tif", "tiff", "bmp")
@@ -128,10 +129,12 @@ def command(
         refuse(context, ["quality"], f"{format_} keeps every value; it is for jpg and webp")
     from hat_deploy import folders as jobs
     from hat_deploy.artifact import zoo
+    from hat_deploy.artifact.resolve import resolve
     from hat_deploy.cli.upscale_display import Display
     from hat_deploy.folders import job_list
     from hat_deploy.folders.unmade import Unmade
     from hat_deploy.images.stderr import libraries_silenced
+    from hat_deploy.terminal.printable import display_name
     from hat_deploy.terminal.screen import SafeConsole
 
     options = jobs.Options(
@@ -155,7 +158,8 @@ def command(
         outputs.check({"--report": report}, read, recursive=recursive, streamed=True)
     with libraries_silenced():
         console = SafeConsole(stderr=True)
-        sides, batch = _tile(tile, chosen, find, options, device, console)
+        named = resolve(chosen)
+        sides, batch = _tile(tile, named, find, options, device, console)
         how = {
             "tile": sides,
             "batch": batch,
@@ -169,13 +173,13 @@ def command(
             "qk_scale": qk_scale,
             "shift": shift,
         }
-        with _open(chosen, how, console, dry=dry_run) as upscaler:
+        with _open(named, how, console, dry=dry_run) as upscaler:
             plan = find(scale=upscaler.scale)
             name = upscaler.name if isinstance(upscaler, Unmade) else upscaler.engine.name
             display = Display(console, total=len(plan.jobs), engine=name, dry=dry_run)
             if not plan.jobs and not plan.rejected:
-                named = ", ".join(map(display_name, paths))
-                typer.echo(f"no images found in {named}: there is nothing to do")
+                searched = ", ".join(map(display_name, paths))
+                typer.echo(f"no images found in {searched}: there is nothing to do")
             _require_own_file(report, plan)
             if isinstance(upscaler, Unmade):
                 typer.echo(upscaler.sentence)
@@ -188,7 +192,7 @@ def command(
 
 def _tile(
     text: str | None,
-    chosen: str,
+    named: Artifact | Checkpoint,
     find: Callable[..., Plan],
     options: Options,
     device: Device,
@@ -199,27 +203,31 @@ def _tile(
         return parse_tile(text), 1
     from hat_deploy.folders import auto_tile
 
-    jobs = find(scale=auto_tile.network_of(chosen)[0].scale).jobs
+    jobs = find(scale=auto_tile.network_of(named)[0].scale).jobs
     if not jobs:
         return None, 1
-    tile, batch, why = auto_tile.choose_tile(jobs, chosen, options, gpu=device is Device.CUDA)
+    tile, batch, why = auto_tile.choose_tile(jobs, named, options, gpu=device is Device.CUDA)
     console.print(why, markup=False, highlight=False, soft_wrap=True)
     return tile, batch
 
 
-def _open(chosen: str, how: dict[str, Any], console: Console, *, dry: bool) -> Upscaler | Unmade:
+def _open(
+    named: Artifact | Checkpoint, how: dict[str, Any], console: Console, *, dry: bool
+) -> Upscaler | Unmade:
     """What upscales; in a dry run that would have to export first, what stands for it."""
     from hat_deploy.api import Upscaler
+    from hat_deploy.artifact.resolve import Checkpoint
     from hat_deploy.folders import unmade
     from hat_deploy.terminal.screen import status
 
-    if dry and (later := unmade.unmade(chosen, **how)) is not None:
+    if dry and (later := unmade.unmade(named, **how)) is not None:
         return later
+    name = named.name if isinstance(named, Checkpoint) else named.path.name
     with status(console) as say:
         return Upscaler(
-            chosen,
+            named,
             **how,
-            on_stage=lambda stage: say(f"exporting {chosen} once: {stage} ..."),
+            on_stage=lambda stage: say(f"exporting {name} once: {stage} ..."),
             on_warning=lambda warning: typer.echo(f"warning: {warning}", err=True),
         )
 
