@@ -28,12 +28,16 @@ class Checkpoint:
         return files.sha256(self.path)
 
 
-def resolve(named: str | Path) -> Artifact | Checkpoint:
-    """What a path or a name stands for; the suffix of an artifact decides, file or no file.
+def resolve(named: str | Path | Artifact | Checkpoint) -> Artifact | Checkpoint:
+    """What a path or a name stands for; what is resolved already is its own answer.
+
+    The suffix decides what is an artifact, whether or not the file is there.
 
     Raises:
         UsageError: there is no such file, and no model of that name.
     """
+    if isinstance(named, (Artifact, Checkpoint)):
+        return named
     return artifact_named(named) or checkpoint_named(named)
 
 

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from hat_deploy.api import Upscaler
+    from hat_deploy.artifact import Artifact
+    from hat_deploy.artifact.resolve import Checkpoint
     from hat_deploy.cli.upscale_display import Display
     from hat_deploy.folders import Options
     from hat_deploy.folders.job_list import JobList
@@ -219,6 +221,7 @@ def _upscale(
         tile: as the user wrote it.
         find: the jobs for results of a ``scale``.
     """
+    from hat_deploy.artifact.resolve import resolve
     from hat_deploy.cli.upscale_display import Display
     from hat_deploy.folders.unexported import Unexported
     from hat_deploy.images.stderr import libraries_silenced
@@ -228,14 +231,15 @@ def _upscale(
     with libraries_silenced():
         console = SafeConsole(stderr=True)
         gpu = how["device"] == Device.CUDA
-        sides, batch = _tile(tile, chosen, find, options, console, gpu=gpu)
-        with _open(chosen, how | {"tile": sides, "batch": batch}, console, dry=dry) as upscaler:
+        named = resolve(chosen)
+        sides, batch = _tile(tile, named, find, options, console, gpu=gpu)
+        with _open(named, how | {"tile": sides, "batch": batch}, console, dry=dry) as upscaler:
             listed = find(scale=upscaler.scale)
             name = upscaler.name if isinstance(upscaler, Unexported) else upscaler.engine.name
             display = Display(console, total=len(listed.jobs), engine=name, dry=dry)
             if not listed.jobs and not listed.rejected:
-                named = ", ".join(map(display_name, paths))
-                typer.echo(f"no images found in {named}: there is nothing to do")
+                searched = ", ".join(map(display_name, paths))
+                typer.echo(f"no images found in {searched}: there is nothing to do")
             _require_own_file(report, listed)
             if isinstance(upscaler, Unexported):
                 typer.echo(upscaler.sentence)
@@ -248,7 +252,7 @@ def _upscale(
 
 def _tile(
     text: str | None,
-    chosen: str,
+    named: Artifact | Checkpoint,
     find: Callable[..., JobList],
     options: Options,
     console: Console,
@@ -260,29 +264,31 @@ def _tile(
         return parse_tile(text), 1
     from hat_deploy.folders import auto_tile
 
-    jobs = find(scale=auto_tile.network_of(chosen)[0].scale).jobs
+    jobs = find(scale=auto_tile.network_of(named)[0].scale).jobs
     if not jobs:
         return None, 1
-    tile, batch, why = auto_tile.choose_tile(jobs, chosen, options, gpu=gpu)
+    tile, batch, why = auto_tile.choose_tile(jobs, named, options, gpu=gpu)
     console.print(why, markup=False, highlight=False, soft_wrap=True)
     return tile, batch
 
 
 def _open(
-    chosen: str, how: dict[str, Any], console: Console, *, dry: bool
+    named: Artifact | Checkpoint, how: dict[str, Any], console: Console, *, dry: bool
 ) -> Upscaler | Unexported:
     """What upscales; in a dry run that would have to export first, what stands for it."""
     from hat_deploy.api import Upscaler
+    from hat_deploy.artifact.resolve import Checkpoint
     from hat_deploy.folders import unexported
     from hat_deploy.terminal.screen import status
 
-    if dry and (later := unexported.find_unexported(chosen, **how)) is not None:
+    if dry and (later := unexported.find_unexported(named, **how)) is not None:
         return later
+    name = named.name if isinstance(named, Checkpoint) else named.path.name
     with status(console) as say:
         return Upscaler(
-            chosen,
+            named,
             **how,
-            on_stage=lambda stage: say(f"exporting {chosen} once: {stage} ..."),
+            on_stage=lambda stage: say(f"exporting {name} once: {stage} ..."),
             on_warning=lambda warning: typer.echo(f"warning: {warning}", err=True),
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
 
+from hat_deploy.artifact import Artifact
 from hat_deploy.artifact.resolve import Checkpoint, resolve
 from hat_deploy.errors import CheckpointError, UsageError
 from hat_deploy.folders import journal, reading
@@ -21,7 +22,7 @@ LARGEST = 4096
 """The longest side of a tile that is accepted from a journal."""
 
 
-def network_of(model: str) -> tuple[HATConfig, Checkpoint]:
+def network_of(model: str | Artifact | Checkpoint) -> tuple[HATConfig, Checkpoint]:
     """Config and weights of a model that ships (needs no torch) or of a checkpoint.
 
     Raises:
@@ -30,7 +31,7 @@ def network_of(model: str) -> tuple[HATConfig, Checkpoint]:
     """
     named = resolve(model)
     if not isinstance(named, Checkpoint):
-        raise UsageError(f"{model} has a tile of its own: leave --tile out")
+        raise UsageError(f"{named.path} has a tile of its own: leave --tile out")
     return config_of(named), named
 
 
@@ -55,7 +56,7 @@ def config_of(checkpoint: Checkpoint) -> HATConfig:
 
 
 def choose_tile(
-    jobs: Sequence[Job], model: str, options: Options, *, gpu: bool
+    jobs: Sequence[Job], model: str | Artifact | Checkpoint, options: Options, *, gpu: bool
 ) -> tuple[tuple[int, int], int, str]:
     """A tile for these jobs, the batch size, and a line that says why.
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Self
 
-from hat_deploy.artifact.resolve import resolve
+from hat_deploy.artifact import Artifact
+from hat_deploy.artifact.resolve import Checkpoint, resolve
 from hat_deploy.export import on_demand
 from hat_deploy.export.on_demand_export import OnDemandExport
 from hat_deploy.folders.auto_tile import config_of
@@ -69,7 +70,7 @@ class Unexported:
 
 
 def find_unexported(
-    model: str,
+    model: str | Artifact | Checkpoint,
     *,
     tile: tuple[int, int] | None,
     batch: int,
@@ -92,8 +93,7 @@ def find_unexported(
     io = "uint8" if device == "cuda" else "float"
     unstored = Unstored(conv_scale=conv_scale, img_range=img_range, qk_scale=qk_scale, shift=shift)
     wanted = on_demand.Wanted(tile=tile, batch=batch, io=io, device=device, unstored=unstored)
-    named = resolve(model)
-    export = on_demand.to_be_made(named, wanted)
+    export = on_demand.to_be_made(resolve(model), wanted)
     if export is None:
         return None
     return Unexported(export, config_of(export.checkpoint), halo=halo, compute=compute)

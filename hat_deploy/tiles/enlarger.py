@@ -55,7 +55,7 @@ class Enlarger:
 
     def __init__(
         self,
-        model: str | Path | Engine = zoo.DEFAULT,
+        model: str | Path | Artifact | Checkpoint | Engine = zoo.DEFAULT,
         *,
         tile: tuple[int, int] | None = None,
         halo: int | None = None,
@@ -77,7 +77,7 @@ class Enlarger:
         )
         self._deep: Engine | HatDeployError | None = None
         self._open_deep: Callable[[], Engine] | None = None
-        if not isinstance(model, (str, Path)):
+        if not isinstance(model, (str, Path, Artifact, Checkpoint)):
             asked = {
                 "tile": tile is not None,
                 "batch": batch != 1,
@@ -122,8 +122,8 @@ class Enlarger:
         check_tile(described.tile, self.halo, described.window)
         if found is named and batch not in (1, described.batch):
             raise UsageError(
-                f"{model} was built for {described.batch} tiles in one call, not {batch}: export "
-                "it again with --batch, or leave batch out"
+                f"{named.path} was built for {described.batch} tiles in one call, not {batch}: "
+                "export it again with --batch, or leave batch out"
             )
         self.engine = load(found)
         digest = found.sha256 if isinstance(named, Artifact) else described.checkpoint_sha256
@@ -134,8 +134,8 @@ class Enlarger:
             compute if compute != described.precision else None,
         )
         if described.io == "uint8" and found is not named:
-            # Resolved again: the checkpoint may have changed by then, and so its hash.
-            self._open_deep = lambda: load(make(resolve(model), "float"))
+            # A copy knows no hash yet: the checkpoint may have changed by then.
+            self._open_deep = lambda: load(make(replace(named), "float"))
 
     def _settings(self, identity: str, checkpoint: str, compute: str | None) -> Mapping[str, Any]:
         return {

@@ -17,7 +17,7 @@ def test_pictures_of_one_size_become_one_tile_each() -> None:
     chosen = choose([(300, 500)] * 10, HAT, free=MUCH)
     assert chosen.tile == (304, 512)
     assert chosen.work == pytest.approx(304 * 512 / (300 * 500))
-    assert "304x512" in chosen.reason and "10 pictures" in chosen.reason
+    assert "304x512" in chosen.reason and "10 images" in chosen.reason
 
 
 def test_thumbnails_do_not_get_large_tiles() -> None:
