@@ -157,7 +157,7 @@ def command(
     again.
     """
     if model is not None and engine is not None:
-        raise UsageError("--model and --engine exclude each other: give one")
+        raise UsageError("--model and --engine cannot be used together: give one of them")
     artifact = engine if engine is not None else artifact_named(model)
     refuse_for_artifact(context, artifact, backend)
     if artifact is not None:

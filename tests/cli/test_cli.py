@@ -150,7 +150,7 @@ def test_export_then_upscale(tmp_path: Path, tiny_checkpoint: Path) -> None:
         (("export", "hat-nano-x2", "-o", "x.onnx", "--tile", "100"), "use 112"),
         (("upscale", "none.png"), "none.png does not exist"),
         (("upscale", ".", "--model", "nobody"), "'nobody' is neither"),
-        (("upscale", ".", "--model", "a", "--engine", "b"), "exclude each other"),
+        (("upscale", ".", "--model", "a", "--engine", "b"), "cannot be used together"),
         (("upscale", ".", "--engine", "none.onnx"), "none.onnx is not a file"),
         (("upscale", ".", "--device", "cuda"), "--device cuda"),
         (("export", "hat-nano-x2", "-o", "/proc/none/x.onnx"), "/proc/none"),
