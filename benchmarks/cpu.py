@@ -19,8 +19,8 @@ from pathlib import Path
 import torch
 from independent import IndependentContender
 
-from hat_deploy import artifact
 from hat_deploy.artifact import zoo
+from hat_deploy.artifact.resolve import Checkpoint
 from hat_deploy.bench import table
 from hat_deploy.bench.contenders import Contender, of_artifact, of_network
 from hat_deploy.bench.lineup import Lineup
@@ -29,7 +29,7 @@ from hat_deploy.bench.report import Report
 from hat_deploy.bench.timing import Settings
 from hat_deploy.engines.openvino import PRECISIONS, supports
 from hat_deploy.export.to_onnx import ExportOptions, export_onnx
-from hat_deploy.files import replacing
+from hat_deploy.files import replacing, sha256
 from hat_deploy.networks.checkpoint import load_network, save_checkpoint
 from hat_deploy.networks.hat.config import VARIANTS, HATConfig
 from hat_deploy.networks.hat.network import HAT
@@ -64,16 +64,17 @@ def contenders(name: str, config: HATConfig | None, folder: Path) -> Lineup:
         onnx,
         ExportOptions(tile=TILE),
         model=name,
-        checkpoint_sha256=artifact.sha256(checkpoint),
+        checkpoint_sha256=sha256(checkpoint),
     )
     exported = of_artifact(onnx, label="onnxruntime", backend="onnxruntime")
     vino = [
         of_artifact(onnx, label=f"openvino {compute}", backend="openvino", compute=compute)
         for compute in openvino_precisions()
     ]
-    reference = of_network(exported, label="torch", checkpoint=checkpoint)
+    reference = of_network(exported, label="torch", checkpoint=Checkpoint(checkpoint, name))
     shared = {field.name: getattr(reference, field.name) for field in fields(Contender)}
-    independent = IndependentContender(**shared | {"label": "spandrel", "file": authors})
+    others = {"label": "spandrel", "file": Checkpoint(authors, "authors")}
+    independent = IndependentContender(**shared | others)
     return Lineup(
         contenders=(reference, exported, *vino, independent),
         baseline="spandrel",

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from independent import IndependentContender, IndependentEngine
 
+from hat_deploy.artifact.resolve import Checkpoint
 from hat_deploy.bench.contenders import Contender, TorchContender, of_artifact, of_network
 from hat_deploy.engines.base import Array, Engine, check_batch
 from hat_deploy.engines.torch import PRECISIONS, TorchEngine
@@ -90,7 +91,7 @@ def contenders(
     """
     found: list[Contender] = []
     absent: dict[str, str] = {}
-    checkpoint = folder / f"{name}.pth"
+    checkpoint = Checkpoint(folder / f"{name}.pth", name)
     files = {}
     for precision in ("fp32", "fp16"):
         on_stage(f"exporting in {precision}")

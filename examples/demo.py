@@ -16,9 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from hat_deploy import Upscaler, images
-from hat_deploy.artifact import sha256, zoo
+from hat_deploy.artifact import zoo
 from hat_deploy.engines.base import Array
 from hat_deploy.export.to_onnx import ExportOptions, ExportReport, export_onnx
+from hat_deploy.files import sha256
 from hat_deploy.images.resize import bicubic, round_to_uint8
 from hat_deploy.metrics import psnr_y, ssim_y
 from hat_deploy.networks.checkpoint import load_network

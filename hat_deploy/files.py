@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from collections.abc import Iterator
@@ -61,6 +62,12 @@ def write(target: Path, content: bytes, what: str) -> None:
             partial.write_bytes(content)
     except OSError as error:
         raise UsageError(f"the {what} {target} cannot be written: {error.strerror}") from error
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def make_folder(folder: Path) -> None:

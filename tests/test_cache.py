@@ -239,10 +239,10 @@ def test_a_limit_that_is_none_is_said_before_anything_is_made(
 
 
 def test_without_a_home_folder_the_way_out_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    def homeless() -> Path:
+    def homeless(*_: object, **__: object) -> Path:
         raise RuntimeError("Could not determine home directory.")
 
-    monkeypatch.setattr(Path, "home", homeless)
+    monkeypatch.setattr(cache, "user_cache_path", homeless)
     for name in ("HAT_DEPLOY_CACHE", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(UsageError, match="HAT_DEPLOY_CACHE"):

@@ -10,6 +10,8 @@ from tiny import random_network, tiny_config
 
 import hat_deploy
 from hat_deploy import Upscaler, artifact, cache, engines, folders, images
+from hat_deploy.artifact import Artifact
+from hat_deploy.artifact.resolve import Checkpoint
 from hat_deploy.errors import (
     ArtifactError,
     CheckFailed,
@@ -19,6 +21,7 @@ from hat_deploy.errors import (
     UsageError,
 )
 from hat_deploy.export import on_demand
+from hat_deploy.export.on_demand import Wanted
 from hat_deploy.networks.checkpoint import save_checkpoint
 
 
@@ -118,12 +121,12 @@ class TestTwoDepths:
         opened: list[str] = []
         described = artifact.describe(tiny_onnx)
 
-        def artifact_for(model: str, *, io: str, **_: object) -> Path:
-            opened.append(io)
-            return Path(f"{io}.onnx")
+        def artifact_for(named: Checkpoint, wanted: Wanted, **_: object) -> Artifact:
+            opened.append(wanted.io)
+            return Artifact(Path(f"{wanted.io}.onnx"))
 
-        def open_artifact(path: Path, **_: object) -> IdentityEngine:
-            return IdentityEngine(layout="NHWC" if path.stem == "uint8" else "NCHW")
+        def open_artifact(found: Artifact, **_: object) -> IdentityEngine:
+            return IdentityEngine(layout="NHWC" if found.path.stem == "uint8" else "NCHW")
 
         monkeypatch.setattr(on_demand, "artifact_for", artifact_for)
         monkeypatch.setattr(artifact, "describe", lambda path: replace(described, io=path.stem))
@@ -148,10 +151,10 @@ class TestTwoDepths:
     def test_without_an_exporter_the_ready_floats_do(
         self, opened: list[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def artifact_for(model: str, *, io: str, **_: object) -> Path:
-            if io == "uint8":
+        def artifact_for(named: Checkpoint, wanted: Wanted, **_: object) -> Artifact:
+            if wanted.io == "uint8":
                 raise MissingExtraError("torch", "export", "Exporting")
-            return Path("float.onnx")
+            return Artifact(Path("float.onnx"))
 
         monkeypatch.setattr(on_demand, "artifact_for", artifact_for)
         assert Upscaler("hat-nano-x2", device="cuda").engine.input.dtype == "float32"
@@ -161,7 +164,7 @@ class TestTwoDepths:
     ) -> None:
         upscaler = Upscaler("hat-nano-x2", device="cuda")
 
-        def refuse(*_: object, **__: object) -> Path:
+        def refuse(*_: object, **__: object) -> Artifact:
             opened.append("refused")
             raise ArtifactError("the GPU is full")
 

@@ -140,7 +140,7 @@ def work(scope: Scope, contender: Contender, size: tuple[int, int]) -> Work:
 def _engine_call(entrant: Entrant, sample: Sample) -> Call:
     """One batch of the picture's own tiles: zeros could run faster than real data."""
     engine = entrant.engine
-    layout = tiling.plan(engine, sample.pixels.shape[:2], entrant.contender.halo)
+    layout = tiling.grid_for(engine, sample.pixels.shape[:2], entrant.contender.halo)
     first = next(tiling.batches(layout.tiles, engine.input.batch))
     pixels = np.ascontiguousarray(sample.pixels[..., : engine.input.channels])
     batch = tiling.gather(pixels, first, engine.input)

@@ -86,7 +86,7 @@ def _described(participant: Participant) -> str:
     contender = participant.contender
     source = "seeded random weights"
     if contender.file is not None:
-        source = f"{contender.file}, sha256 {(participant.sha256 or '')[:12]}"
+        source = f"{contender.file.path}, sha256 {(participant.sha256 or '')[:12]}"
     return (
         f"{contender.label}: {participant.engine}; {contender.config.variant} "
         f"x{contender.config.scale}, tile {tile_size(contender.tile)}, batch {contender.batch}, "

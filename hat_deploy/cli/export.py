@@ -188,15 +188,12 @@ def _export(
     kept: Path | None = None,
 ) -> tuple[ExportReport, str]:
     """The export and the network's variant; ``kept`` is what is made of it, if not itself."""
-    from hat_deploy.artifact import sha256, zoo
+    from hat_deploy.artifact.resolve import checkpoint_named
     from hat_deploy.export.to_onnx import export_onnx
     from hat_deploy.networks.checkpoint import load_network
 
-    path, name = Path(checkpoint), Path(checkpoint).stem
-    if not path.exists() and not path.suffix and len(path.parts) == 1:
-        shipped = zoo.find(checkpoint)
-        path, name = shipped.checkpoint, shipped.name
-    network = load_network(path, **unstored.given)
+    named = checkpoint_named(checkpoint)
+    network = load_network(named.path, **unstored.given)
     weights = sum(parameter.numel() for parameter in network.parameters())
     outputs.require_room("-o", kept or target, weights * (4 if options.precision == "fp32" else 2))
     with _progress() as on_stage:
@@ -204,8 +201,8 @@ def _export(
             network,
             target,
             options,
-            model=name,
-            checkpoint_sha256=sha256(path),
+            model=named.name,
+            checkpoint_sha256=named.sha256,
             prove_full=full,
             on_stage=on_stage,
         )

@@ -103,10 +103,10 @@ def refuse(context: typer.Context, names: Iterable[str], reason: str) -> None:
 
 def artifact_named(model: str | None) -> Path | None:
     """The artifact that ``--model`` names, which is taken too; None for all else."""
-    from hat_deploy.artifact import SUFFIXES
+    from hat_deploy.artifact import resolve
 
-    path = None if model is None else Path(model)
-    return path if path is not None and path.suffix.lower() in SUFFIXES else None
+    found = None if model is None else resolve.artifact_named(model)
+    return None if found is None else found.path
 
 
 def refuse_for_artifact(context: typer.Context, path: Path | None, backend: str | None) -> None:

@@ -6,7 +6,7 @@ import logging
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -23,6 +23,7 @@ from hat_deploy.errors import ArtifactError, CheckFailed, UsageError, needed_for
 from hat_deploy.files import replacing
 from hat_deploy.geometry import check_tile, default_halo, default_tile, format_size, round_up
 from hat_deploy.metrics import Difference, compare
+from hat_deploy.terminal.progress import OnStage
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -49,9 +50,6 @@ PROOF_SIDE = 64
 OLDEST_OPSET, NEWEST_OPSET = 18, 22
 BF16_OPSET = 22
 """The first whose convolution takes bfloat16."""
-
-OnStage = Callable[[str], None]
-"""Told what is being done, for a progress display."""
 
 
 @dataclass(frozen=True, kw_only=True)

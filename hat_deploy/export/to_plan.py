@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -25,12 +25,10 @@ from hat_deploy.engines.cuda.driver import local_gpu
 from hat_deploy.errors import ArtifactError, MissingExtraError, UsageError, install_command
 from hat_deploy.export.plan_builder import MODULES, Order
 from hat_deploy.files import replacing
+from hat_deploy.terminal.progress import OnStage
 
 RTX_TARGETS = ("sm75", "sm80", "sm86", "sm89", "sm120", "sm121")
 """GPU generations that TensorRT for RTX builds for, whether or not one is present."""
-
-OnStage = Callable[[str], None]
-"""Told what is being done, for a progress display."""
 
 
 @dataclass(frozen=True, kw_only=True)

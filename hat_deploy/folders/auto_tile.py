@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
-from pathlib import Path
 
-from hat_deploy import artifact
-from hat_deploy.artifact import zoo
+from hat_deploy.artifact.resolve import Checkpoint, resolve
 from hat_deploy.errors import CheckpointError, UsageError
-from hat_deploy.folders import journal
-from hat_deploy.folders import reading as intake
+from hat_deploy.folders import journal, reading
 from hat_deploy.folders.job_list import Job
 from hat_deploy.folders.outcomes import Options
 from hat_deploy.geometry import format_size
@@ -24,30 +21,37 @@ LARGEST = 4096
 """The longest side of a tile that a journal is believed."""
 
 
-def network_of(model: str) -> tuple[HATConfig, Path]:
+def network_of(model: str) -> tuple[HATConfig, Checkpoint]:
     """Config and weights of a model that ships (needs no torch) or of a checkpoint.
-
-    The config is read off the weights' shapes; whether they make a network is not tried.
 
     Raises:
         UsageError: it is neither; an artifact has a tile of its own.
         HatDeployError: the checkpoint cannot be read; see the subclasses.
     """
-    path = Path(model)
-    if path.suffix.lower() in artifact.SUFFIXES:
+    named = resolve(model)
+    if not isinstance(named, Checkpoint):
         raise UsageError(f"{model} has a tile of its own: leave --tile out")
-    if path.exists():
-        from hat_deploy.networks.checkpoint import detect_config, load_state_dict
+    return config_of(named), named
 
-        try:
-            return detect_config(load_state_dict(path)), path
-        except CheckpointError as error:
-            named = str(error).startswith(str(path))
-            raise CheckpointError(str(error) if named else f"{path}: {error}") from error
-    if path.suffix or len(path.parts) > 1:
-        raise UsageError(f"there is no checkpoint {path}")
-    shipped = zoo.find(model)
-    return HATConfig.from_dict(shipped.config), shipped.checkpoint
+
+def config_of(checkpoint: Checkpoint) -> HATConfig:
+    """The config of a network, read off its weights' shapes or, of a shipped model, its file.
+
+    Whether the weights make a network is not tried.
+
+    Raises:
+        HatDeployError: the checkpoint cannot be read; see the subclasses.
+    """
+    if checkpoint.shipped is not None:
+        return HATConfig.from_dict(checkpoint.shipped.config)
+    from hat_deploy.networks.checkpoint import detect_config, load_state_dict
+
+    path = checkpoint.path
+    try:
+        return detect_config(load_state_dict(path))
+    except CheckpointError as error:
+        named = str(error).startswith(str(path))
+        raise CheckpointError(str(error) if named else f"{path}: {error}") from error
 
 
 def choose_tile(
@@ -61,10 +65,11 @@ def choose_tile(
     Raises:
         UsageError: nothing can be chosen; see :func:`hat_deploy.tiles.choice.choose`.
     """
-    config, weights = network_of(model)
-    if (earlier := _earlier(jobs, artifact.sha256(weights), config.window_size)) is not None:
+    config, checkpoint = network_of(model)
+    if (earlier := _earlier(jobs, checkpoint.sha256, config.window_size)) is not None:
         return earlier, 1, f"tile {format_size(earlier)}: as the journal says of the last run"
-    ready = _ready(model)
+    shipped = checkpoint.shipped
+    ready = None if shipped is None else shipped.artifact.description.tile
     if ready is not None and find_spec("torch") is None:
         return ready, 1, f"tile {format_size(ready)}: without torch there is no other"
     sizes = list(_sizes(jobs, options.max_pixels))
@@ -74,8 +79,8 @@ def choose_tile(
 
 def _earlier(jobs: Iterable[Job], checkpoint: str, window: int) -> tuple[int, int] | None:
     for folder in dict.fromkeys(job.root for job in jobs):
-        with journal.Reading(folder) as reading:
-            for settings in reading.settings:
+        with journal.Reading(folder) as done:
+            for settings in done.settings:
                 tile = _tile(settings.get("tile"), window)
                 if settings.get("checkpoint") == checkpoint and tile is not None:
                     return tile
@@ -91,20 +96,13 @@ def _tile(found: object, window: int) -> tuple[int, int] | None:
     return found[0], found[1]
 
 
-def _ready(model: str) -> tuple[int, int] | None:
-    if Path(model).exists():
-        return None
-    return artifact.describe(zoo.find(model).onnx).tile
-
-
 def _sizes(jobs: Sequence[Job], max_pixels: int) -> Iterable[tuple[int, int]]:
     step = max(1, -(-len(jobs) // SAMPLE))
     for job in jobs[::step]:
         try:
-            source = intake.read(job.source, max_pixels=max_pixels)
+            yield reading.read_size(job.source, max_pixels=max_pixels)
         except Exception:  # said when its turn comes
             continue
-        yield source.height, source.width
 
 
 def _free(*, gpu: bool) -> int:

@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from hat_deploy.artifact import sha256
-from hat_deploy.files import kind_of, make_folder, open_plain
+from hat_deploy.files import kind_of, make_folder, open_plain, sha256
 from hat_deploy.folders import claims
 from hat_deploy.folders.claims import Claims
 from hat_deploy.folders.job_list import Job

@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from hat_deploy.folders import journal
-from hat_deploy.folders import reading as intake
+from hat_deploy.folders import journal, reading
 from hat_deploy.folders.job_list import Job
 from hat_deploy.folders.outcomes import Failed, Options, Skipped
 from hat_deploy.folders.stages import damaged, failure, settings_of
@@ -28,14 +27,14 @@ class Foretold(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Planned:
-    """A picture that would be upscaled."""
+    """An image that would be upscaled."""
 
     job: Job
     height: int
     width: int
     """As the header gives them: an orientation may swap them."""
     tiles: int
-    """For a picture in colour without transparency."""
+    """For an image in colour without transparency."""
 
 
 def preview(
@@ -65,9 +64,9 @@ def preview(
 
 
 def _foretell(
-    job: Job, reading: journal.Reading, upscaler: Foretold, options: Options
+    job: Job, done: journal.Reading, upscaler: Foretold, options: Options
 ) -> Planned | Skipped:
-    entry = reading.last(journal.relative(job.target, job.root))
+    entry = done.last(journal.relative(job.target, job.root))
     settings = settings_of(job, upscaler.settings, options)
     if entry is not None and "model" not in settings:
         known = {name: value for name, value in entry.settings.items() if name != "model"}
@@ -77,6 +76,6 @@ def _foretell(
     )
     if keep is not None:
         return Skipped(job=job, reason=keep.reason)
-    source = intake.read(job.source, max_pixels=options.max_pixels)
-    tiles = upscaler.tiles(source.height, source.width)
-    return Planned(job=job, height=source.height, width=source.width, tiles=tiles)
+    height, width = reading.read_size(job.source, max_pixels=options.max_pixels)
+    tiles = upscaler.tiles(height, width)
+    return Planned(job=job, height=height, width=width, tiles=tiles)

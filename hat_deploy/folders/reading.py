@@ -1,14 +1,18 @@
-"""From a file's name to a picture in memory, with its size known before it is decoded."""
+"""From a file's name to an image in memory, with its size known before it is decoded."""
 
 from __future__ import annotations
 
 import hashlib
+import mmap
+import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from hat_deploy.errors import PictureError
-from hat_deploy.images.kinds import inspect
+from hat_deploy.images.kinds import inspect, size_of
 
 LARGEST_HEADER = 2**26
 """Bytes that a file may have beside its samples."""
@@ -53,22 +57,57 @@ def read(path: Path, *, max_pixels: int) -> Source:
     Raises:
         PictureError: it cannot be read, is no picture, or is too large.
     """
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise PictureError("it is no longer a regular file")
-        if status.st_size > 8 * max_pixels + LARGEST_HEADER:
-            raise PictureError(
-                f"the file has {status.st_size / 2**20:,.0f} MiB, more than a picture of the "
-                f"permitted size can need"
-            )
+    with _readable():
+        status = _status(path, max_pixels)
         data = path.read_bytes()
+    header = inspect(data)
+    _require_permitted(header.height, header.width, max_pixels)
+    return Source(data=data, mtime_ns=status.st_mtime_ns, height=header.height, width=header.width)
+
+
+def read_size(path: Path, *, max_pixels: int) -> tuple[int, int]:
+    """Height and width of an image, as stored, by its header: little of the file is read.
+
+    Damage behind the header is found when the file is decoded.
+
+    Raises:
+        PictureError: it cannot be read, is no image, or is too large.
+    """
+    with _readable():
+        if not _status(path, max_pixels).st_size:
+            raise PictureError("the file is empty")
+        with (
+            path.open("rb") as stream,
+            mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data,
+        ):
+            height, width = size_of(data)
+    _require_permitted(height, width, max_pixels)
+    return height, width
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise PictureError(f"it cannot be read: {error.strerror or error}") from error
-    header = inspect(data)
-    if header.width * header.height > max_pixels:
+
+
+def _status(path: Path, max_pixels: int) -> os.stat_result:
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise PictureError("it is no longer a regular file")
+    if status.st_size > 8 * max_pixels + LARGEST_HEADER:
         raise PictureError(
-            f"it has {header.width}x{header.height} pixels, and at most {max_pixels:,} are "
+            f"the file has {status.st_size / 2**20:,.0f} MiB, more than an image of the "
+            f"permitted size can need"
+        )
+    return status
+
+
+def _require_permitted(height: int, width: int, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise PictureError(
+            f"it has {width}x{height} pixels, and at most {max_pixels:,} are "
             f"permitted: raise the limit, --max-pixels, if the file is to be trusted"
         )
-    return Source(data=data, mtime_ns=status.st_mtime_ns, height=header.height, width=header.width)

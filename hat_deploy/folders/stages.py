@@ -10,8 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from hat_deploy import artifact, images
+from hat_deploy import images
 from hat_deploy.errors import HatDeployError, PictureError
+from hat_deploy.files import sha256
 from hat_deploy.folders import reading
 from hat_deploy.folders.budget import Budget, Closed
 from hat_deploy.folders.job_list import Job
@@ -259,7 +260,7 @@ def write(
         notes = images.write(picture, path, quality=quality, consume=True)
         sync(path)  # else a power cut could leave zeros under the name
         place.check()
-        record(path.stat().st_size, artifact.sha256(path))
+        record(path.stat().st_size, sha256(path))
         place.put(path)
     return notes
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from hat_deploy.errors import PictureError
 from hat_deploy.images.colour import profile_of
-from hat_deploy.images.headers import Header, printable
+from hat_deploy.images.headers import Content, Header, printable
 from hat_deploy.images.opencv import bands
 from hat_deploy.images.picture import Density, Pixels
 from hat_deploy.images.tags import density_per_metre
@@ -74,6 +74,12 @@ def inspect_png(data: bytes) -> Header:
         patched=_without_the_rest(data, chunks),
         fix=fix,
     )
+
+
+def png_size(data: Content) -> tuple[int, int]:
+    """Height and width of a PNG, from its first chunk alone."""
+    width, height = struct.unpack_from(">II", data, 16)
+    return height, width
 
 
 def _chunks(data: bytes) -> Iterator[_Chunk]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -52,7 +53,7 @@ Directory = dict[int, Tag]
 class TagFile:
     """The directories of a TIFF, a BigTIFF or an EXIF block."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes | mmap.mmap) -> None:
         if data[:2] not in (b"II", b"MM"):
             raise PictureError("it has no TIFF byte-order mark")
         self.data = data

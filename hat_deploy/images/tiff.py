@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from hat_deploy.errors import PictureError
-from hat_deploy.images.headers import Header
+from hat_deploy.images.headers import Content, Header
 from hat_deploy.images.opencv import bands
 from hat_deploy.images.picture import Pixels
 from hat_deploy.images.tags import (
@@ -34,7 +34,7 @@ _PHOTOMETRIC = {
 }
 
 
-def inspect_tiff(data: bytes) -> Header:
+def inspect_tiff(data: Content) -> Header:
     """The header of a TIFF or BigTIFF: its first page, and how many pages are frames.
 
     Raises:

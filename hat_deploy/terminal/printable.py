@@ -96,5 +96,8 @@ def guarded(stream: TextIO) -> TextIO:
 
 
 def guard() -> None:
-    """Guard standard output and error from here on."""
-    sys.stdout, sys.stderr = guarded(sys.stdout), guarded(sys.stderr)
+    """Guard standard output and error from here on, where there are any."""
+    if sys.stdout is not None:
+        sys.stdout = guarded(sys.stdout)
+    if sys.stderr is not None:
+        sys.stderr = guarded(sys.stderr)

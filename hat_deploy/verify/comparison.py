@@ -98,7 +98,7 @@ class Comparison:
             UsageError: the halo does not fit the tile.
         """
         height, width = sample.pixels.shape[:2]
-        grid = tiling.plan(self._engine, (height, width), self._halo)
+        grid = tiling.grid_for(self._engine, (height, width), self._halo)
         with _full_precision():
             tiles, computed, expected = self._tiles(sample.pixels, grid)
             whole_skipped = self._reason_to_skip_whole(height, width)

@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hat_deploy import artifact
-from hat_deploy.artifact import Description
+from hat_deploy.artifact import Artifact, Description
 from hat_deploy.engines.base import Array, TensorSpec
 from hat_deploy.errors import UsageError, needed_for
 from hat_deploy.geometry import grid
@@ -38,13 +37,13 @@ if TYPE_CHECKING:
     from hat_deploy.networks.hat.network import HAT
 
 
-def compare_blocks(path: Path, network: HAT, sample: Sample) -> LayersReport:
+def compare_blocks(named: Path | Artifact, network: HAT, sample: Sample) -> LayersReport:
     """Run an ``.onnx`` and the network on the tile in the middle of a picture.
 
     All values between blocks are held at once: for a full HAT at 256x256 about 3 GB.
 
     Args:
-        path: the artifact.
+        named: the artifact.
         network: the reference: float32, on the CPU.
         sample: the picture.
 
@@ -52,8 +51,9 @@ def compare_blocks(path: Path, network: HAT, sample: Sample) -> LayersReport:
         UsageError: the artifact is no ``.onnx``, is in a precision that ONNX Runtime does not
             run on a CPU, or its graph is not of the form that ``export`` writes.
     """
-    described = artifact.describe(path)
-    if path.suffix.lower() != ".onnx":
+    artifact = Artifact.of(named)
+    path, described = artifact.path, artifact.description
+    if not artifact.is_onnx:
         raise UsageError(f"--layers looks into an .onnx; {path} is none: verify the ONNX file")
     if described.precision not in USUAL:
         raise UsageError(

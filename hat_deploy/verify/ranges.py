@@ -8,18 +8,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hat_deploy.artifact.resolve import checkpoint_named
 from hat_deploy.engines.torch import TorchEngine
 from hat_deploy.geometry import round_up
 from hat_deploy.images.samples import Sample
 from hat_deploy.networks.checkpoint import load_network
 from hat_deploy.networks.hat.ranges import FP16_MAX, Peak, advice, measure
+from hat_deploy.terminal.progress import OnStage
 from hat_deploy.tiles import tiling
 from hat_deploy.verify.verification import (
-    OnStage,
     VerifyOptions,
     choose_samples,
     facts,
-    find_checkpoint,
 )
 
 if TYPE_CHECKING:
@@ -79,8 +79,8 @@ def report(
         UsageError: there is no such checkpoint or device.
         PictureError: a picture cannot be decoded.
     """
-    checkpoint = find_checkpoint(reference)
-    network = load_network(checkpoint, **options.given)
+    checkpoint = checkpoint_named(reference)
+    network = load_network(checkpoint.path, **options.given)
     config = network.config
     side = round_up(SIDE, config.window_size)
     tile = (side, side)
@@ -106,7 +106,7 @@ def _batches(
     for number, sample in enumerate(chosen, 1):
         on_stage(f"{sample.name} ({number} of {len(chosen)})")
         height, width = sample.pixels.shape[:2]
-        for tile in tiling.plan(engine, (height, width), halo=0).tiles:
+        for tile in tiling.grid_for(engine, (height, width), halo=0).tiles:
             yield torch.from_numpy(tiling.gather(sample.pixels, [tile], engine.input)).to(device)
 
 

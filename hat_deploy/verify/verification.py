@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hat_deploy import artifact, engines, machine
-from hat_deploy.artifact import zoo
+from hat_deploy import engines, machine
+from hat_deploy.artifact import Artifact
+from hat_deploy.artifact.resolve import Checkpoint, checkpoint_named
 from hat_deploy.engines.base import Array
 from hat_deploy.errors import UsageError
 from hat_deploy.export import misfit
@@ -17,6 +18,7 @@ from hat_deploy.images.samples import Sample
 from hat_deploy.networks.checkpoint import load_network
 from hat_deploy.networks.hat import islands
 from hat_deploy.networks.hat.config import HATConfig, Unstored
+from hat_deploy.terminal.progress import OnStage
 from hat_deploy.verify.comparison import Comparison, OnRendering
 from hat_deploy.verify.fidelity import Limits, PictureFidelity, Report
 
@@ -24,10 +26,6 @@ if TYPE_CHECKING:
     from hat_deploy.artifact import Description
     from hat_deploy.networks.hat.network import HAT
     from hat_deploy.verify.layer_errors import LayersReport
-
-
-OnStage = Callable[[str], None]
-"""Told what is being done, for a progress display."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +51,7 @@ class VerifyOptions(Unstored):
 
 
 def verify(
-    engine: Path,
+    engine: Path | Artifact,
     reference: str | Path,
     pictures: Sequence[Path],
     options: VerifyOptions,
@@ -84,9 +82,10 @@ def verify(
             does not fit, or blocks are to be compared in a file that does not allow it.
         PictureError: a picture cannot be decoded.
     """
-    described = artifact.describe(engine)
-    checkpoint = find_checkpoint(reference)
-    network = load_network(checkpoint, **options.given)
+    artifact = Artifact.of(engine)
+    described = artifact.description
+    checkpoint = checkpoint_named(reference)
+    network = load_network(checkpoint.path, **options.given)
     _require_alike(described, network)
     warnings = tuple(_warnings(described, checkpoint, network))
     limits = _limits(described, options)
@@ -97,19 +96,19 @@ def verify(
         window=described.window,
         channels=described.channels,
     )
-    constants = _foreign_constants(engine, described, network)
+    constants = _foreign_constants(artifact, network)
     halo = described.halo if options.halo is None else options.halo
     with engines.open_artifact(
-        engine, device=options.device, backend=options.backend, compute=options.compute
+        artifact, device=options.device, backend=options.backend, compute=options.compute
     ) as opened:
         comparison = Comparison(
             opened, network, halo=halo, device=options.device, whole=options.whole
         )
         figures = tuple(_run_all(comparison, chosen, on_stage, on_rendering))
         engine_name = opened.name
-    depth = _layers(engine, network, chosen[0], on_stage) if options.layers else None
+    depth = _layers(artifact, network, chosen[0], on_stage) if options.layers else None
     return Report(
-        artifact=facts(engine) | {"description": asdict(described)},
+        artifact=facts(artifact) | {"description": asdict(described)},
         reference=facts(checkpoint),
         engine=engine_name,
         settings=asdict(options) | {"halo": halo},
@@ -123,23 +122,10 @@ def verify(
     )
 
 
-def find_checkpoint(reference: str | Path) -> Path:
-    """The file of a path or of a shipped model's name.
-
-    Raises:
-        UsageError: there is neither.
-    """
-    path = Path(reference)
-    if path.exists():
-        return path
-    if path.suffix or len(path.parts) > 1:
-        raise UsageError(f"there is no checkpoint {path}")
-    return zoo.find(str(reference)).checkpoint
-
-
-def facts(path: Path) -> dict[str, Any]:
+def facts(file: Artifact | Checkpoint) -> dict[str, Any]:
     """Which file it was, for a report: ``path``, ``sha256`` and ``bytes``."""
-    return {"path": str(path), "sha256": artifact.sha256(path), "bytes": path.stat().st_size}
+    size = file.path.stat().st_size
+    return {"path": str(file.path), "sha256": file.sha256, "bytes": size}
 
 
 def _limits(described: Description, options: VerifyOptions) -> Limits:
@@ -159,7 +145,7 @@ def _run_all(
         yield comparison.run(sample, on_rendering)
 
 
-def _layers(engine: Path, network: HAT, sample: Sample, on_stage: OnStage) -> LayersReport:
+def _layers(engine: Artifact, network: HAT, sample: Sample, on_stage: OnStage) -> LayersReport:
     from hat_deploy.verify import layers
 
     on_stage(f"{sample.name}, block by block")
@@ -203,17 +189,18 @@ def choose_samples(
     return chosen + samples.noise(random, tile, channels)
 
 
-def _foreign_constants(path: Path, described: Description, network: HAT) -> tuple[str, ...] | None:
-    if path.suffix.lower() != ".onnx" or described.precision not in islands.DTYPES:
+def _foreign_constants(artifact: Artifact, network: HAT) -> tuple[str, ...] | None:
+    precision = artifact.description.precision
+    if not artifact.is_onnx or precision not in islands.DTYPES:
         return None
     from hat_deploy.verify import weights as constants
 
-    return tuple(constants.foreign(path, islands.convert(network, described.precision)))
+    return tuple(constants.foreign(artifact.path, islands.convert(network, precision)))
 
 
-def _warnings(described: Description, checkpoint: Path, network: HAT) -> Iterator[str]:
-    if described.checkpoint_sha256 != artifact.sha256(checkpoint):
-        yield f"the artifact says that it was made from another file than {checkpoint}"
+def _warnings(described: Description, checkpoint: Checkpoint, network: HAT) -> Iterator[str]:
+    if described.checkpoint_sha256 != checkpoint.sha256:
+        yield f"the artifact says that it was made from another file than {checkpoint.path}"
     made = HATConfig.from_dict(described.config)
     for name in sorted(field.name for field in fields(HATConfig)):
         own, wanted = getattr(made, name), getattr(network.config, name)

@@ -12,7 +12,6 @@ import cv2
 import pytest
 from typer.testing import CliRunner
 
-from hat_deploy.artifact import sha256
 from hat_deploy.bench.lineup import for_engine
 from hat_deploy.bench.measure import measure
 from hat_deploy.bench.report import Report
@@ -21,6 +20,7 @@ from hat_deploy.bench.timing import Settings
 from hat_deploy.cli import app
 from hat_deploy.engines import doctor
 from hat_deploy.errors import CheckFailed, UsageError
+from hat_deploy.files import sha256
 
 ROOT = Path(__file__).parents[2]
 SHORT = ["--iterations", "2", "--seconds", "0", "--warmup", "1", "--threads", "1"]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from tiny import random_network, tiny_config
 
-from hat_deploy.artifact import sha256, zoo
+from hat_deploy.artifact import zoo
 from hat_deploy.artifact.zoo import ShippedModel
 from hat_deploy.bench.contenders import of_artifact, of_network
 from hat_deploy.bench.lineup import for_engine, for_machine
@@ -19,6 +19,7 @@ from hat_deploy.engines import doctor
 from hat_deploy.engines.doctor import Finding
 from hat_deploy.errors import ArtifactError, CheckpointError, MissingExtraError, UsageError
 from hat_deploy.export.to_onnx import ExportReport
+from hat_deploy.files import sha256
 from hat_deploy.networks.checkpoint import save_checkpoint
 from hat_deploy.networks.hat.network import HAT
 

@@ -200,13 +200,6 @@ def test_other_settings_are_another_blob(tiny_onnx: Path) -> None:
     assert len(blobs()) == 3
 
 
-def test_weights_in_other_files_are_not_cached(tiny_onnx: Path, tmp_path: Path) -> None:
-    path = tmp_path / "apart.onnx"
-    onnx.save(onnx.load(tiny_onnx), path, save_as_external_data=True, location="weights")
-    assert np.array_equal(computed(path), computed(tiny_onnx))
-    assert len(blobs()) == 1
-
-
 def test_a_folder_that_cannot_be_written_is_done_without_and_said_once(
     tiny_onnx: Path,
     tmp_path: Path,

@@ -12,6 +12,7 @@ from tiny import random_network, tiny_config
 
 from hat_deploy import cli, images
 from hat_deploy.artifact import zoo
+from hat_deploy.artifact.resolve import resolve
 from hat_deploy.export import misfit, on_demand
 from hat_deploy.networks.checkpoint import load_network, save_checkpoint
 from hat_deploy.networks.hat.config import Unstored
@@ -151,5 +152,6 @@ def test_evaluate_and_python_take_what_is_not_stored(
     images.write(images.Picture(pixels=photo), tmp_path / "photo.png")
     evaluate = ("evaluate", "--hr", tmp_path, "--model", checkpoint, "--tile", 16)
     assert exit_code(monkeypatch, *evaluate, "--no-shift", "--qk-scale", 0.5) == 0
+    wanted = on_demand.Wanted(tile=(16, 16), unstored=Unstored(img_range=255.0))
     with pytest.warns(UserWarning, match=DOUBT):
-        on_demand.artifact_for(checkpoint, tile=(16, 16), unstored=Unstored(img_range=255.0))
+        on_demand.artifact_for(resolve(checkpoint), wanted)

@@ -125,12 +125,13 @@ def test_a_damaged_onnx_file_is_refused(tiny_onnx: Path, tmp_path: Path) -> None
 
 def test_a_description_too_long_for_a_plan_is_refused(tiny_onnx: Path, tmp_path: Path) -> None:
     def lengthen(model: onnx.ModelProto) -> None:
-        described = replace(describe(tiny_onnx), model="m" * 4096)
+        versions = {f"library {number}": "1" * 200 for number in range(20)}
+        described = replace(describe(tiny_onnx), versions=versions)
         assert model.metadata_props[0].key == METADATA_KEY
         model.metadata_props[0].value = described.to_json()
 
     source = resave(tiny_onnx, tmp_path / "x.onnx", lengthen)
-    with pytest.raises(ArtifactError, match="shorter model name"):
+    with pytest.raises(ArtifactError, match="the plan's description takes"):
         to_plan.build(source, tmp_path / "x.plan", ADA)
 
 

@@ -10,6 +10,7 @@ from hat_deploy import artifact, folders
 from hat_deploy.api import Upscaler
 from hat_deploy.artifact import zoo
 from hat_deploy.errors import UsageError
+from hat_deploy.files import sha256
 from hat_deploy.folders import auto_tile, job_list
 from hat_deploy.machine import available_memory
 
@@ -46,7 +47,7 @@ def test_a_run_that_goes_on_keeps_its_tile(tmp_path: Path, tiny_checkpoint: Path
 
         def __init__(self) -> None:
             super().__init__(IdentityEngine((24, 16)))
-            checkpoint = artifact.sha256(tiny_checkpoint)
+            checkpoint = sha256(tiny_checkpoint)
             self.settings = {**self.settings, "checkpoint": checkpoint}
 
     picture(tmp_path / "in" / "a.png", (100, 200))
@@ -69,7 +70,7 @@ def test_a_tile_that_is_none_is_not_believed(
     class Odd(Upscaler):
         def __init__(self) -> None:
             super().__init__(IdentityEngine((24, 16)))
-            checkpoint = artifact.sha256(tiny_checkpoint)
+            checkpoint = sha256(tiny_checkpoint)
             self.settings = {**self.settings, "checkpoint": checkpoint, "tile": tile}
 
     picture(tmp_path / "in" / "a.png", (100, 200))

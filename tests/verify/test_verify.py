@@ -19,6 +19,7 @@ from hat_deploy.engines.base import Array
 from hat_deploy.engines.torch import TorchEngine
 from hat_deploy.errors import UsageError
 from hat_deploy.export.to_onnx import ExportReport
+from hat_deploy.files import sha256
 from hat_deploy.images import samples
 from hat_deploy.images.samples import Sample
 from hat_deploy.metrics import compare
@@ -45,7 +46,7 @@ def redescribed(source: Path, target: Path, **changes: object) -> Path:
 def good(tiny_onnx: Path, tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An artifact that names the checkpoint it was made from."""
     target = tmp_path_factory.mktemp("verify") / "tiny.onnx"
-    return redescribed(tiny_onnx, target, checkpoint_sha256=artifact.sha256(tiny_checkpoint))
+    return redescribed(tiny_onnx, target, checkpoint_sha256=sha256(tiny_checkpoint))
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +143,7 @@ def test_the_report_is_strict_json_and_says_what_was_measured(
 ) -> None:
     report = json.loads(json.dumps(run(good, tiny_checkpoint, photo).to_dict(), allow_nan=False))
     assert report["passed"] is True
-    assert report["artifact"]["sha256"] == artifact.sha256(good)
+    assert report["artifact"]["sha256"] == sha256(good)
     assert report["artifact"]["description"]["checkpoint_sha256"] == report["reference"]["sha256"]
     assert report["settings"]["halo"] == 4
     assert report["limits"] == {"min_psnr": 90.0, "max_abs": 1e-4, "rounding": 10.0}
@@ -478,7 +479,7 @@ def test_ranges_warn_an_amplified_network_off_pure_half(
     report = json.loads(capsys.readouterr().out)
     assert report["pictures"] == ["photo.png"]
     assert "not fp16-pure" in report["advice"]
-    assert report["reference"]["sha256"] == artifact.sha256(loud)
+    assert report["reference"]["sha256"] == sha256(loud)
     assert max(block["stream_share"] for block in report["blocks"]) > 1
 
 
