@@ -12,7 +12,8 @@ import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
-__version__ = "0.1.0"
+from hat_deploy.version import __version__
+
 __all__ = ["Done", "Failed", "Skipped", "Upscaler", "__version__"]
 
 if TYPE_CHECKING:

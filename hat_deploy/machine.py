@@ -13,8 +13,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from hat_deploy import __version__
 from hat_deploy.errors import UsageError
+from hat_deploy.version import __version__
 
 LIBRARIES = (
     "numpy",

@@ -55,7 +55,7 @@ def _root(
     version: bool = typer.Option(False, "--version", help="Print the version and exit."),
 ) -> None:
     if version:
-        from hat_deploy import __version__
+        from hat_deploy.version import __version__
 
         typer.echo(f"hat-deploy {__version__}")
         raise typer.Exit

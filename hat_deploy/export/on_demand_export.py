@@ -7,12 +7,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hat_deploy import __version__, artifact
+from hat_deploy import artifact
 from hat_deploy.artifact.resolve import Checkpoint
 from hat_deploy.errors import CheckFailed
 from hat_deploy.files import sha256
 from hat_deploy.networks.hat.config import CONFIG_NAME, PUBLISHED, Unstored
 from hat_deploy.terminal.progress import OnStage
+from hat_deploy.version import __version__
 
 if TYPE_CHECKING:
     from hat_deploy.export.to_onnx import ExportReport

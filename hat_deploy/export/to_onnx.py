@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hat_deploy import __version__, artifact
+from hat_deploy import artifact
 from hat_deploy.artifact import METADATA_KEY, Description
 from hat_deploy.engines.base import Array, Engine
 from hat_deploy.errors import ArtifactError, CheckFailed, UsageError, needed_for, require
@@ -24,6 +24,7 @@ from hat_deploy.files import replacing
 from hat_deploy.geometry import check_tile, default_halo, default_tile, format_size, round_up
 from hat_deploy.metrics import Difference, compare
 from hat_deploy.terminal.progress import OnStage
+from hat_deploy.version import __version__
 
 if TYPE_CHECKING:
     import onnx_ir as ir

@@ -10,9 +10,10 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from hat_deploy import __version__, files
+from hat_deploy import files
 from hat_deploy.errors import UsageError
 from hat_deploy.terminal.printable import whole_characters
+from hat_deploy.version import __version__
 
 SUFFIXES = (".html", ".htm")
 
