@@ -37,6 +37,7 @@ from hat_deploy.bench.timing import Settings
 from hat_deploy.engines.openvino import PRECISIONS, supports
 from hat_deploy.export.to_onnx import ExportOptions, export_onnx
 from hat_deploy.files import sha256
+from hat_deploy.geometry import tile_size
 from hat_deploy.networks.checkpoint import load_network, save_checkpoint
 from hat_deploy.networks.hat.config import VARIANTS, HATConfig
 
@@ -90,7 +91,7 @@ def openvino_precisions() -> list[str]:
 
 def title(name: str, report: Report, scope: str, count: int) -> str:
     config = report.participants[0].contender.config
-    return f"{name} x{config.scale}, tile {TILE[0]}x{TILE[1]}, {scope}, {count} iterations"
+    return f"{name} x{config.scale}, tile {tile_size(TILE)}, {scope}, {count} iterations"
 
 
 def markdown(reports: dict[str, Report]) -> str:

@@ -4,7 +4,7 @@ HAT-S and HAT (x4, seeded weights) at 64x64, 128x128 and 256x256, one tile at a 
 batches that fill the GPU: PyTorch eager and compiled, an independent implementation where it is
 installed, ONNX Runtime and TensorRT where they run. Latency is that of a call from host array
 to host array, so that all work is done when it returns, and of a loop over the tiles of a
-picture. Each is also held against the reference on the pictures that ship. TF32 is off
+image. Each is also held against the reference on the images that ship. TF32 is off
 everywhere in fp32; PyTorch's default leaves it on for convolutions.
 
 Figures go to ``results/GPU.json`` and ``.md`` after each network and size, so that a run that is
@@ -87,7 +87,7 @@ def merged(path: Path, key: str, entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def fidelity(running: Sequence[Contender], checkpoint: Path, on_stage: OnStage) -> dict[str, Any]:
-    """Each contender against the fp32 reference, tiled alike, on the pictures that ship."""
+    """Each contender against the fp32 reference, tiled alike, on the images that ship."""
     found: dict[str, Any] = {}
     for contender in running:
         on_stage(f"comparing {contender.label}")
@@ -121,13 +121,13 @@ def markdown(runs: dict[str, Any]) -> str:
 
 
 def _quality(found: dict[str, Any]) -> str:
-    """The worst picture's PSNR of each contender."""
+    """The worst image's PSNR of each contender."""
     parts = []
     for label, pictures in found.items():
         values = [each["psnr"] for each in pictures.values()]
         worst = min((v for v in values if v is not None), default=None)
         parts.append(f"{label} {'exact' if worst is None else f'{worst:.1f}'}")
-    return f"PSNR in dB against PyTorch fp32, worst picture: {', '.join(parts)}"
+    return f"PSNR in dB against PyTorch fp32, worst image: {', '.join(parts)}"
 
 
 def measured(run: Run, folder: Path, settings: Settings, on_stage: OnStage) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """What the folder pipeline adds to the engine: wall time against the engine's own time.
 
-A folder of real photographs, cut from the pictures that scikit-image and scikit-learn bring and
+A folder of real photographs, cut from the images that scikit-image and scikit-learn bring and
 from examples/, is upscaled twice in turns: by the pipeline (files to files, journal included), and
-by the engine alone, which is given the very batches that the pipeline makes of these pictures, cut
+by the engine alone, which is given the very batches that the pipeline makes of these images, cut
 beforehand. The ratio of the two is what decoding, cutting, putting together, encoding and writing
 cost where they could not be hidden; the target is 1.05 where the engine is the bottleneck.
 
@@ -30,6 +30,7 @@ from hat_deploy.artifact import zoo
 from hat_deploy.engines.base import Array
 from hat_deploy.folders import job_list
 from hat_deploy.folders.workers import threads
+from hat_deploy.geometry import tile_size
 from hat_deploy.tiles.enlargement import Piece, gather
 
 PHOTOGRAPHS = ("astronaut", "cat", "chelsea", "coffee", "rocket")
@@ -136,7 +137,8 @@ def report(
         "versions": machine.versions(),
     }
     print(f"{given.pictures} photographs, {pixels / 1e6:.1f} MP, {count} batches")
-    print(f"engine    {upscaler.engine.name}, batch {found['batch']}, tile {found['tile']}")
+    tile = tile_size(upscaler.engine.input.size)
+    print(f"engine    {upscaler.engine.name}, batch {found['batch']}, tile {tile}")
     print(f"alone     {statistics.median(alone):8.2f} s")
     print(f"pipeline  {statistics.median(whole):8.2f} s, {decoders} decoding, {encoders} encoding")
     print(f"ratio     {found['ratio']:8.3f}  (each round: {', '.join(f'{r:.3f}' for r in ratios)})")

@@ -1,8 +1,8 @@
 """Tile and halo: what a useful pixel costs, and what cutting into tiles changes.
 
 The shipped model in OpenVINO on a photograph: for each tile and halo, the time of all its tiles
-over the picture's pixels, in turns, and the PSNR of the reference in such tiles against the
-reference on the whole picture. Prints a Markdown table.
+over the image's pixels, in turns, and the PSNR of the reference in such tiles against the
+reference on the whole image. Prints a Markdown table.
 
     python benchmarks/tiles.py [--picture FILE] [--tiles 64 128 256] [--halos 0 16 32]
 """
@@ -48,7 +48,7 @@ def engine(network: HAT, checkpoint: Path, side: int, folder: Path) -> Engine:
 
 
 def seconds(running: Engine, picture: Array, halo: int) -> float:
-    """The engine's own time for all tiles of the picture."""
+    """The engine's own time for all tiles of the image."""
     layout = tiling.grid_for(running, picture.shape[:2], halo)
     batches = [
         tiling.gather(picture, tiles, running.input)
@@ -96,7 +96,7 @@ def main() -> None:
             errors[side, halo] = compare(whole, tiled)
     print(f"{zoo.DEFAULT}, {width}x{height}, {running[options.tiles[0]].name}")
     print(f"least of {options.rounds} rounds in turns; reference: torch {torch.__version__}\n")
-    print("| tile | halo | microseconds a useful pixel | dB against the whole picture | largest |")
+    print("| tile | halo | microseconds a useful pixel | dB against the whole image | largest |")
     print("|---:|---:|---:|---:|---:|")
     for side, halo in pairs:
         cost = min(times[side, halo]) / (height * width) * 1e6

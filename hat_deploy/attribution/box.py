@@ -1,4 +1,4 @@
-"""A rectangle of the picture, as ``--box`` gives it."""
+"""A rectangle of the image, as ``--box`` gives it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hat_deploy.errors import UsageError
 
 @dataclass(frozen=True, kw_only=True)
 class Box:
-    """In pixels of the LR picture, from its top left corner."""
+    """In pixels of the LR image, from its top left corner."""
 
     x: int
     y: int
@@ -36,7 +36,7 @@ class Box:
         return cls(x=x, y=y, width=width, height=height)
 
     def require_inside(self, height: int, width: int) -> None:
-        """Refuse a box that reaches beyond a picture of that size.
+        """Refuse a box that reaches beyond an image of that size.
 
         Raises:
             UsageError: it does.
@@ -44,10 +44,10 @@ class Box:
         if self.x + self.width > width or self.y + self.height > height:
             raise UsageError(
                 f"the box ends at column {self.x + self.width} and row {self.y + self.height}, "
-                f"and the picture has {width} columns and {height} rows: give pixels of the "
-                "picture itself, not of the result"
+                f"and the image has {width} columns and {height} rows: give pixels of the "
+                "image itself, not of the result"
             )
 
     def moved(self, rows: int, columns: int) -> Box:
-        """The same box as a piece of the picture sees it that begins at that row and column."""
+        """The same box as a piece of the image sees it that begins at that row and column."""
         return Box(x=self.x - columns, y=self.y - rows, width=self.width, height=self.height)

@@ -2,8 +2,8 @@
 
 J. Gu and C. Dong, "Interpreting Super-Resolution Networks with Local Attribution Maps", CVPR 2021
 (arXiv 2011.11036). What is explained is not a pixel's value but the presence of detail: the sum
-of gradient magnitudes in a patch of the result. The path goes from the picture blurred by a
-Gaussian of sigma 1.2 to the picture itself, the blur growing less in equal steps; along it
+of gradient magnitudes in a patch of the result. The path goes from the image blurred by a
+Gaussian of sigma 1.2 to the image itself, the blur growing less in equal steps; along it
 
     attribution_i = integral over a of  dD(F(path(a))) / dx_i  *  d path(a)_i / da
 
@@ -32,7 +32,7 @@ from hat_deploy.geometry import reflect_indices
 SIGMA = 1.2
 """Of the Gaussian that blurs the baseline, in LR pixels, as the authors have it."""
 STEPS = 50
-"""Of the path, likewise."""
+"""Of the path, as the authors have it."""
 _RADIUS = 4
 """Of the Gaussian's window, 9x9 as the authors'."""
 
@@ -47,9 +47,9 @@ class Attribution:
     values: Array
     """(C, H, W) float64; signed."""
     start: float
-    """The detector on the result of the blurred picture."""
+    """The detector on the result of the blurred image."""
     end: float
-    """The detector on the result of the picture."""
+    """The detector on the result of the image."""
 
     @property
     def map(self) -> Array:
@@ -82,18 +82,18 @@ def attribute(
         network: takes (1, C, H, W) in [0, 1] and returns (1, C, scale * H, scale * W);
             differentiable. Its weights' gradients are not computed if they are frozen.
         picture: (1, C, H, W) float32 in [0, 1], on the network's device.
-        box: of the picture, in LR pixels; the patch of the result is ``scale`` times as large.
+        box: of the image, in LR pixels; the patch of the result is ``scale`` times as large.
         steps: of the path, at least 1.
         sigma: of the baseline's blur, in LR pixels.
 
     Raises:
-        ValueError: there are no steps, or the box is not inside the picture.
+        ValueError: there are no steps, or the box is not inside the image.
     """
     height, width = picture.shape[-2:]
     if steps < 1:
         raise ValueError(f"{steps} steps: at least 1 is needed")
     if not (0 <= box.x < box.x + box.width <= width and 0 <= box.y < box.y + box.height <= height):
-        raise ValueError(f"{box} is not inside a picture of {width}x{height}")
+        raise ValueError(f"{box} is not inside an image of {width}x{height}")
     total = torch.zeros_like(picture, dtype=torch.float64)
     for number, (middle, move) in enumerate(_path(picture, steps, sigma), 1):
         x = middle.requires_grad_()
@@ -110,7 +110,7 @@ def detail(result: Tensor, box: Box, scale: int) -> Tensor:
     """The detector: the sum of gradient magnitudes in the patch, over all channels.
 
     The gradient of a pixel is the differences to its right and to its lower neighbour; what
-    has none at the edge of the picture is left out.
+    has none at the edge of the image is left out.
     """
     down = (result[..., 1:, :] - result[..., :-1, :])[..., :-1]
     right = (result[..., :, 1:] - result[..., :, :-1])[..., :-1, :]
@@ -126,7 +126,7 @@ def blurred(picture: Tensor, sigma: float) -> Tensor:
 
     Args:
         picture: (1, C, H, W).
-        sigma: in pixels; 0 leaves the picture as it is.
+        sigma: in pixels; 0 leaves the image as it is.
     """
     if sigma <= 0:
         return picture.clone()
@@ -150,7 +150,7 @@ def _along(picture: Tensor, weights: Tensor, axis: int) -> Tensor:
 
 
 def _path(picture: Tensor, steps: int, sigma: float) -> Iterator[tuple[Tensor, Tensor]]:
-    """For each step the picture in its middle, and what it changes the picture by."""
+    """For each step the image in its middle, and what it changes the image by."""
     before = blurred(picture, sigma)
     for step in range(steps):
         after = blurred(picture, sigma * (1 - (step + 1) / steps))

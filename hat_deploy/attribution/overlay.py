@@ -1,4 +1,4 @@
-"""The attribution map drawn over the picture."""
+"""The attribution map drawn over the image."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hat_deploy.engines.base import Array
 from hat_deploy.errors import UsageError
 
 _WIDTH = 720
-"""Roughly; pixels of the picture become squares of a whole size."""
+"""Roughly; pixels of the image become squares of a whole size."""
 _STRIP = 56
 _BOX, _HALO = (255, 255, 255), (255, 210, 80)
 """OpenCV's order: blue, green, red."""

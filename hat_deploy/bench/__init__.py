@@ -5,7 +5,7 @@ down slows all of them. Three scopes, from the inside out:
 
 - *engine call*: ``Engine.run`` on one batch of tiles, host array in, host array out. The result
   is on the host when the call returns, so device work is finished and transfers are included.
-- *tile loop*: one picture in memory, cut, computed, put together.
+- *tile loop*: one image in memory, cut, computed, put together.
 - *file to file*: the same from a PNG on disk to a PNG on disk.
 
 ``timing`` is the core and knows nothing of engines; ``contenders`` says what is compared;

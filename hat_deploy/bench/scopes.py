@@ -35,16 +35,16 @@ class Work:
     """What one call of a scope does."""
 
     tiles: int
-    """Tiles of the batch, or of the picture."""
+    """Tiles of the batch, or of the image."""
     pixels: int
-    """LR pixels: of whole tiles for an engine call, of the picture (no halo) otherwise."""
+    """LR pixels: of whole tiles for an engine call, of the image (no halo) otherwise."""
     multi_adds: int
     """All that is computed: halos, and what fills a last batch, included."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TimedImage:
-    """The picture that is upscaled."""
+    """The image that is upscaled."""
 
     path: Path
     pixels: Array
@@ -62,7 +62,7 @@ class Entrant:
 
 
 def read_sample(path: Path) -> TimedImage:
-    """A user's picture.
+    """A user's image.
 
     Raises:
         PictureError: it cannot be decoded.
@@ -81,7 +81,7 @@ def read_sample(path: Path) -> TimedImage:
 
 
 def make_sample(contender: Contender, folder: Path) -> TimedImage:
-    """A picture that ships, continued by reflection to a row of whole tiles.
+    """An image that ships, continued by reflection to a row of whole tiles.
 
     As many tiles as the batch, and at least two, so that no tile is computed for nothing.
     Written to ``folder`` as PNG.
@@ -119,7 +119,7 @@ def work(scope: Scope, contender: Contender, size: tuple[int, int]) -> Work:
     """Count it.
 
     Args:
-        size: height and width of the picture.
+        size: height and width of the image.
     """
     config, batch = contender.config, contender.batch
     height, width = contender.tile
@@ -138,7 +138,7 @@ def work(scope: Scope, contender: Contender, size: tuple[int, int]) -> Work:
 
 
 def _engine_call(entrant: Entrant, sample: TimedImage) -> Call:
-    """One batch of the picture's own tiles: zeros could run faster than real data."""
+    """One batch of the image's own tiles: zeros could run faster than real data."""
     engine = entrant.engine
     layout = tiling.grid_for(engine, sample.pixels.shape[:2], entrant.contender.halo)
     first = next(tiling.batches(layout.tiles, engine.input.batch))

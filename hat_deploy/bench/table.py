@@ -51,7 +51,7 @@ def header(report: Report) -> Iterator[str]:
     yield f"{hardware.cpu}, {hardware.cores} cores{gpus}; load average {load} at the start"
     yield (
         f"{report.threads} threads for every engine on the CPU; in turns; at least "
-        f"{settings.iterations} iterations and {settings.seconds:g} s each; picture: "
+        f"{settings.iterations} iterations and {settings.seconds:g} s each; image: "
         f"{report.picture}"
     )
     for ceiling in report.ceilings:

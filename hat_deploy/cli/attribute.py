@@ -88,7 +88,8 @@ def command(
     from hat_deploy.artifact import zoo
     from hat_deploy.attribution import overlay
     from hat_deploy.attribution.box import Box
-    from hat_deploy.attribution.report import AttributeOptions, attribute
+    from hat_deploy.attribution.report import AttributeOptions
+    from hat_deploy.attribution.run import attribute
     from hat_deploy.terminal.screen import status
 
     target = output or Path(f"{image.stem}-attribution.png")

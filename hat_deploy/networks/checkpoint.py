@@ -6,7 +6,6 @@ shape off the weights (:mod:`hat_deploy.networks.hat.detection`) and fills a :cl
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import re
@@ -37,7 +36,6 @@ from hat_deploy.networks.hat.network import HAT, mean_of
 from hat_deploy.networks.weights import Stored, listing, load_state_dict, load_stored
 
 __all__ = [
-    "checkpoint_sha256",
     "detect_config",
     "inspect",
     "load_network",
@@ -136,19 +134,6 @@ def save_checkpoint(network: HAT, path: str | Path) -> None:
         raise UsageError(f"a checkpoint's name ends in one of {known}, not in {path.name!r}")
     with replacing(path) as partial:
         partial.write_bytes(content)
-
-
-def checkpoint_sha256(path: str | Path) -> str:
-    """The SHA-256 of a file's bytes, 64 lower-case hexadecimal digits.
-
-    Raises:
-        CheckpointError: the file cannot be read.
-    """
-    try:
-        with Path(path).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def _complete(

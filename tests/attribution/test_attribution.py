@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from hat_deploy import cli, images
 from hat_deploy.attribution import lam, overlay, spread
 from hat_deploy.attribution.box import Box
-from hat_deploy.attribution.report import AttributeOptions, attribute
+from hat_deploy.attribution.report import AttributeOptions
+from hat_deploy.attribution.run import attribute
 from hat_deploy.errors import CheckFailed, UsageError
 from hat_deploy.images import samples
 from hat_deploy.networks.checkpoint import save_checkpoint
@@ -186,7 +187,7 @@ def test_a_box_at_the_edge_says_that_it_tells_nothing_there(
     options = AttributeOptions(around=8, tile=32, steps=2)
     report = attribute(tiny_checkpoint, photo, Box(x=0, y=16, width=4, height=4), options)
     assert report.room["left"] == 0
-    assert "too near to the picture's edge to tell on the left" in report.advice
+    assert "too near to the image's edge to tell on the left" in report.advice
 
 
 def test_halos_are_advised_for_a_tile_that_fits_the_window(photo: Path, tmp_path: Path) -> None:
@@ -232,7 +233,7 @@ def test_the_command(
     assert json.loads(capsys.readouterr().out)["box"]["x"] == 20
     for wrong, says in (
         (("-o", "map.jpg"), "drawn as a .png"),
-        (("-o", target, "--box", "60,0,8,8"), "the picture has 50 columns"),
+        (("-o", target, "--box", "60,0,8,8"), "the image has 50 columns"),
         (("-o", target, "--tile", 30), "not a multiple"),
     ):
         assert exit_code(monkeypatch, *command, *short, *wrong) == 2

@@ -90,7 +90,7 @@ def test_images_are_width_x_height_everywhere(folder: Path, run: Run) -> None:
     assert "a.png, 32x40" in page.read_text("utf-8")
     bench = "bench --engine tiny.onnx --no-reference --no-memory --iterations 1 --seconds 0"
     told = run(bench + " --scope call --image photos/a.png").out
-    assert "picture: a.png, 32x40" in told
+    assert "image: a.png, 32x40" in told
     assert "tile 24x16 (height x width)" in told
     assert "tile 24x16 (height x width)" in run("info tiny.onnx").out
     told = run("attribute photos/a.png --model tiny.pth --box 0,0,32,8 --steps 2 --around 1").out

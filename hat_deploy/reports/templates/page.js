@@ -9,7 +9,7 @@ for (const image of document.querySelectorAll(".stage img")) {
   sized.observe(image);
 }
 
-// The range input is what keyboards and screen readers use; a pointer anywhere on the pictures sets it.
+// The range input is what keyboards and screen readers use; a pointer anywhere on the images sets it.
 for (const figure of document.querySelectorAll(".compare")) {
   const stage = figure.querySelector(".stage");
   const range = stage.querySelector("input");
@@ -20,7 +20,7 @@ for (const figure of document.querySelectorAll(".compare")) {
   const point = (event) => {
     const box = stage.getBoundingClientRect();
     const percent = Math.min(100, Math.max(0, (100 * (event.clientX - box.left)) / box.width));
-    range.value = percent; // rounded to the input's step; the pictures follow the pointer itself
+    range.value = percent; // rounded to the input's step; the images follow the pointer itself
     place(percent);
   };
   const choose = () => {
