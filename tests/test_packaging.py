@@ -124,6 +124,7 @@ except MissingExtraError as error:
     assert f"'.[{extra}]'" in done.stdout
 
 
+@pytest.mark.slow
 def test_doctor_names_what_is_missing() -> None:
     code = "from hat_deploy.engines import doctor\nfor f in doctor.examine(): print(f)"
     done = python(code, "onnxruntime")

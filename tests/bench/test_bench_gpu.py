@@ -96,6 +96,7 @@ def test_contenders_that_cannot_run_are_named_with_the_reason(tmp_path: Path) ->
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(local_gpu() is not None, reason="this machine has a GPU")
 def test_without_a_gpu_nothing_is_measured(tmp_path: Path) -> None:
     done = run(f"import gpu; gpu.main(['--results', {str(tmp_path)!r}])", tmp_path)

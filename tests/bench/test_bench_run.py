@@ -48,6 +48,7 @@ def test_all_scopes_are_timed_side_by_side(found: Report) -> None:
         assert engine.ceiling_share > 0
 
 
+@pytest.mark.slow
 def test_what_was_measured_is_recorded(found: Report, tiny_onnx: Path) -> None:
     engine = found.participants[1]
     assert engine.sha256 == sha256(tiny_onnx)
@@ -57,6 +58,7 @@ def test_what_was_measured_is_recorded(found: Report, tiny_onnx: Path) -> None:
     assert any("only 3 iterations" in flag for flag in found.flags)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="needs Linux's /proc")
 def test_peak_memory_is_that_of_one_engine(found: Report) -> None:
     reference, engine = (p.memory for p in found.participants)

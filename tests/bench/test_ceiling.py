@@ -48,6 +48,7 @@ def test_numpy_multiplies_what_it_is_said_to() -> None:
     assert product.std() > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_this_machine_has_a_rate(precision: str) -> None:
     found = measure_ceiling(precision, "cpu", 1)
