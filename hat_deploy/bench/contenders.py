@@ -10,6 +10,7 @@ from hat_deploy import artifact, engines
 from hat_deploy.engines.base import Engine
 from hat_deploy.errors import ArtifactError
 from hat_deploy.networks.hat.config import HATConfig
+from hat_deploy.precision import Precision
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +34,7 @@ class Contender(ABC):
     @property
     def arithmetic(self) -> str:
         """What matrix products are computed in: ``fp32``, ``fp16`` or ``bf16``."""
-        return self.precision.removesuffix("-pure")
+        return Precision.of(self.precision).arithmetic
 
     @abstractmethod
     def open(self, threads: int) -> Engine:
@@ -135,7 +136,7 @@ def of_artifact(
 
 
 def of_network(
-    like: Contender, *, label: str, checkpoint: Path | None, precision: str = "fp32"
+    like: Contender, *, label: str, checkpoint: Path | None, precision: str = Precision.FP32
 ) -> TorchContender:
     """The network in PyTorch, of the same shape, tile, batch, halo and device as ``like``."""
     return TorchContender(

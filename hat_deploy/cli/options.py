@@ -14,6 +14,7 @@ import typer
 from hat_deploy.errors import UsageError
 from hat_deploy.machine import parse_bytes as parse_bytes
 from hat_deploy.networks.hat.config import UNSTORED
+from hat_deploy.precision import Precision
 
 Model = Annotated[str | None, typer.Option(help="A model that ships, or a checkpoint.")]
 EngineFile = Annotated[Path | None, typer.Option(help="An artifact made by 'hat-deploy export'.")]
@@ -55,8 +56,8 @@ class BackendName(StrEnum):
 class ComputeName(StrEnum):
     """Values of ``--compute``."""
 
-    FP32 = "fp32"
-    BF16 = "bf16"
+    FP32 = Precision.FP32.value
+    BF16 = Precision.BF16.value
 
 
 Backend = Annotated[

@@ -10,6 +10,7 @@ from types import ModuleType
 from hat_deploy.engines import cuda
 from hat_deploy.engines.tensorrt import library as tensorrt_library
 from hat_deploy.errors import HatDeployError, install_command
+from hat_deploy.precision import OPENVINO
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,10 @@ def examine() -> list[Finding]:
     return [
         _examine("torch, cpu", "torch", "export", _torch_cpu),
         _examine("torch, cuda", "torch", "export", _torch_cuda),
-        _examine("openvino, cpu, fp32", "openvino", "cpu", _openvino("fp32")),
-        _examine("openvino, cpu, bf16", "openvino", "cpu", _openvino("bf16")),
+        *(
+            _examine(f"openvino, cpu, {precision}", "openvino", "cpu", _openvino(precision))
+            for precision in OPENVINO
+        ),
         _examine("onnxruntime, cpu", "onnxruntime", "cpu", _ort("CPUExecutionProvider")),
         _examine("onnxruntime, cuda", "onnxruntime", "gpu", _ort("CUDAExecutionProvider")),
         _plans("tensorrt"),

@@ -8,14 +8,13 @@ import numpy as np
 
 from hat_deploy.engines.base import Array, EngineBase, TensorSpec, check_batch
 from hat_deploy.errors import UsageError, needed_for
+from hat_deploy.precision import Precision
 
 if TYPE_CHECKING:
     from hat_deploy.networks.hat.network import HAT
 
 with needed_for("The PyTorch reference"):
     import torch
-
-PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 class TorchEngine(EngineBase):
@@ -41,14 +40,15 @@ class TorchEngine(EngineBase):
         *,
         tile: tuple[int, int],
         batch: int = 1,
-        precision: str = "fp32",
+        precision: str = Precision.FP32,
         device: str = "cpu",
     ) -> None:
         if device == "cuda" and not torch.cuda.is_available():
             raise UsageError("this PyTorch sees no CUDA device")
         config = network.config
         height, width = tile
-        self._network = network.freeze().to(device, PRECISIONS[precision])
+        self._dtype: torch.dtype = getattr(torch, Precision.of(precision).dtype)
+        self._network = network.freeze().to(device, self._dtype)
         self._precision = precision
         self._device = device
         shape = (batch, config.in_channels, height, width)
@@ -66,7 +66,7 @@ class TorchEngine(EngineBase):
         """Upscale one batch; see :class:`~hat_deploy.engines.base.Engine`."""
         check_batch(self._input, batch)
         with torch.inference_mode():
-            x = torch.from_numpy(batch).to(self._device, PRECISIONS[self._precision])
+            x = torch.from_numpy(batch).to(self._device, self._dtype)
             y = self._network(x).float().cpu().numpy()
         return np.ascontiguousarray(y)
 

@@ -22,8 +22,9 @@ from hat_deploy.export.recipe import OnStage, PlanTarget, Recipe
 from hat_deploy.export.to_plan import RTX_TARGETS
 from hat_deploy.geometry import format_size
 from hat_deploy.networks.hat.config import PUBLISHED, HATConfig, Unstored
+from hat_deploy.precision import Precision
 
-HALF_FIRST = ("fp16", "fp32")
+HALF_FIRST = (Precision.FP16, Precision.FP32)
 """On a GPU: half precision where its proof holds, which is several times as fast."""
 
 
@@ -182,7 +183,7 @@ def _recipe(
         tile=tile,
         batch=batch,
         io=io,
-        precisions=HALF_FIRST if device == "cuda" else ("fp32",),
+        precisions=HALF_FIRST if device == "cuda" else (Precision.FP32,),
         target=plan_target(on_stage) if device == "cuda" else None,
         unstored=unstored,
     )

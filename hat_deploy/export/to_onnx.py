@@ -23,6 +23,7 @@ from hat_deploy.errors import ArtifactError, CheckFailed, UsageError, needed_for
 from hat_deploy.files import replacing
 from hat_deploy.geometry import check_tile, default_halo, default_tile, format_size, round_up
 from hat_deploy.metrics import Difference, compare
+from hat_deploy.precision import NEWEST_OPSET, Precision
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -38,17 +39,12 @@ from hat_deploy.export.misfit import doubt
 from hat_deploy.networks.hat.islands import Deployed, convert
 from hat_deploy.networks.hat.network import spelled_out
 
-TOLERANCE = 1e-4
-"""Largest absolute difference from the reference that an fp32 artifact may show."""
-FLOORS = {"fp32": 90.0, "fp16": 60.0, "bf16": 50.0, "fp16-pure": 50.0}
-"""Least PSNR against the reference, in dB, by precision: these are the precisions there are."""
 IO = ("float", "uint8")
 CHEAP_MULTI_ADDS = 250e9
 """Up to this many multi-adds (two 64x64 tiles of HAT x4) the proof runs at full size."""
 PROOF_SIDE = 64
-OLDEST_OPSET, NEWEST_OPSET = 18, 22
-BF16_OPSET = 22
-"""The first whose convolution takes bfloat16."""
+DEFAULT_OPSET = 20
+"""The first with Gelu."""
 
 OnStage = Callable[[str], None]
 """Told what is being done, for a progress display."""
@@ -68,23 +64,24 @@ class ExportOptions:
     """Tiles in one call."""
     halo: int | None = None
     """Default halo the artifact carries; None chooses one."""
-    precision: str = "fp32"
-    """``fp32``, ``fp16``, ``bf16`` or ``fp16-pure``; see :mod:`hat_deploy.networks.hat.islands`."""
+    precision: str = Precision.FP32
+    """The name of a :class:`~hat_deploy.precision.Precision`."""
     io: str = "float"
     """``float``: NCHW float32 in [0, 1]. ``uint8``: NHWC bytes."""
     opset: int | None = None
     """ONNX operator set; None takes 20, the first with Gelu, or for bf16 22."""
     min_psnr: float | None = None
-    """Least PSNR against the reference; None takes the precision's own, :data:`FLOORS`."""
+    """Lowest PSNR against the reference; None takes the precision's own."""
 
     def __post_init__(self) -> None:
         if self.batch < 1:
             raise UsageError(f"batch is {self.batch}; it must be at least 1")
-        if self.precision not in FLOORS:
-            raise UsageError(f"precision {self.precision}: use one of {', '.join(FLOORS)}")
+        try:
+            oldest = Precision.of(self.precision).opset
+        except ValueError as error:
+            raise UsageError(str(error)) from error
         if self.io not in IO:
             raise UsageError(f"io {self.io}: use one of {', '.join(IO)}")
-        oldest = BF16_OPSET if self.precision == "bf16" else OLDEST_OPSET
         if not oldest <= self.chosen_opset <= NEWEST_OPSET:
             raise UsageError(
                 f"opset {self.opset} is not supported in {self.precision}: "
@@ -96,7 +93,7 @@ class ExportOptions:
         """The operator set in force."""
         if self.opset is not None:
             return self.opset
-        return BF16_OPSET if self.precision == "bf16" else 20
+        return max(DEFAULT_OPSET, Precision.of(self.precision).opset)
 
     def tile_for(self, network: HAT) -> tuple[int, int]:
         """The tile in force."""
@@ -104,8 +101,8 @@ class ExportOptions:
 
     @property
     def floor(self) -> float:
-        """The least PSNR in force."""
-        return FLOORS[self.precision] if self.min_psnr is None else self.min_psnr
+        """The lowest PSNR in force."""
+        return Precision.of(self.precision).floor if self.min_psnr is None else self.min_psnr
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,8 +158,8 @@ def export_onnx(
 
     Raises:
         UsageError: tile, batch, halo or opset do not fit the network.
-        CheckFailed: the values differ by more than ``TOLERANCE`` in fp32, are below the PSNR
-            floor, or are not finite; no file is left.
+        CheckFailed: the PSNR is below its floor, a value of an fp32 graph differs by more than
+            it may, or values are not finite; no file is left.
         ArtifactError: the written file does not pass ``onnx.checker``, or cannot be run.
         MissingExtraError: a library that it takes is not installed.
     """
@@ -303,7 +300,7 @@ def _prove_graph(
 
 def _prove_arithmetic(network: HAT, options: ExportOptions, on_stage: OnStage) -> Difference | None:
     """Run the converted network in PyTorch, whose kernels compute in the precision they say."""
-    if options.precision == "fp32":
+    if options.precision == Precision.FP32:
         return None
     tile = format_size(_proof_tile(network))
     on_stage(f"running {options.precision} in PyTorch at {tile}")
@@ -356,25 +353,25 @@ def _require(network: HAT, difference: Difference, options: ExportOptions, what:
         raise CheckFailed(
             f"{what} returned {difference.non_finite} values that are not finite: this "
             f"checkpoint exceeds the range of {options.precision}; use "
-            f"{_borne(network, options.precision)}; no file written"
+            f"{_wide_enough(network, options.precision)}; no file written"
         )
     if not difference.meets(options.floor):
         raise CheckFailed(
             f"{what} differs from PyTorch fp32: PSNR {difference.psnr:.1f} dB, at least "
             f"{options.floor:.0f} was expected: no file written"
         )
-    if options.precision == "fp32" and difference.max_abs > TOLERANCE:
+    if options.precision == Precision.FP32 and difference.max_abs > Precision.FP32.largest:
         raise CheckFailed(
             f"{what} differs from PyTorch by up to {difference.max_abs:.2e}, "
-            f"more than {TOLERANCE:.0e}: no file written"
+            f"more than {Precision.FP32.largest:.0e}: no file written"
         )
 
 
-def _borne(network: HAT, precision: str) -> str:
-    """The precisions of a wider range that the network bears, by trying them; else fp32."""
-    wider = {"fp16-pure": ("fp16", "bf16"), "fp16": ("bf16",)}.get(precision, ())
-    borne = [name for name in wider if _in_precision(network, name).meets(FLOORS[name])]
-    return " or ".join(borne or ["fp32"])
+def _wide_enough(network: HAT, precision: str) -> str:
+    """The precisions of a wider range that hold the network, by trying them; else fp32."""
+    wider = Precision.of(precision).wider
+    found = [other for other in wider if _in_precision(network, other).meets(other.floor)]
+    return " or ".join(found or [Precision.FP32])
 
 
 @contextmanager
@@ -383,7 +380,7 @@ def _runtime(path: Path) -> Iterator[Engine]:
     from hat_deploy.engines.onnxruntime import OnnxRuntimeEngine
 
     with tempfile.TemporaryDirectory() as folder:
-        if artifact.describe(path).precision == "bf16":
+        if artifact.describe(path).precision == Precision.BF16:
             path = _without_bf16(path, Path(folder) / "wide.onnx")
         with OnnxRuntimeEngine(path) as engine:
             yield engine

@@ -25,6 +25,7 @@ from hat_deploy.engines.cuda.driver import local_gpu
 from hat_deploy.errors import ArtifactError, MissingExtraError, UsageError, install_command
 from hat_deploy.export.plan_builder import MODULES, Order
 from hat_deploy.files import replacing
+from hat_deploy.precision import Precision
 
 RTX_TARGETS = ("sm75", "sm80", "sm86", "sm89", "sm120", "sm121")
 """GPU generations that TensorRT for RTX builds for, whether or not one is present."""
@@ -99,7 +100,7 @@ def build(
             plan=str(partial),
             description=described.to_json(),
             targets=targets if flavour == "rtx" else (),
-            tf32=described.precision != "fp32",
+            tf32=described.precision != Precision.FP32,
         )
         _run(order, on_stage)
         on_stage("reading the plan back")

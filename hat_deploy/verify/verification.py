@@ -204,7 +204,7 @@ def choose_samples(
 
 
 def _foreign_constants(path: Path, described: Description, network: HAT) -> tuple[str, ...] | None:
-    if path.suffix.lower() != ".onnx" or described.precision not in islands.DTYPES:
+    if path.suffix.lower() != ".onnx":
         return None
     from hat_deploy.verify import weights as constants
 

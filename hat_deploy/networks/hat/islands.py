@@ -24,14 +24,8 @@ with needed_for("Running a network in PyTorch"):
     from torch import Tensor, nn
 
 from hat_deploy.networks.hat.network import CAB, HAT, MLP, Attention
+from hat_deploy.precision import Precision
 
-DTYPES = {
-    "fp32": torch.float32,
-    "fp16": torch.float16,
-    "bf16": torch.bfloat16,
-    "fp16-pure": torch.float16,
-}
-"""What each precision computes its matrix products in."""
 WIDEST_ROW = 16.0
 """Largest norm of an output's weights that is left as it is: an output is of the order of this
 norm times its inputs', so fp16 keeps a factor of 4000 in hand."""
@@ -42,14 +36,14 @@ def convert(network: HAT, precision: str) -> HAT:
 
     Args:
         network: float32, with weights loaded. It is frozen in place, otherwise left alone.
-        precision: a key of :data:`DTYPES`.
+        precision: the name of a :class:`~hat_deploy.precision.Precision`.
     """
     network.freeze()
-    if precision == "fp32":
+    if precision == Precision.FP32:
         return network
-    dtype = DTYPES[precision]
+    dtype: torch.dtype = getattr(torch, Precision.of(precision).dtype)
     network = copy.deepcopy(network)
-    if precision == "fp16-pure":
+    if precision == Precision.FP16_PURE:
         return network.to(dtype)
     for module in network.modules():
         if isinstance(module, Attention):
