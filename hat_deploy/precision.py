@@ -10,6 +10,9 @@ from enum import Enum
 OLDEST_OPSET, NEWEST_OPSET = 18, 22
 """The ONNX operator sets that can be exported."""
 
+FP16_MAX = 65504.0
+"""The largest number that fp16 holds."""
+
 
 class Precision(str, Enum):  # noqa: UP042 - StrEnum is newer than Python 3.10
     """One precision; as text it is its name, in JSON and on the command line."""

@@ -18,7 +18,7 @@ from hat_deploy.errors import CheckFailed, UsageError
 from hat_deploy.geometry import check_tile, default_tile, round_up
 from hat_deploy.images import samples
 from hat_deploy.networks.checkpoint import load_network
-from hat_deploy.networks.hat.config import Unstored
+from hat_deploy.networks.unstored import Unstored
 from hat_deploy.verify.verification import facts, find_checkpoint
 
 if TYPE_CHECKING:

@@ -35,7 +35,7 @@ class Ceiling:
     flops: float
     """Floating-point operations a second, two for each multi-add."""
     side: int
-    """Of the square matrices."""
+    """The side of the square matrices."""
     library: str
 
 

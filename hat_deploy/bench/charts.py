@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from hat_deploy.networks.hat.config import HATConfig
-from hat_deploy.networks.hat.cost import cost
+from hat_deploy.networks import Shape
 from hat_deploy.reports.svg import SERIES, Canvas, Linear, stacked
 
 WIDTH = 900
@@ -66,13 +65,13 @@ def ceiling(reports: Mapping[str, Json], scope: str = "engine call") -> str:
     return stacked([head, *panels], title).svg()
 
 
-def tile_cost(config: HATConfig, title: str) -> str:
+def tile_cost(config: Shape, title: str) -> str:
     """Multi-adds for each LR pixel that is kept, by tile side, from the cost model.
 
     A tile with neighbours on all sides keeps its side less two halos. Nothing is timed.
     """
     canvas = Canvas(WIDTH, _HEIGHT, title)
-    least = cost(config, TILES[-1], TILES[-1]).multi_adds / TILES[-1] ** 2 / 1e6
+    least = config.cost(TILES[-1], TILES[-1]).multi_adds / TILES[-1] ** 2 / 1e6
     x = Linear(low=TILES[0], high=TILES[-1], start=80, stop=WIDTH - _RIGHT)
     y = Linear(high=MOST_WORK * least, start=_HEIGHT - 60, stop=_TOP)
     canvas.text(12, 26, f"{title}: million multi-adds for each LR pixel kept", "chart-ink title")
@@ -98,14 +97,14 @@ def _label(
     canvas.text(x.at(point[0]) + 8, max(y.at(point[1]) + 4, y.stop + 12), text, kind)
 
 
-def _work(config: HATConfig, halo: int, most: float) -> list[tuple[int, float]]:
+def _work(config: Shape, halo: int, most: float) -> list[tuple[int, float]]:
     """Tile side and million multi-adds for each pixel kept, where that is no more than ``most``."""
     points = []
     for side in TILES:
         kept = side - 2 * halo
-        if side % config.window_size or kept <= 0:
+        if side % config.window or kept <= 0:
             continue
-        work = cost(config, side, side).multi_adds / kept**2 / 1e6
+        work = config.cost(side, side).multi_adds / kept**2 / 1e6
         if work <= most:
             points.append((side, work))
     return points

@@ -9,7 +9,7 @@ from pathlib import Path
 from hat_deploy import artifact, engines
 from hat_deploy.engines.base import Engine
 from hat_deploy.errors import ArtifactError
-from hat_deploy.networks.hat.config import HATConfig
+from hat_deploy.networks import Shape, shape_of
 from hat_deploy.precision import Precision
 
 
@@ -19,7 +19,7 @@ class Contender(ABC):
 
     label: str
     """Short, and different from the others'."""
-    config: HATConfig
+    config: Shape
     tile: tuple[int, int]
     """Height and width of the input, halo included."""
     batch: int
@@ -80,8 +80,7 @@ class TorchContender(Contender):
 
         import torch  # isort: skip  (after the import that names the extra to install)
 
-        from hat_deploy.networks.checkpoint import load_network
-        from hat_deploy.networks.hat.network import HAT
+        from hat_deploy.networks.checkpoint import build, load_network
 
         torch.set_num_threads(threads)
         if self.file is not None:
@@ -89,7 +88,7 @@ class TorchContender(Contender):
         else:
             with torch.random.fork_rng():
                 torch.manual_seed(0)
-                network = HAT(self.config)
+                network = build(self.config)
         return TorchEngine(
             network,
             tile=self.tile,
@@ -118,7 +117,7 @@ def of_artifact(
     """
     described = artifact.describe(path)
     try:
-        config = HATConfig.from_dict(described.config)
+        config = shape_of(described.config)
     except ValueError as error:
         raise ArtifactError(f"{path} describes no HAT ({error}): export it again") from error
     return ArtifactContender(

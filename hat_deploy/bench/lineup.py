@@ -15,7 +15,7 @@ from hat_deploy.precision import OPENVINO, PLAIN, Precision
 
 SEEDED = (
     "no checkpoint was given: the reference is a network of the same shape with seeded random "
-    "weights; its times are those of the real one, its pictures are not"
+    "weights; its times are those of the real one, its images are not"
 )
 
 

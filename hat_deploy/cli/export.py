@@ -22,7 +22,7 @@ from hat_deploy.cli.options import (
 )
 from hat_deploy.errors import ArtifactError, UsageError
 from hat_deploy.geometry import tile_size
-from hat_deploy.networks.hat.config import UNSTORED, Unstored
+from hat_deploy.networks.unstored import UNSTORED, Unstored
 from hat_deploy.precision import Precision
 from hat_deploy.terminal.printable import display_name
 

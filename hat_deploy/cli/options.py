@@ -13,7 +13,7 @@ import typer
 
 from hat_deploy.errors import UsageError
 from hat_deploy.machine import parse_bytes as parse_bytes
-from hat_deploy.networks.hat.config import UNSTORED
+from hat_deploy.networks.unstored import UNSTORED
 from hat_deploy.precision import Precision
 
 Model = Annotated[str | None, typer.Option(help="A model that ships, or a checkpoint.")]

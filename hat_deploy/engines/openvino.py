@@ -54,7 +54,7 @@ class OpenVINOEngine(EngineBase):
     """
 
     sha256: str
-    """Of the artifact, as it was read."""
+    """The SHA-256 of the artifact, as it was read."""
 
     def __init__(
         self,
@@ -195,7 +195,7 @@ def _exported(model: ov.CompiledModel) -> bytes:
 
 @cache
 def _tell(note: str) -> None:
-    """Once, on stderr unless the program has other plans for this package's log."""
+    """Once, on stderr unless the program sends this package's log elsewhere."""
     logging.getLogger("hat_deploy").warning("note: %s", note)
 
 

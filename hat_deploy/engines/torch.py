@@ -11,14 +11,14 @@ from hat_deploy.errors import UsageError, needed_for
 from hat_deploy.precision import Precision
 
 if TYPE_CHECKING:
-    from hat_deploy.networks.hat.network import HAT
+    from hat_deploy.networks.network import Network
 
 with needed_for("The PyTorch reference"):
     import torch
 
 
 class TorchEngine(EngineBase):
-    """An engine around a :class:`~hat_deploy.networks.hat.network.HAT`.
+    """An engine around a :class:`~hat_deploy.networks.network.Network`.
 
     The batch and the result are float32 whatever the precision inside. The network is moved
     and converted in place.
@@ -36,7 +36,7 @@ class TorchEngine(EngineBase):
 
     def __init__(
         self,
-        network: HAT,
+        network: Network,
         *,
         tile: tuple[int, int],
         batch: int = 1,
@@ -51,9 +51,9 @@ class TorchEngine(EngineBase):
         self._network = network.freeze().to(device, self._dtype)
         self._precision = precision
         self._device = device
-        shape = (batch, config.in_channels, height, width)
-        scaled = (batch, config.in_channels, height * config.scale, width * config.scale)
-        self._window = config.window_size
+        shape = (batch, config.channels, height, width)
+        scaled = (batch, config.channels, height * config.scale, width * config.scale)
+        self._window = config.window
         self._input = TensorSpec("input", shape, "float32", "NCHW")
         self._output = TensorSpec("output", scaled, "float32", "NCHW")
 

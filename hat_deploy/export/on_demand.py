@@ -17,11 +17,11 @@ from hat_deploy.artifact import zoo
 from hat_deploy.engines import cuda
 from hat_deploy.engines.cuda.driver import local_gpu, local_gpu_name
 from hat_deploy.engines.tensorrt import library
-from hat_deploy.errors import ArtifactError, UsageError
+from hat_deploy.errors import HatDeployError, UsageError
 from hat_deploy.export.recipe import OnStage, PlanTarget, Recipe
-from hat_deploy.export.to_plan import RTX_TARGETS
 from hat_deploy.geometry import format_size
-from hat_deploy.networks.hat.config import PUBLISHED, HATConfig, Unstored
+from hat_deploy.networks import shape_of
+from hat_deploy.networks.unstored import PUBLISHED, Unstored
 from hat_deploy.precision import Precision
 
 HALF_FIRST = (Precision.FP16, Precision.FP32)
@@ -105,12 +105,12 @@ def plan_target(on_stage: OnStage = lambda stage: None) -> PlanTarget | None:
     if sm is None or not cuda.installed():
         return None
     for flavour in library.installed():
-        if flavour == "rtx" and sm not in RTX_TARGETS:
-            on_stage(f"TensorRT for RTX does not build for this GPU, {sm}")
+        if not flavour.builds_for(sm):
+            on_stage(f"{flavour.label} does not build for this GPU, {sm}")
             continue
         try:
             version = library.load(flavour).version
-        except ArtifactError as reason:
+        except HatDeployError as reason:
             on_stage(str(reason))
             continue
         return PlanTarget(flavour=flavour, version=version, sm=sm, gpu=local_gpu_name() or sm)
@@ -119,7 +119,7 @@ def plan_target(on_stage: OnStage = lambda stage: None) -> PlanTarget | None:
 
 def _said(unstored: Unstored, config: Mapping[str, Any]) -> bool:
     """Whether an artifact was made with what was given, if anything was."""
-    own = HATConfig.from_dict(config)
+    own = shape_of(config)
     return all(getattr(own, name) == value for name, value in unstored.given.items())
 
 

@@ -9,20 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hat_deploy import __version__, artifact
+from hat_deploy.engines.tensorrt.flavours import Flavour
 from hat_deploy.errors import CheckFailed
-from hat_deploy.networks.hat.config import CONFIG_NAME, PUBLISHED, Unstored
+from hat_deploy.networks.unstored import CONFIG_NAME, PUBLISHED, Unstored
 
 if TYPE_CHECKING:
     from hat_deploy.export.to_onnx import ExportReport
-    from hat_deploy.networks.hat.network import HAT
+    from hat_deploy.networks.network import Network
 
 OnStage = Callable[[str], None]
-
-DURATION = {
-    "rtx": "for a full HAT about a minute",
-    "tensorrt": "which tries kernels on the GPU: for a full HAT some minutes",
-}
-"""How long a build takes, by flavour, for people."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,16 +85,15 @@ class Recipe:
         from hat_deploy.networks.checkpoint import load_network
 
         if self.target:
-            on_stage(
-                f"building a plan for {self.target.gpu}, once, {DURATION[self.target.flavour]}"
-            )
+            duration = Flavour.of(self.target.flavour).duration
+            on_stage(f"building a plan for {self.target.gpu}, once, {duration}")
         network = load_network(self.checkpoint, **self.unstored.given)
         *wishes, last = self.precisions
         for precision in wishes:
             try:
                 report = self._make(network, precision, path, on_stage)
             except CheckFailed as reason:
-                on_stage(f"{precision} does not do ({reason})")
+                on_stage(f"{precision} cannot be used ({reason})")
             else:
                 break
         else:
@@ -107,7 +101,9 @@ class Recipe:
         for warning in report.warnings:
             on_warning(warning)
 
-    def _make(self, network: HAT, precision: str, path: Path, on_stage: OnStage) -> ExportReport:
+    def _make(
+        self, network: Network, precision: str, path: Path, on_stage: OnStage
+    ) -> ExportReport:
         if self.target is None:
             return self._export(network, precision, path, on_stage)
         from hat_deploy.export import to_plan
@@ -119,7 +115,9 @@ class Recipe:
             to_plan.build(source, path, options, on_stage=on_stage)
         return report
 
-    def _export(self, network: HAT, precision: str, path: Path, on_stage: OnStage) -> ExportReport:
+    def _export(
+        self, network: Network, precision: str, path: Path, on_stage: OnStage
+    ) -> ExportReport:
         from hat_deploy.export import to_onnx
 
         options = to_onnx.ExportOptions(

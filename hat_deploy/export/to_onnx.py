@@ -28,7 +28,7 @@ from hat_deploy.precision import NEWEST_OPSET, Precision
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from hat_deploy.networks.hat.network import HAT
+    from hat_deploy.networks.network import Network
 
 with needed_for("Exporting a checkpoint"):
     require("torch", purpose="Exporting a checkpoint")
@@ -36,8 +36,7 @@ with needed_for("Exporting a checkpoint"):
     import torch
 
 from hat_deploy.export.misfit import doubt
-from hat_deploy.networks.hat.islands import Deployed, convert
-from hat_deploy.networks.hat.network import spelled_out
+from hat_deploy.networks.deployed import Deployed
 
 IO = ("float", "uint8")
 CHEAP_MULTI_ADDS = 250e9
@@ -95,9 +94,9 @@ class ExportOptions:
             return self.opset
         return max(DEFAULT_OPSET, Precision.of(self.precision).opset)
 
-    def tile_for(self, network: HAT) -> tuple[int, int]:
+    def tile_for(self, network: Network) -> tuple[int, int]:
         """The tile in force."""
-        return self.tile or default_tile(network.config.window_size)
+        return self.tile or default_tile(network.config.window)
 
     @property
     def floor(self) -> float:
@@ -133,7 +132,7 @@ class ExportReport:
 
 
 def export_onnx(
-    network: HAT,
+    network: Network,
     target: Path,
     options: ExportOptions,
     *,
@@ -200,7 +199,7 @@ def export_onnx(
 
 
 def describe(
-    network: HAT, options: ExportOptions, *, model: str, checkpoint_sha256: str
+    network: Network, options: ExportOptions, *, model: str, checkpoint_sha256: str
 ) -> Description:
     """The description an export with these options carries.
 
@@ -209,21 +208,21 @@ def describe(
             nor gray.
     """
     config = network.config
-    if config.in_channels not in (1, 3):
+    if config.channels not in (1, 3):
         raise UsageError(
-            f"this network takes images of {config.in_channels} channels; only those for RGB (3) "
+            f"this network takes images of {config.channels} channels; only those for RGB (3) "
             "and gray (1) can be exported"
         )
     tile, halo = options.tile_for(network), options.halo
     if halo is None:
-        halo = default_halo(tile, config.window_size)
-    check_tile(tile, halo, config.window_size)
+        halo = default_halo(tile, config.window)
+    check_tile(tile, halo, config.window)
     return Description(
         model=model,
         config=config.to_dict(),
         scale=config.scale,
-        window=config.window_size,
-        channels=config.in_channels,
+        window=config.window,
+        channels=config.channels,
         tile=tile,
         batch=options.batch,
         halo=halo,
@@ -240,7 +239,7 @@ def describe(
     )
 
 
-def write(network: HAT, path: Path, description: Description) -> None:
+def write(network: Network, path: Path, description: Description) -> None:
     """Trace the network as the description says and write the checked file.
 
     Args:
@@ -262,7 +261,7 @@ def write(network: HAT, path: Path, description: Description) -> None:
         raise ArtifactError(f"the exported graph is not valid ONNX: {error}") from error
 
 
-def prove(network: HAT, path: Path) -> Difference:
+def prove(network: Network, path: Path) -> Difference:
     """Compare a float ONNX file with the network on one seeded batch at the file's own size."""
     from hat_deploy.engines.torch import TorchEngine
 
@@ -275,7 +274,7 @@ def prove(network: HAT, path: Path) -> Difference:
 
 
 def _prove_graph(
-    network: HAT, path: Path, description: Description, tile: tuple[int, int]
+    network: Network, path: Path, description: Description, tile: tuple[int, int]
 ) -> Difference:
     """Compare ``path`` with the network, or siblings by the same builder where it is too large
     or takes bytes."""
@@ -298,7 +297,9 @@ def _prove_graph(
         return prove(network, floats)
 
 
-def _prove_arithmetic(network: HAT, options: ExportOptions, on_stage: OnStage) -> Difference | None:
+def _prove_arithmetic(
+    network: Network, options: ExportOptions, on_stage: OnStage
+) -> Difference | None:
     """Run the converted network in PyTorch, whose kernels compute in the precision they say."""
     if options.precision == Precision.FP32:
         return None
@@ -309,15 +310,15 @@ def _prove_arithmetic(network: HAT, options: ExportOptions, on_stage: OnStage) -
     return difference
 
 
-def _in_precision(network: HAT, precision: str) -> Difference:
+def _in_precision(network: Network, precision: str) -> Difference:
     """The network in a precision, by the formula that is exported, against itself in fp32."""
     rng = np.random.default_rng(0)
-    shape = (1, network.config.in_channels, *_proof_tile(network))
+    shape = (1, network.config.channels, *_proof_tile(network))
     x = torch.from_numpy(rng.random(shape, dtype=np.float32))
-    converted = Deployed(convert(network, precision), "float")
+    converted = Deployed(network.in_precision(precision), "float")
     with torch.inference_mode():
         expected = network(x).numpy()
-        with spelled_out(converted):
+        with converted.network.spelled_out():
             return compare(expected, converted(x).numpy())
 
 
@@ -343,7 +344,7 @@ def _run_once(path: Path) -> None:
         raise CheckFailed(f"the exported graph returned {bad} values that are not finite")
 
 
-def _require(network: HAT, difference: Difference, options: ExportOptions, what: str) -> None:
+def _require(network: Network, difference: Difference, options: ExportOptions, what: str) -> None:
     if difference.reference_non_finite:
         raise CheckFailed(
             f"the network itself returned {difference.reference_non_finite} values that are not "
@@ -367,7 +368,7 @@ def _require(network: HAT, difference: Difference, options: ExportOptions, what:
         )
 
 
-def _wide_enough(network: HAT, precision: str) -> str:
+def _wide_enough(network: Network, precision: str) -> str:
     """The precisions of a wider range that hold the network, by trying them; else fp32."""
     wider = Precision.of(precision).wider
     found = [other for other in wider if _in_precision(network, other).meets(other.floor)]
@@ -409,25 +410,23 @@ def _sample(engine: Engine) -> Array:
     return rng.random(engine.input.shape, dtype=np.float32)
 
 
-def _proof_tile(network: HAT) -> tuple[int, int]:
-    side = round_up(PROOF_SIDE, network.config.window_size)
+def _proof_tile(network: Network) -> tuple[int, int]:
+    side = round_up(PROOF_SIDE, network.config.window)
     return side, side
 
 
-def _multi_adds(network: HAT, options: ExportOptions) -> float:
-    from hat_deploy.networks.hat.cost import cost
-
-    return options.batch * cost(network.config, *options.tile_for(network)).multi_adds
+def _multi_adds(network: Network, options: ExportOptions) -> float:
+    return options.batch * network.config.cost(*options.tile_for(network)).multi_adds
 
 
-def _trace(network: HAT, description: Description) -> ir.Model:
+def _trace(network: Network, description: Description) -> ir.Model:
     """Trace on fake tensors: shapes are propagated, nothing is computed."""
     batch, channels, tile = description.batch, description.channels, description.tile
     if description.io == "uint8":
         sample = torch.empty(batch, *tile, channels, dtype=torch.uint8)
     else:
         sample = torch.empty(batch, channels, *tile)
-    deployed = Deployed(convert(network, description.precision), description.io).eval()
+    deployed = Deployed(network.in_precision(description.precision), description.io).eval()
     # It warns once for each operator of torchvision, which no HAT has.
     logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
     with warnings.catch_warnings():

@@ -15,7 +15,7 @@ from hat_deploy.folders.job_list import Job
 from hat_deploy.folders.outcomes import Options
 from hat_deploy.geometry import format_size
 from hat_deploy.machine import available_memory, gpu_memory
-from hat_deploy.networks.hat.config import HATConfig
+from hat_deploy.networks import Shape, shape_of
 from hat_deploy.tiles.choice import choose
 
 SAMPLE = 64
@@ -24,7 +24,7 @@ LARGEST = 4096
 """The longest side of a tile that a journal is believed."""
 
 
-def network_of(model: str) -> tuple[HATConfig, Path]:
+def network_of(model: str) -> tuple[Shape, Path]:
     """Config and weights of a model that ships (needs no torch) or of a checkpoint.
 
     The config is read off the weights' shapes; whether they make a network is not tried.
@@ -47,7 +47,7 @@ def network_of(model: str) -> tuple[HATConfig, Path]:
     if path.suffix or len(path.parts) > 1:
         raise UsageError(f"there is no checkpoint {path}")
     shipped = zoo.find(model)
-    return HATConfig.from_dict(shipped.config), shipped.checkpoint
+    return shape_of(shipped.config), shipped.checkpoint
 
 
 def choose_tile(
@@ -62,7 +62,7 @@ def choose_tile(
         UsageError: nothing can be chosen; see :func:`hat_deploy.tiles.choice.choose`.
     """
     config, weights = network_of(model)
-    if (earlier := _earlier(jobs, artifact.sha256(weights), config.window_size)) is not None:
+    if (earlier := _earlier(jobs, artifact.sha256(weights), config.window)) is not None:
         return earlier, 1, f"tile {format_size(earlier)}: as the journal says of the last run"
     ready = _ready(model)
     if ready is not None and find_spec("torch") is None:

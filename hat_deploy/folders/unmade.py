@@ -10,7 +10,8 @@ from hat_deploy.export import on_demand
 from hat_deploy.export.recipe import Recipe
 from hat_deploy.folders.auto_tile import network_of
 from hat_deploy.geometry import check_tile, default_halo, default_tile, format_size, grid
-from hat_deploy.networks.hat.config import HATConfig, Unstored
+from hat_deploy.networks import Shape
+from hat_deploy.networks.unstored import Unstored
 
 
 class Unmade:
@@ -18,7 +19,7 @@ class Unmade:
 
     Args:
         recipe: how it would be made.
-        config: of the network.
+        shape: of the network.
         halo: as asked for; None takes the default.
         compute: as asked for.
 
@@ -27,14 +28,14 @@ class Unmade:
     """
 
     def __init__(
-        self, recipe: Recipe, config: HATConfig, *, halo: int | None, compute: str | None
+        self, recipe: Recipe, shape: Shape, *, halo: int | None, compute: str | None
     ) -> None:
-        self._window = config.window_size
+        self._window = shape.window
         self._tile = recipe.tile or default_tile(self._window)
         self._halo = default_halo(self._tile, self._window) if halo is None else halo
         check_tile(self._tile, self._halo, self._window)
         self._recipe = recipe
-        self.scale = config.scale
+        self.scale = shape.scale
         self.settings: Mapping[str, Any] = {
             "checkpoint": artifact.sha256(recipe.checkpoint),
             "tile": list(self._tile),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from hat_deploy.networks.hat.ranges import FP16_MAX
+from hat_deploy.precision import FP16_MAX
 from hat_deploy.reports import page
 from hat_deploy.reports.svg import Axis, Canvas, Linear, Log, stacked
 

@@ -1,6 +1,6 @@
 """Fidelity: what was found when an artifact was held against its reference, and what may be.
 
-Three things part a tiled engine from the network run on the whole picture, and each has a
+A tiled engine differs from the network run on the whole image for three reasons. Each has a
 :class:`~hat_deploy.metrics.Difference` of its own: what the engine computes otherwise (its
 precision, or damage), what cutting into tiles changes, and both together. Only the first
 decides, tile by tile and end to end; the second is the same for every engine.
@@ -100,7 +100,7 @@ class Limits:
         if found.reference_non_finite:
             return (
                 f"the reference itself gave {found.reference_non_finite} values that are not "
-                "finite: the checkpoint is damaged, or its input range is another"
+                "finite: the checkpoint is damaged, or was trained with another --img-range"
             )
         if found.non_finite:
             return f"{found.non_finite} values are not finite"
@@ -120,28 +120,28 @@ class TileFidelity:
 
     row: int
     column: int
-    """Of its first pixel, in the LR picture."""
+    """Where its first pixel is in the LR image."""
     difference: Difference
 
 
 @dataclass(frozen=True, kw_only=True)
 class PictureFidelity:
-    """One picture, tile by tile and put together."""
+    """One image, tile by tile and put together."""
 
     name: str
     height: int
     width: int
     rounding: Difference
-    """The reference in fp32 against itself in fp64, on a piece of the picture."""
+    """The reference in fp32 against itself in fp64, on a piece of the image."""
     tiles: tuple[TileFidelity, ...]
     precision: Difference
     """End to end: the tiled engine against the tiled reference, same tiles, same halo."""
     tiling: Difference | None
-    """The tiled reference against the whole picture run at once; None where that was not done."""
+    """The tiled reference against the whole image run at once; None where that was not done."""
     total: Difference | None
-    """The tiled engine against the whole picture run at once by the reference."""
+    """The tiled engine against the whole image run at once by the reference."""
     whole_skipped: str | None
-    """Why the whole picture was not run."""
+    """Why the whole image was not run."""
 
     @property
     def all_tiles(self) -> Difference:

@@ -12,11 +12,12 @@ from hat_deploy import cache
 from hat_deploy.artifact import describe, zoo
 from hat_deploy.engines import cuda
 from hat_deploy.engines.tensorrt import library
+from hat_deploy.engines.tensorrt.flavours import Flavour
 from hat_deploy.errors import ArtifactError, CheckFailed, UsageError
 from hat_deploy.export import on_demand, to_onnx, to_plan
 from hat_deploy.export.recipe import PlanTarget, Recipe
 from hat_deploy.networks.checkpoint import save_checkpoint
-from hat_deploy.networks.hat.config import Unstored
+from hat_deploy.networks.unstored import Unstored
 
 TILE = (16, 16)
 
@@ -35,7 +36,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
             monkeypatch.setattr(module, "local_gpu", lambda: sm)
         monkeypatch.setattr(on_demand, "local_gpu_name", lambda: "NVIDIA L4")
         monkeypatch.setattr(cuda, "installed", lambda: True)
-        monkeypatch.setattr(library, "installed", lambda: list(flavours))
+        monkeypatch.setattr(library, "installed", lambda: [*map(Flavour.of, flavours)])
 
     return pretend
 
@@ -235,7 +236,7 @@ def test_a_precision_that_fails_its_proof_gives_way_to_the_next(tmp_path: Path) 
     loud = recipe(checkpoint, target=None, precisions=("fp16-pure", "fp32"))
     loud.make(tmp_path / "x.onnx", stages.append)
     assert describe(tmp_path / "x.onnx").precision == "fp32"
-    assert any(stage.startswith("fp16-pure does not do (") for stage in stages)
+    assert any(stage.startswith("fp16-pure cannot be used (") for stage in stages)
     with pytest.raises(CheckFailed):
         recipe(checkpoint, target=None, precisions=("fp16-pure",)).make(
             tmp_path / "y.onnx", stages.append

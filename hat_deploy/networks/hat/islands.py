@@ -1,4 +1,4 @@
-"""A network in half precision that neither overflows nor drifts, and the form it is deployed in.
+"""A HAT in half precision that neither overflows nor drifts.
 
 ``fp16`` and ``bf16`` are mixed. In half: the matrix products of attention and MLPs, the
 convolutions of CAB and the one after the body; each reads what a LayerNorm has just
@@ -83,34 +83,6 @@ class Scaled(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """As the layer, in fp32."""
         y: Tensor = self.layer(x).float() * self.factor
-        return y
-
-
-class Deployed(nn.Module):
-    """A network with the input and output of an artifact.
-
-    Args:
-        network: of any precision.
-        io: ``float``: (B, C, H, W) float32 in [0, 1] to (B, C, sH, sW) float32, not clamped.
-            ``uint8``: (B, H, W, C) bytes to (B, sH, sW, C) bytes, clamped and rounded half to
-            even, which equals rounding the float result outside.
-    """
-
-    def __init__(self, network: HAT, io: str) -> None:
-        super().__init__()
-        self.network = network
-        self.io = io
-        self.dtype = network.mean.dtype
-
-    def forward(self, x: Tensor) -> Tensor:
-        """One batch; the first and the last thing done to bytes is a cast, as TensorRT asks."""
-        if self.io == "uint8":
-            x = x.float().permute(0, 3, 1, 2) / 255.0
-        y: Tensor = self.network(x if x.dtype == self.dtype else x.to(self.dtype))
-        if y.dtype != torch.float32:
-            y = y.float()
-        if self.io == "uint8":
-            y = torch.round(y.clamp(0.0, 1.0) * 255.0).permute(0, 2, 3, 1).to(torch.uint8)
         return y
 
 
