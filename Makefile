@@ -1,6 +1,8 @@
 # Everything runs from a fresh clone with Python 3.11 or newer, make and a package index.
-#   make demo    upscale the pictures in examples/ and print what was measured
-#   make test    run the tests
+#   make demo    upscale the images in examples/ and print what was measured
+#   make test-fast   the tests that are marked neither slow nor slowest: under two minutes
+#   make test        all but the slowest; with 'make check', what must pass before a change lands
+#   make test-all    every test
 #   make check   lint, format and types
 #   make fuzz    FUZZ_CASES damaged files of each format through the decoder, from FUZZ_FIRST on, and
 #                a hundredth as many with damaged EXIF, and of 0xFF bytes (1,000 each)
@@ -19,12 +21,18 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_AR
 # On a machine with a GPU and no package index, what is installed there has to do.
 HERE := $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
 
-.PHONY: demo test test-gpu check format lock bench bench-gpu clean fuzz
+.PHONY: demo test test-fast test-all test-gpu check format lock bench bench-gpu clean fuzz
 
 demo: .venv/demo.stamp
 	$(BIN)/python examples/demo.py --out demo
 
+test-fast: .venv/dev.stamp
+	$(BIN)/python -m pytest -m "not slow and not slowest" $(PYTEST_ARGS)
+
 test: .venv/dev.stamp
+	$(BIN)/python -m pytest -m "not slowest" $(PYTEST_ARGS)
+
+test-all: .venv/dev.stamp
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 fuzz: .venv/dev.stamp

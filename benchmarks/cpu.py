@@ -12,16 +12,23 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
-import torch
 from independent import IndependentContender
+from runs import (
+    RESULTS,
+    named_versions,
+    progress,
+    save_seeded,
+    scope_table,
+    without_paths,
+    write,
+)
 
-from hat_deploy import artifact
 from hat_deploy.artifact import zoo
-from hat_deploy.bench import table
+from hat_deploy.artifact.resolve import Checkpoint
 from hat_deploy.bench.contenders import Contender, of_artifact, of_network
 from hat_deploy.bench.lineup import Lineup
 from hat_deploy.bench.measure import measure
@@ -29,14 +36,12 @@ from hat_deploy.bench.report import Report
 from hat_deploy.bench.timing import Settings
 from hat_deploy.engines.openvino import supports
 from hat_deploy.export.to_onnx import ExportOptions, export_onnx
-from hat_deploy.files import replacing
+from hat_deploy.files import sha256
 from hat_deploy.networks.checkpoint import load_network, save_checkpoint
 from hat_deploy.networks.hat.config import VARIANTS, HATConfig
-from hat_deploy.networks.hat.network import HAT
 from hat_deploy.precision import OPENVINO
 
 TILE = (64, 64)
-RESULTS = Path(__file__).parent / "results"
 NETWORKS: dict[str, HATConfig | None] = {
     zoo.DEFAULT: None,
     "HAT-S": VARIANTS["HAT-S"],
@@ -45,17 +50,13 @@ NETWORKS: dict[str, HATConfig | None] = {
 """By name; None where the weights ship."""
 
 
-def seeded_checkpoint(config: HATConfig, folder: Path) -> Path:
-    path = folder / "seeded.pth"
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        save_checkpoint(HAT(config), path)
-    return path
-
-
 def contenders(name: str, config: HATConfig | None, folder: Path) -> Lineup:
     """Export a network and set the three ways to run it side by side."""
-    checkpoint = zoo.find(name).checkpoint if config is None else seeded_checkpoint(config, folder)
+    if config is None:
+        checkpoint = zoo.find(name).checkpoint
+    else:
+        checkpoint = folder / "seeded.pth"
+        save_seeded(config, checkpoint)
     network = load_network(checkpoint)
     authors = folder / "authors.pth"
     save_checkpoint(network, authors)  # with the buffers that spandrel reads its shape from
@@ -65,16 +66,17 @@ def contenders(name: str, config: HATConfig | None, folder: Path) -> Lineup:
         onnx,
         ExportOptions(tile=TILE),
         model=name,
-        checkpoint_sha256=artifact.sha256(checkpoint),
+        checkpoint_sha256=sha256(checkpoint),
     )
     exported = of_artifact(onnx, label="onnxruntime", backend="onnxruntime")
     vino = [
         of_artifact(onnx, label=f"openvino {compute}", backend="openvino", compute=compute)
         for compute in openvino_precisions()
     ]
-    reference = of_network(exported, label="torch", checkpoint=checkpoint)
+    reference = of_network(exported, label="torch", checkpoint=Checkpoint(checkpoint, name))
     shared = {field.name: getattr(reference, field.name) for field in fields(Contender)}
-    independent = IndependentContender(**shared | {"label": "spandrel", "file": authors})
+    others = {"label": "spandrel", "file": Checkpoint(authors, "authors")}
+    independent = IndependentContender(**shared | others)
     return Lineup(
         contenders=(reference, exported, *vino, independent),
         baseline="spandrel",
@@ -99,34 +101,21 @@ def markdown(reports: dict[str, Report]) -> str:
         for scope in report.scopes:
             count = len(scope.results[0].seconds.values)
             blocks.append(f"**{title(name, report, scope.scope.value, count)}**")
-            blocks.append(table.markdown(report, scope))
+            blocks.append(scope_table(report, scope))
         blocks += [f"flag: {flag}" for flag in report.flags]
     last = next(reversed(reports.values()))
-    versions = ", ".join(f"{library} {number}" for library, number in last.versions.items())
     blocks.append(
-        f"{last.hardware.cpu}, {last.threads} threads; {versions}. Times in milliseconds; ratio: "
-        "time over that of spandrel, pair by pair; peak memory: of a process that does one engine "
-        "call; ceiling: a matrix product in the same precision, measured in the same run."
+        f"{last.hardware.cpu}, {last.threads} threads; {named_versions(last.versions)}. "
+        "Times in milliseconds; ratio: time over that of spandrel, pair by pair; peak memory: "
+        "of a process that does one engine call; ceiling: a matrix product in the same precision, "
+        "measured in the same run."
     )
     return "\n\n".join(blocks) + "\n"
 
 
 def to_json(reports: dict[str, Report]) -> str:
-    """Every figure; files by name alone, for their folders are gone by now."""
-    content = {name: report.to_dict() for name, report in reports.items()}
-    for report in content.values():
-        for contender in report["contenders"]:
-            contender["file"] = Path(contender["file"]).name
+    content = {name: without_paths(report) for name, report in reports.items()}
     return json.dumps(content, indent=1) + "\n"
-
-
-def progress(name: str) -> Callable[[str], None]:
-    return lambda stage: print(f"{name}: {stage}", flush=True)
-
-
-def write(path: Path, text: str) -> None:
-    with replacing(path) as partial:
-        partial.write_text(text, encoding="utf-8")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

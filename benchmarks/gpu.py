@@ -17,7 +17,7 @@ import argparse
 import json
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,28 +25,32 @@ from typing import Any
 
 import torch
 from gpu_contenders import contenders, those_that_run
+from runs import (
+    RESULTS,
+    OnStage,
+    named_versions,
+    progress,
+    save_seeded,
+    scope_table,
+    without_paths,
+    write,
+)
 
 from hat_deploy import machine
-from hat_deploy.bench import table
 from hat_deploy.bench.contenders import Contender
 from hat_deploy.bench.lineup import Lineup
 from hat_deploy.bench.measure import measure
-from hat_deploy.bench.report import Report
 from hat_deploy.bench.scopes import Scope
 from hat_deploy.bench.timing import Settings
 from hat_deploy.engines.cuda.driver import local_gpu_name
 from hat_deploy.errors import ArtifactError, HatDeployError
-from hat_deploy.files import replacing
 from hat_deploy.images import samples
-from hat_deploy.networks.checkpoint import load_network, save_checkpoint
+from hat_deploy.networks.checkpoint import load_network
 from hat_deploy.networks.hat.config import VARIANTS
-from hat_deploy.networks.hat.network import HAT
 from hat_deploy.verify.comparison import Comparison
 
-RESULTS = Path(__file__).parent / "results"
 FILL = 4 * 256 * 256
 """LR pixels of a batch that fills a GPU."""
-OnStage = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -107,12 +111,11 @@ def markdown(runs: dict[str, Any]) -> str:
         blocks += [f"absent: {label}: {reason}" for label, reason in entry["absent"].items()]
         blocks += [f"flag: {flag}" for flag in entry["latency"]["flags"]]
     last = next(reversed(runs.values()))["latency"]
-    versions = ", ".join(f"{name} {number}" for name, number in last["versions"].items())
     gpus = ", ".join(f"{g['name']} (driver {g['driver']})" for g in last["hardware"]["gpus"])
     blocks.append(
-        f"{gpus}; {versions}. Times from host array to host array; ratio: over torch fp16 eager, "
-        "pair by pair; ceiling: a matrix product in the same precision, measured in the same "
-        "run. TF32 off in fp32."
+        f"{gpus}; {named_versions(last['versions'])}. Times from host array to host array; "
+        "ratio: over torch fp16 eager, pair by pair; ceiling: a matrix product in the "
+        "same precision, measured in the same run. TF32 off in fp32."
     )
     return "\n\n".join(blocks) + "\n"
 
@@ -139,38 +142,13 @@ def measured(run: Run, folder: Path, settings: Settings, on_stage: OnStage) -> d
     lineup = Lineup(contenders=tuple(running), baseline=running[0].label, subject=None)
     scopes = (Scope.CALL, Scope.TILES)
     report = measure(lineup, settings, scopes=scopes, memory=False, on_stage=on_stage)
-    tables = [f"{scope.scope.value}:\n\n{table.markdown(report, scope)}" for scope in report.scopes]
+    tables = [f"{scope.scope.value}:\n\n{scope_table(report, scope)}" for scope in report.scopes]
     return {
         "latency": without_paths(report),
         "fidelity": fidelity(running, checkpoint, on_stage),
         "absent": absent,
         "table": "\n\n".join(tables),
     }
-
-
-def without_paths(report: Report) -> dict[str, Any]:
-    """Every figure; files by name alone, for their folders may be gone."""
-    content = report.to_dict()
-    for contender in content["contenders"]:
-        contender["file"] = Path(contender["file"]).name
-    return content
-
-
-def seeded_checkpoint(name: str, folder: Path) -> None:
-    path = folder / f"{name}.pth"
-    if not path.is_file():
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
-            save_checkpoint(HAT(VARIANTS[name]), path)
-
-
-def write(path: Path, text: str) -> None:
-    with replacing(path) as partial:
-        partial.write_text(text, encoding="utf-8")
-
-
-def progress(run: Run) -> OnStage:
-    return lambda stage: print(f"{run.key}: {stage}", flush=True)
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -201,9 +179,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         folder = options.artifacts or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         folder.mkdir(parents=True, exist_ok=True)
         for run in plan(options.only, options.sides, options.fill):
-            seeded_checkpoint(run.network, folder)
+            checkpoint = folder / f"{run.network}.pth"
+            if not checkpoint.is_file():
+                save_seeded(VARIANTS[run.network], checkpoint)
             try:
-                entry = measured(run, folder, settings, progress(run))
+                entry = measured(run, folder, settings, progress(run.key))
             except (HatDeployError, torch.OutOfMemoryError) as reason:
                 print(f"{run.key}: not measured: {reason}", flush=True)
                 torch.cuda.empty_cache()

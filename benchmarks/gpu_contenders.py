@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 import torch
 from independent import IndependentContender, IndependentEngine
+from runs import OnStage
 
+from hat_deploy.artifact.resolve import Checkpoint
 from hat_deploy.bench.contenders import Contender, TorchContender, of_artifact, of_network
 from hat_deploy.engines.base import Array, Engine, check_batch
 from hat_deploy.engines.torch import TorchEngine
@@ -20,8 +21,6 @@ from hat_deploy.export.to_onnx import ExportOptions, describe, write
 from hat_deploy.export.to_plan import BuildOptions
 from hat_deploy.networks.hat.network import HAT
 from hat_deploy.precision import Precision
-
-OnStage = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +91,7 @@ def contenders(
     """
     found: list[Contender] = []
     absent: dict[str, str] = {}
-    checkpoint = folder / f"{name}.pth"
+    checkpoint = Checkpoint(folder / f"{name}.pth", name)
     files = {}
     for precision in ("fp32", "fp16"):
         on_stage(f"exporting in {precision}")

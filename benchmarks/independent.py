@@ -32,7 +32,7 @@ class IndependentEngine(EngineBase):
         from spandrel.architectures.HAT import HATArch  # type: ignore[import-untyped]
 
         assert contender.file is not None
-        self._network = HATArch().load(load_state_dict(contender.file)).model.eval()
+        self._network = HATArch().load(load_state_dict(contender.file.path)).model.eval()
         self._window = contender.config.window_size
         height, width = contender.tile
         scale, channels = contender.config.scale, contender.config.in_channels

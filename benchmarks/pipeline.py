@@ -79,9 +79,9 @@ def engine_alone(upscaler: Upscaler, ready: list[Array]) -> float:
 
 
 def pipeline(upscaler: Upscaler, folder: Path, output: Path) -> float:
-    plan = job_list.plan([folder], scale=upscaler.scale, output=output, recursive=False)
+    listed = job_list.list_jobs([folder], scale=upscaler.scale, output=output, recursive=False)
     started = time.perf_counter()
-    with closing(folders.run(plan.jobs, upscaler, folders.Options(overwrite=True))) as outcomes:
+    with closing(folders.run(listed.jobs, upscaler, folders.Options(overwrite=True))) as outcomes:
         for outcome in outcomes:
             assert isinstance(outcome, folders.Done), outcome
     return time.perf_counter() - started

@@ -17,12 +17,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from hat_deploy import artifact, images
+from hat_deploy import images
 from hat_deploy.artifact import zoo
 from hat_deploy.engines import open_artifact
 from hat_deploy.engines.base import Array, Engine
 from hat_deploy.engines.torch import TorchEngine
 from hat_deploy.export.to_onnx import ExportOptions, export_onnx
+from hat_deploy.files import sha256
 from hat_deploy.geometry import halos, round_up
 from hat_deploy.metrics import compare
 from hat_deploy.networks.checkpoint import load_network
@@ -41,14 +42,14 @@ def engine(network: HAT, checkpoint: Path, side: int, folder: Path) -> Engine:
         path,
         ExportOptions(tile=(side, side)),
         model=zoo.DEFAULT,
-        checkpoint_sha256=artifact.sha256(checkpoint),
+        checkpoint_sha256=sha256(checkpoint),
     )
     return open_artifact(path)
 
 
 def seconds(running: Engine, picture: Array, halo: int) -> float:
     """The engine's own time for all tiles of the picture."""
-    layout = tiling.plan(running, picture.shape[:2], halo)
+    layout = tiling.grid_for(running, picture.shape[:2], halo)
     batches = [
         tiling.gather(picture, tiles, running.input)
         for tiles in tiling.batches(layout.tiles, running.input.batch)

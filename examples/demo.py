@@ -1,8 +1,8 @@
-"""Export the shipped model, upscale the pictures in examples/, measure, and show.
+"""Export the shipped model, upscale the images in examples/, measure, and show.
 
     make demo
 
-Writes to ``--out``: the ONNX file, the upscaled pictures, and for each a before/after PNG with
+Writes to ``--out``: the ONNX file, the upscaled images, and for each a before/after PNG with
 bicubic interpolation on the left and the network on the right.
 """
 
@@ -16,16 +16,17 @@ from pathlib import Path
 import numpy as np
 
 from hat_deploy import Upscaler, images
-from hat_deploy.artifact import sha256, zoo
+from hat_deploy.artifact import zoo
 from hat_deploy.engines.base import Array
 from hat_deploy.export.to_onnx import ExportOptions, ExportReport, export_onnx
+from hat_deploy.files import sha256
 from hat_deploy.images.resize import bicubic, round_to_uint8
 from hat_deploy.metrics import psnr_y, ssim_y
 from hat_deploy.networks.checkpoint import load_network
 
 EXAMPLES = Path(__file__).parent
 DETAILS = {"china": (186, 20), "flower": (110, 250)}
-"""Top left of the detail that the before/after picture shows, in the upscaled picture."""
+"""Top left of the detail that the before/after image shows, in the upscaled image."""
 SIDE = 240
 ENLARGED = 2
 
@@ -45,7 +46,7 @@ def export(folder: Path) -> ExportReport:
 def before_after(name: str, before: Array, after: Array) -> Array:
     """The same detail twice, side by side, pixels enlarged so that they can be seen."""
     y, x = DETAILS.get(name, (0, 0))
-    details = [picture[y : y + SIDE, x : x + SIDE] for picture in (before, after)]
+    details = [image[y : y + SIDE, x : x + SIDE] for image in (before, after)]
     large = [detail.repeat(ENLARGED, 0).repeat(ENLARGED, 1) for detail in details]
     gap = np.full((large[0].shape[0], 8, 3), 255, np.uint8)
     return np.hstack([large[0], gap, large[1]])
@@ -74,14 +75,14 @@ def main() -> None:
             shown = before_after(source.stem, simple, large)
             images.write(images.Picture(pixels=shown), out / f"{source.stem}-before-after.png")
             scores = [
-                f"{metric(picture, original, border=2):.{digits}f}"
+                f"{metric(image, original, border=2):.{digits}f}"
                 for metric, digits in ((psnr_y, 2), (ssim_y, 4))
-                for picture in (simple, large)
+                for image in (simple, large)
             ]
             size = f"{small.pixels.shape[1]}x{small.pixels.shape[0]}"
             rows.append((source.name, f"{size} to {width}x{height}", *scores, f"{seconds:.1f}"))
 
-    heads = ("picture", "size", "PSNR bicubic", "HAT", "SSIM bicubic", "HAT", "seconds")
+    heads = ("image", "size", "PSNR bicubic", "HAT", "SSIM bicubic", "HAT", "seconds")
     table = [heads, *rows]
     widths = [max(len(row[i]) for row in table) for i in range(len(heads))]
     print()

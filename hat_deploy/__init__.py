@@ -1,7 +1,8 @@
 """hat-deploy: HAT super-resolution from checkpoint to engine, every artifact checked.
 
-``Upscaler`` upscales arrays and needs neither torch nor a checkpoint, only an artifact and
-its engine's library. The command line, ``hat-deploy --help``, covers the rest.
+``Upscaler`` upscales arrays, files and folders. With an artifact it needs neither torch nor a
+checkpoint, only the engine's library. ``Done``, ``Skipped`` and ``Failed`` are what became of an
+image of a folder. The command line, ``hat-deploy --help``, covers the rest.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
 __version__ = "0.1.0"
-__all__ = ["Upscaler", "__version__"]
+__all__ = ["Done", "Failed", "Skipped", "Upscaler", "__version__"]
 
 if TYPE_CHECKING:
     from hat_deploy.api import Upscaler
+    from hat_deploy.folders import Done, Failed, Skipped
 
 
 def _switch_telemetry_off() -> None:
@@ -35,8 +37,13 @@ _switch_telemetry_off()  # before any module of ours imports one of them
 
 
 def __getattr__(name: str) -> Any:
+    """The public names, imported when they are asked for."""
     if name == "Upscaler":
         from hat_deploy.api import Upscaler
 
         return Upscaler
+    if name in ("Done", "Failed", "Skipped"):
+        from hat_deploy import folders
+
+        return getattr(folders, name)
     raise AttributeError(f"module 'hat_deploy' has no attribute '{name}'")

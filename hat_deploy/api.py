@@ -12,7 +12,7 @@ from hat_deploy.tiles.enlarger import Enlarger, OnTiles
 
 
 class Upscaler(Enlarger):
-    """Upscales pictures with one model.
+    """Upscales images with one model.
 
         with Upscaler("hat.onnx") as upscaler:
             large = upscaler.upscale(small)
@@ -30,7 +30,7 @@ class Upscaler(Enlarger):
         halo: border of a tile that is dropped; by default what the artifact carries.
         batch: tiles in one call; an artifact has its own.
         device: ``cpu`` or ``cuda``. On ``cuda``, a checkpoint or a name becomes an artifact
-            that takes bytes, and one that takes floats when the first 16-bit picture comes.
+            that takes bytes, and one that takes floats when the first 16-bit image comes.
         backend: ``openvino`` or ``onnxruntime``, for an ``.onnx``; by default OpenVINO on a CPU
             where it is installed.
         compute: ``fp32`` or ``bf16``, for OpenVINO; by default fp32, or bf16 for an artifact
@@ -80,7 +80,9 @@ class Upscaler(Enlarger):
         try:
             return folders.upscale_one(job, self, quality=quality, progress=progress)
         except (PictureError, CheckFailed) as error:
-            raise type(error)(f"{display_name(source)}: {error}") from error
+            named = type(error)(f"{display_name(source)}: {error}")
+            named.path = error.path or Path(source)
+            raise named from error
 
     def upscale_folder(
         self,
@@ -95,7 +97,7 @@ class Upscaler(Enlarger):
         memory: int | None = None,
         progress: OnProgress | None = None,
     ) -> list[Outcome]:
-        """Upscale the pictures of a folder; the same call again resumes a run that ended early.
+        """Upscale the images of a folder; the same call again resumes a run that ended early.
 
         Args:
             folder: read, never written.
@@ -105,19 +107,19 @@ class Upscaler(Enlarger):
             format: suffix of the results; by default each source's own.
             quality: 1 to 100, of JPEG and WebP; 100 is lossless WebP.
             overwrite: redo results that exist.
-            fail_fast: stop after the first picture that cannot be processed.
-            memory: bytes of pictures held at once; see :class:`hat_deploy.folders.Options`.
+            fail_fast: stop after the first image that cannot be processed.
+            memory: bytes of images held at once; see :class:`hat_deploy.folders.Options`.
             progress: called after each batch and for each outcome, in the caller's thread.
 
         Returns:
-            What became of each picture, in the order in which that was known. An exception,
+            What became of each image, in the order in which that was known. An exception,
             KeyboardInterrupt included, leaves only whole files behind and no thread running.
 
         Raises:
             UsageError: there is no such folder, no such format, or no number like that.
             ArtifactError: the engine failed.
         """
-        plan = job_list.plan(
+        listed = job_list.list_jobs(
             [Path(folder)],
             scale=self.scale,
             output=None if output is None else Path(output),
@@ -126,4 +128,4 @@ class Upscaler(Enlarger):
             overwrite=overwrite,
         )
         options = Options(quality=quality, overwrite=overwrite, fail_fast=fail_fast, memory=memory)
-        return list(folders.run_plan(plan, self, options, progress=progress))
+        return list(folders.run_list(listed, self, options, progress=progress))

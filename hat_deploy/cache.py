@@ -17,10 +17,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from hat_deploy.artifact import sha256
+from platformdirs import user_cache_path
+
 from hat_deploy.errors import UsageError
-from hat_deploy.files import temporary
-from hat_deploy.locks import alone
+from hat_deploy.files import alone, sha256, temporary
 from hat_deploy.machine import parse_bytes
 
 SIZE_VARIABLE = "HAT_DEPLOY_CACHE_SIZE"
@@ -37,17 +37,17 @@ _UNFINISHED = re.compile(r"\.[0-9a-f]{12}\.part\.(onnx|plan|blob|probe)")
 
 
 def cache_folder() -> Path:
-    """``$HAT_DEPLOY_CACHE``, else ``hat-deploy`` in ``$XDG_CACHE_HOME`` or ``~/.cache``.
+    """``$HAT_DEPLOY_CACHE``, else ``hat-deploy`` where this system keeps caches.
+
+    That is ``$XDG_CACHE_HOME`` or ``~/.cache`` on Linux.
 
     Raises:
         UsageError: there is no home folder.
     """
     if explicit := os.environ.get("HAT_DEPLOY_CACHE"):
         return Path(explicit)
-    if base := os.environ.get("XDG_CACHE_HOME"):
-        return Path(base) / "hat-deploy"
     try:
-        return Path.home() / ".cache" / "hat-deploy"
+        return user_cache_path("hat-deploy", appauthor=False)
     except RuntimeError as error:
         raise UsageError(
             "this user has no home folder to keep a cache in: set HAT_DEPLOY_CACHE to a folder"

@@ -1,4 +1,4 @@
-"""Every exception this package raises on purpose.
+"""Every exception that this package lets out on purpose.
 
     HatDeployError                 exit code 2 unless a subclass says otherwise
     ├── UsageError                 options that contradict each other or the artifact
@@ -6,16 +6,26 @@
     ├── CheckpointError            a checkpoint that cannot be read, or is not a HAT
     ├── ArtifactError              an .onnx or .plan that cannot be read or run here
     ├── CheckFailed                a proof did not hold (exit code 1)
-    └── PictureError               one picture that cannot be processed; a folder run goes on
+    └── PictureError               one image that cannot be processed; a folder run goes on
 
-A message is one sentence or two: what was found, what was expected, and the way out.
+A message is one sentence or two: what was found, what was expected, and the way out. An error
+about a file carries its ``path``. Engines and folder runs have narrower subclasses of these beside
+the code that raises them. Other exceptions of the package only steer it: they are caught inside
+it, and no caller meets them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from importlib.util import find_spec
+from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+_File = TypeVar("_File", bound="str | Path")
 
 EXTRAS = {
     "torch": "export",
@@ -44,6 +54,8 @@ class HatDeployError(Exception):
     """Base of all errors whose message is meant for the user as it stands."""
 
     exit_code = 2
+    path: Path | None = None
+    """The file that the error is about, where it is about one."""
 
 
 class UsageError(HatDeployError):
@@ -77,6 +89,29 @@ class CheckFailed(HatDeployError):
 
 class PictureError(HatDeployError):
     """One input that cannot be decoded, upscaled or written."""
+
+
+@contextmanager
+def about(path: str | Path) -> Iterator[None]:
+    """Around work on a file: errors about a file that name none yet get its ``path``."""
+    try:
+        yield
+    except (CheckpointError, ArtifactError, CheckFailed, PictureError) as error:
+        error.path = error.path or Path(path)
+        raise
+
+
+def about_its_file(
+    function: Callable[Concatenate[_File, _P], _R],
+) -> Callable[Concatenate[_File, _P], _R]:
+    """For functions whose first argument is a file: :func:`about` that file."""
+
+    @wraps(function)
+    def call(path: _File, /, *args: _P.args, **options: _P.kwargs) -> _R:
+        with about(path):
+            return function(path, *args, **options)
+
+    return call
 
 
 @contextmanager

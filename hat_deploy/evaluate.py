@@ -1,7 +1,7 @@
-"""PSNR and SSIM of upscaled pictures against their originals, as papers report them.
+"""PSNR and SSIM of upscaled images against their originals, as papers report them.
 
 On the Y channel of BT.601, results rounded to 8 bits, ``scale`` pixels left out along each
-edge, low-resolution pictures by antialiased bicubic; see :mod:`hat_deploy.metrics` and
+edge, low-resolution images by antialiased bicubic; see :mod:`hat_deploy.metrics` and
 :mod:`hat_deploy.images.resize`. A gray file is read as three equal channels, as papers' code
 does: Y of a gray g is 16 + g * 219 / 255, which scores 1.3 dB more than g itself would.
 """
@@ -28,27 +28,27 @@ from hat_deploy.terminal.printable import display_name, whole_characters
 from hat_deploy.tiles.enlarger import Enlarger
 
 OnPicture = Callable[[str], None]
-"""Called with the name of each picture before it is scored."""
+"""Called with the name of each image before it is scored."""
 OnScored = Callable[["Scored"], None]
-"""Shown each picture that was scored."""
+"""Shown each image that was scored."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """One picture's figures, or a mean of them."""
+    """One image's figures, or a mean of them."""
 
     name: str
     psnr: float
-    """In dB; ``inf`` for equal pictures."""
+    """In dB; ``inf`` for equal images."""
     ssim: float
     bicubic_psnr: float
-    """Of bicubic interpolation from the same low-resolution picture."""
+    """The PSNR of bicubic interpolation from the same low-resolution image."""
     bicubic_ssim: float
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Scored:
-    """A picture with what was compared, for those who look at it; (H, W, 3) uint8 RGB."""
+    """An image with what was compared, for those who look at it; (H, W, 3) uint8 RGB."""
 
     score: Score
     scale: int
@@ -62,7 +62,7 @@ class Scored:
 
 @dataclass(frozen=True, kw_only=True)
 class NotScored:
-    """A picture that could not be scored."""
+    """An image that could not be scored."""
 
     path: Path
     reason: str
@@ -70,7 +70,7 @@ class NotScored:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """What a set of pictures says about a model."""
+    """What a set of images says about a model."""
 
     engine: str
     model: Mapping[str, str | None]
@@ -79,13 +79,13 @@ class Evaluation:
     border: int
     """Pixels left out along each edge."""
     lr: str
-    """Where the low-resolution pictures are from."""
+    """Where the low-resolution images are from."""
     scores: tuple[Score, ...]
     not_scored: tuple[NotScored, ...]
 
     @property
     def mean(self) -> Score | None:
-        """The plain mean over pictures, as papers give it; None if none was scored."""
+        """The plain mean over images, as papers give it; None if none was scored."""
         if not self.scores:
             return None
         names = [field.name for field in fields(Score) if field.name != "name"]
@@ -119,24 +119,24 @@ def evaluate(
     on_picture: OnPicture = lambda name: None,
     on_scored: OnScored = lambda scored: None,
 ) -> Evaluation:
-    """Score a model on the pictures of a folder.
+    """Score a model on the images of a folder.
 
     Args:
         upscaler: the model.
         hr: folder of originals; each is cropped at its right and bottom to a multiple of the
             scale. Subfolders are not entered.
-        lr: folder of low-resolution pictures, named as the originals or with ``x4``, ``-x4``
+        lr: folder of low-resolution images, named as the originals or with ``x4``, ``-x4``
             or ``_x4`` (for a scale of 4) after the name; suffixes may differ. None: they are
             made by antialiased bicubic.
-        on_picture: told the name of each picture.
-        on_scored: shown each picture that was scored.
+        on_picture: told the name of each image.
+        on_scored: shown each image that was scored.
 
     Returns:
         Scores by name, and what could not be scored: not decodable, 16 bits, alpha, too small,
-        without a low-resolution picture of the right size.
+        without a low-resolution image of the right size.
 
     Raises:
-        UsageError: a folder is none, or holds no pictures.
+        UsageError: there is no such folder, or it holds no images.
     """
     originals = _pictures(hr)
     small = None if lr is None else _by_stem(_pictures(lr))
@@ -150,7 +150,7 @@ def evaluate(
         except (PictureError, CheckFailed) as error:
             not_scored.append(NotScored(path=path, reason=str(error)))
         except MemoryError:
-            reason = "not enough memory for a picture of this size"
+            reason = "not enough memory for an image of this size"
             not_scored.append(NotScored(path=path, reason=reason))
     return Evaluation(
         engine=upscaler.engine.name,
@@ -164,7 +164,7 @@ def evaluate(
 
 
 def write_csv(evaluation: Evaluation, target: Path) -> None:
-    """One line a picture and the mean last; what could not be scored is left out.
+    """One line an image and the mean last; what could not be scored is left out.
 
     Each line ends with the model's name and the SHA-256 of its file, so that tables of several
     models can be put together. A name that is not UTF-8 is written as people see it.
@@ -223,15 +223,15 @@ def _decode_low(path: Path) -> Array:
     try:
         return _decode(path)
     except PictureError as error:
-        raise PictureError(f"its low-resolution picture {path.name}: {error}") from error
+        raise PictureError(f"its low-resolution image {path.name}: {error}") from error
 
 
 def _cropped_like(original: Array, low: Array, scale: int) -> Array:
-    """The original without the rows and columns that its low-resolution picture lacks."""
+    """The original without the rows and columns that its low-resolution image lacks."""
     height, width = low.shape[:2]
     if (height, width) != tuple(length // scale for length in original.shape[:2]):
         raise PictureError(
-            f"it is {original.shape[1]}x{original.shape[0]}, and its low-resolution picture "
+            f"it is {original.shape[1]}x{original.shape[0]}, and its low-resolution image "
             f"{width}x{height}: not {scale} times smaller"
         )
     _require_size(original, height, width, scale)
@@ -242,8 +242,8 @@ def _require_size(original: Array, height: int, width: int, scale: int) -> None:
     """Refuse what leaves no room for a window of SSIM."""
     if (min(height, width) - 2) * scale < SSIM_WINDOW:
         raise PictureError(
-            f"it is {original.shape[1]}x{original.shape[0]}, too small: without a border of "
-            f"{scale} at least {SSIM_WINDOW}x{SSIM_WINDOW} pixels must be left"
+            f"it is {original.shape[1]}x{original.shape[0]}, which is too small: without a "
+            f"border of {scale} at least {SSIM_WINDOW}x{SSIM_WINDOW} pixels must be left"
         )
 
 
@@ -251,24 +251,24 @@ def _match(path: Path, small: Mapping[str, Sequence[Path]], scale: int) -> Path:
     names = [path.stem + ending for ending in ("", f"x{scale}", f"-x{scale}", f"_x{scale}")]
     found = [match for name in names for match in small.get(name, ())]
     if not found:
-        raise PictureError(f"no low-resolution picture has its name, {names[0]} or {names[1]}")
+        raise PictureError(f"no low-resolution image has its name, {names[0]} or {names[1]}")
     if len(found) > 1:
         both = f"{found[0].name} and {found[1].name}"
-        raise PictureError(f"several low-resolution pictures have its name: {both}")
+        raise PictureError(f"several low-resolution images have its name: {both}")
     return found[0]
 
 
 def _pictures(folder: Path) -> list[Path]:
-    """What is named like a picture in a folder, sorted."""
+    """What is named like an image in a folder, sorted."""
     if not folder.is_dir():
-        raise UsageError(f"{folder} is not a folder; one of pictures was expected")
+        raise UsageError(f"{folder} is not a folder: give a folder of images")
     found = sorted(
         path
         for path in folder.iterdir()
         if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
     )
     if not found:
-        raise UsageError(f"no pictures found in {folder} (subfolders are not entered)")
+        raise UsageError(f"no images found in {folder} (subfolders are not entered)")
     return found
 
 

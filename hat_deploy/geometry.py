@@ -69,7 +69,7 @@ class Span:
     start: int
     """First sample of the tile, a multiple of the window."""
     keep: range
-    """Samples of the picture that this tile gives; spans of a line partition it."""
+    """Samples of the image that this tile gives; spans of a line partition it."""
 
 
 @dataclass(frozen=True)
@@ -82,26 +82,26 @@ class Tile:
 
 @dataclass(frozen=True)
 class Grid:
-    """How a picture is cut into tiles; make one with :func:`grid`."""
+    """How an image is cut into tiles; make one with :func:`grid`."""
 
     height: int
     width: int
-    """Size of the reflect-padded picture: at least a tile, a multiple of the window."""
+    """Size of the reflect-padded image: at least a tile, a multiple of the window."""
     tiles: tuple[Tile, ...]
-    """Row by row. Their kept parts cover every pixel of the picture exactly once."""
+    """Row by row. Their kept parts cover every pixel of the image exactly once."""
 
 
 def grid(size: tuple[int, int], tile: tuple[int, int], halo: int, window: int) -> Grid:
-    """Lay tiles over a picture.
+    """Lay tiles over an image.
 
     Every tile starts at a multiple of the window, so that attention windows fall where they
-    fall in the whole picture. The picture is padded at its right and bottom to a multiple of
+    fall in the whole image. The image is padded at its right and bottom to a multiple of
     the window (and up to a tile); tiles never reach beyond that: the last one of a row is
     flush with the padded edge. ``halo`` samples are dropped on every side that has a
     neighbour.
 
     Args:
-        size: height and width of the picture, at least 1.
+        size: height and width of the image, at least 1.
         tile: height and width of a tile, halo included, multiples of ``window``.
         halo: dropped border; ``tile - 2 * halo`` must be a positive multiple of ``window``.
 

@@ -1,4 +1,4 @@
-"""What a figure was measured on: processor, GPU, memory, versions, and how busy it was."""
+"""This machine: its processor, GPUs, memory and versions, and how much of them is free."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ _ASSUMED_MEMORY = 4 * 2**30
 
 
 @dataclass(frozen=True, kw_only=True)
-class GPU:
-    """One NVIDIA GPU, as the driver names it."""
+class InstalledGPU:
+    """An NVIDIA GPU of this machine, as its driver names it."""
 
     name: str
     driver: str
@@ -56,7 +56,7 @@ class Hardware:
     cores: int
     """That this process may use."""
     memory_bytes: int | None
-    gpus: tuple[GPU, ...]
+    gpus: tuple[InstalledGPU, ...]
     system: str
 
     def to_dict(self) -> dict[str, Any]:
@@ -69,7 +69,7 @@ def examine() -> Hardware:
     return Hardware(
         cpu=_cpu_name(),
         cores=usable_cores(),
-        memory_bytes=_memory(),
+        memory_bytes=_total_memory(),
         gpus=_gpus(),
         system=f"{platform.system()} {platform.release()}",
     )
@@ -98,6 +98,12 @@ def versions() -> dict[str, str]:
     return found
 
 
+def available_memory() -> int:
+    """Bytes this process could still allocate without swapping, cgroup limits included."""
+    found = [n for n in (_free_memory(), _left_in_cgroup()) if n is not None]
+    return max(1, min(found)) if found else _total_memory() or _ASSUMED_MEMORY
+
+
 def gpu_memory(field: str) -> int | None:
     """Bytes of memory of the first GPU; None without one, or where the driver does not say.
 
@@ -109,41 +115,22 @@ def gpu_memory(field: str) -> int | None:
     return None if mib is None else mib * 2**20
 
 
-def _query_gpus(*fields: str) -> list[list[str]]:
-    """A line of values for each GPU, from ``nvidia-smi``; empty where there is none, or where it
-    does not answer. A value that it does not know is a word in brackets."""
-    command = ["nvidia-smi", f"--query-gpu={','.join(fields)}", "--format=csv,noheader,nounits"]
-    # Not a pipe: what nvidia-smi has started may hold it open for longer than it lives itself.
-    with tempfile.TemporaryFile() as answer:
-        try:
-            child = subprocess.Popen(command, stdout=answer, stderr=subprocess.DEVNULL)
-        except OSError:
-            return []
-        try:
-            failed = child.wait(PATIENCE) != 0
-        except subprocess.TimeoutExpired:
-            failed = True
-        finally:
-            child.kill()
-            with suppress(subprocess.TimeoutExpired):  # a driver that hangs may keep it for good
-                child.wait(1)
-        if failed:
-            return []
-        answer.seek(0)
-        lines = answer.read(_LONGEST_ANSWER).decode("utf-8", "replace").splitlines()
-    rows = [[value.strip() for value in line.split(",")] for line in lines]
-    return [row for row in rows if len(row) == len(fields)]
+def parse_bytes(option: str, text: str | None) -> int | None:
+    """``512M``, ``4G`` or ``1.5GiB`` as bytes; a bare number is bytes.
 
+    Args:
+        option: or environment variable that it was given by, for the message.
 
-def _gpus() -> tuple[GPU, ...]:
-    return tuple(
-        GPU(name=name, driver=driver, memory_mib=_number(memory))
-        for name, driver, memory in _query_gpus("name", "driver_version", "memory.total")
-    )
-
-
-def _number(text: str) -> int | None:
-    return int(text) if re.fullmatch(r"[0-9]{1,12}", text) else None
+    Raises:
+        UsageError: it is none of these, or nothing.
+    """
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d{1,15}(?:\.\d{1,3})?)([kmgt]?)(?:i?b)?", text.strip().lower())
+    amount = int(float(match[1]) * 1024 ** " kmgt".index(match[2] or " ")) if match else 0
+    if amount < 1:
+        raise UsageError(f"{option} {text}: write bytes, such as 512M or 4G")
+    return amount
 
 
 def _cpu_name() -> str:
@@ -156,19 +143,13 @@ def _cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def _memory() -> int | None:
+def _total_memory() -> int | None:
     if not hasattr(os, "sysconf") or "SC_PHYS_PAGES" not in os.sysconf_names:
         return None
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def available_memory() -> int:
-    """Bytes this process could still allocate without swapping, cgroup limits included."""
-    found = [n for n in (_free(), _left_in_cgroup()) if n is not None]
-    return max(1, min(found)) if found else examine().memory_bytes or _ASSUMED_MEMORY
-
-
-def _free() -> int | None:
+def _free_memory() -> int | None:
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
     except OSError:
@@ -199,19 +180,38 @@ def _left_in_cgroup() -> int | None:
     return min(left, default=None)
 
 
-def parse_bytes(option: str, text: str | None) -> int | None:
-    """``512M``, ``4G`` or ``1.5GiB`` as bytes; a bare number is bytes.
+def _gpus() -> tuple[InstalledGPU, ...]:
+    return tuple(
+        InstalledGPU(name=name, driver=driver, memory_mib=_number(memory))
+        for name, driver, memory in _query_gpus("name", "driver_version", "memory.total")
+    )
 
-    Args:
-        option: or environment variable that it was given by, for the message.
 
-    Raises:
-        UsageError: it is none of these, or nothing.
-    """
-    if text is None:
-        return None
-    match = re.fullmatch(r"(\d{1,15}(?:\.\d{1,3})?)([kmgt]?)(?:i?b)?", text.strip().lower())
-    amount = int(float(match[1]) * 1024 ** " kmgt".index(match[2] or " ")) if match else 0
-    if amount < 1:
-        raise UsageError(f"{option} {text}: write bytes, such as 512M or 4G")
-    return amount
+def _query_gpus(*fields: str) -> list[list[str]]:
+    """A line of values for each GPU, from ``nvidia-smi``; empty where there is none, or where it
+    does not answer. A value that it does not know is a word in brackets."""
+    command = ["nvidia-smi", f"--query-gpu={','.join(fields)}", "--format=csv,noheader,nounits"]
+    # Not a pipe: what nvidia-smi has started may hold it open for longer than it lives itself.
+    with tempfile.TemporaryFile() as answer:
+        try:
+            child = subprocess.Popen(command, stdout=answer, stderr=subprocess.DEVNULL)
+        except OSError:
+            return []
+        try:
+            failed = child.wait(PATIENCE) != 0
+        except subprocess.TimeoutExpired:
+            failed = True
+        finally:
+            child.kill()
+            with suppress(subprocess.TimeoutExpired):  # a driver that hangs may keep it for good
+                child.wait(1)
+        if failed:
+            return []
+        answer.seek(0)
+        lines = answer.read(_LONGEST_ANSWER).decode("utf-8", "replace").splitlines()
+    rows = [[value.strip() for value in line.split(",")] for line in lines]
+    return [row for row in rows if len(row) == len(fields)]
+
+
+def _number(text: str) -> int | None:
+    return int(text) if re.fullmatch(r"[0-9]{1,12}", text) else None

@@ -1,6 +1,6 @@
-"""How far two pictures, or two tensors, are apart. NumPy only.
+"""How far two images, or two tensors, are apart. NumPy only.
 
-Two families. :func:`psnr_y` and :func:`ssim_y` score pictures as super-resolution papers do, and
+Two families. :func:`psnr_y` and :func:`ssim_y` score images as super-resolution papers do, and
 compare a method with a ground truth. :func:`compare` holds an artifact's tensors against the
 reference's, and is the ground of every claim that an artifact computes what the network computes.
 """
@@ -24,7 +24,7 @@ _SSIM_SIGMA = 1.5
 _SSIM_C1 = (0.01 * 255) ** 2
 _SSIM_C2 = (0.03 * 255) ** 2
 _BAND = 256
-"""Rows of SSIM's map computed at a time: bounds its memory whatever the picture."""
+"""Rows of SSIM's map computed at a time: bounds its memory whatever the image."""
 _CHUNK = 1 << 16
 """Values compared at a time."""
 
@@ -39,12 +39,12 @@ def luma(picture: Picture) -> Floats:
         (H, W) float64 in [16, 235]; 16 + g * 219 / 255 for a gray of g.
 
     Raises:
-        ValueError: the picture is not uint8 RGB.
+        ValueError: the image is not uint8 RGB.
 
     Source: ITU-R BT.601, with the coefficients of MATLAB's rgb2ycbcr.
     """
     if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
-        raise ValueError(f"{_described(picture)} is not an RGB picture: expected (H, W, 3) uint8")
+        raise ValueError(f"{_described(picture)} is not an RGB image: expected (H, W, 3) uint8")
     red, green, blue = np.moveaxis(picture, 2, 0)
     y: Floats = red * (65.481 / 255)
     y += green * (128.553 / 255)
@@ -65,7 +65,7 @@ def psnr_y(a: Picture, b: Picture, *, border: int) -> float:
         ``inf`` when the two are equal there.
 
     Raises:
-        ValueError: shapes or dtypes differ, are not a picture's, or the border leaves nothing.
+        ValueError: shapes or dtypes differ, are not an image's, or the border leaves nothing.
     """
     y_a, y_b = _cropped_pair(a, b, border, smallest=1)
     mse = float(np.mean((y_a - y_b) ** 2))
@@ -73,7 +73,7 @@ def psnr_y(a: Picture, b: Picture, *, border: int) -> float:
 
 
 def ssim_y(a: Picture, b: Picture, *, border: int) -> float:
-    """Mean structural similarity of the Y channels, 1 for equal pictures.
+    """Mean structural similarity of the Y channels, 1 for equal images.
 
     An 11x11 Gaussian window of sigma 1.5, K1 0.01, K2 0.03 and L 255, over the positions where the
     window lies wholly inside.
@@ -128,16 +128,19 @@ def _weighted_sum(x: Floats, weights: Floats, length: int) -> Floats:
 
 
 def _cropped_pair(a: Picture, b: Picture, border: int, *, smallest: int) -> tuple[Floats, Floats]:
-    """The Y channels of two comparable pictures, without their borders."""
+    """The Y channels of two comparable images, without their borders."""
     if a.shape != b.shape or a.dtype != b.dtype:
-        raise ValueError(f"cannot compare {_described(a)} with {_described(b)}: both must be alike")
+        raise ValueError(
+            f"cannot compare {_described(a)} with {_described(b)}: both must have one shape and "
+            "one type"
+        )
     if border < 0:
         raise ValueError(f"border is {border}; it must not be negative")
     y_a, y_b = _y_channel(a), _y_channel(b)
     height, width = y_a.shape
     if min(height, width) - 2 * border < smallest:
         raise ValueError(
-            f"a picture of {width}x{height} without a border of {border} is too small: "
+            f"an image of {width}x{height} without a border of {border} is too small: "
             f"at least {smallest}x{smallest} must be left"
         )
     inside = (slice(border, height - border), slice(border, width - border))
@@ -146,7 +149,7 @@ def _cropped_pair(a: Picture, b: Picture, border: int, *, smallest: int) -> tupl
 
 def _y_channel(picture: Picture) -> Floats:
     if picture.dtype != np.uint8:
-        raise ValueError(f"{_described(picture)} is no 8-bit picture: expected uint8")
+        raise ValueError(f"{_described(picture)} is no 8-bit image: expected uint8")
     if picture.ndim == 2:
         picture = picture[..., None]
     if picture.ndim == 3 and picture.shape[2] == 1:

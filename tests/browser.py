@@ -23,7 +23,7 @@ _SWITCHES = (
     "--hide-scrollbars",
     "--remote-debugging-pipe",
 )
-_PATIENCE = 60.0
+_PATIENCE = 300.0
 
 
 def find_chromium() -> str | None:

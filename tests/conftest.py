@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from networks import random_network, tiny_config
+from tiny import fingerprint, random_network, tiny_config
 
 from hat_deploy.export.to_onnx import ExportOptions, ExportReport, export_onnx
 from hat_deploy.networks.checkpoint import save_checkpoint
 from hat_deploy.networks.hat.network import HAT
 
 TINY_TILE = (24, 16)
+Exported = Callable[..., ExportReport]
+"""Takes a network and the options of an export."""
 
 torch.set_num_threads(1)  # tiny networks lose more to waiting for threads than they gain
 
@@ -34,15 +38,47 @@ def tiny_checkpoint(tiny_network: HAT, tmp_path_factory: pytest.TempPathFactory)
 
 
 @pytest.fixture(scope="session")
-def tiny_report(tiny_network: HAT, tmp_path_factory: pytest.TempPathFactory) -> ExportReport:
+def shallow_network() -> HAT:
+    """One block, the quickest to export: for tests to which the network does not matter."""
+    return random_network(tiny_config(depths=(1,)))
+
+
+@pytest.fixture(scope="session")
+def shallow_checkpoint(shallow_network: HAT, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("shallow") / "tiny.pth"
+    save_checkpoint(shallow_network, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """Exports a network, or gives what an earlier test exported with the same weights and options.
+
+    The files are for reading only: a test that changes one copies it.
+    """
+    folder = tmp_path_factory.mktemp("exported")
+    made: dict[object, ExportReport] = {}
+
+    def export(network: HAT, *, checkpoint_sha256: str = "00" * 32, **options: Any) -> ExportReport:
+        asked = ExportOptions(**options)
+        asked = replace(asked, opset=asked.chosen_opset)
+        key = (network.config, fingerprint(network), asked, checkpoint_sha256)
+        if key not in made:
+            path = folder / str(len(made)) / "tiny.onnx"
+            path.parent.mkdir()
+            made[key] = export_onnx(
+                network, path, asked, model="tiny", checkpoint_sha256=checkpoint_sha256
+            )
+            path.chmod(0o444)
+        return made[key]
+
+    return export
+
+
+@pytest.fixture(scope="session")
+def tiny_report(tiny_network: HAT, exported: Exported) -> ExportReport:
     """The tiny network exported: 24x16 tiles, two at a time."""
-    return export_onnx(
-        tiny_network,
-        tmp_path_factory.mktemp("artifact") / "tiny.onnx",
-        ExportOptions(tile=TINY_TILE, batch=2),
-        model="tiny",
-        checkpoint_sha256="00" * 32,
-    )
+    return exported(tiny_network, tile=TINY_TILE, batch=2)
 
 
 @pytest.fixture(scope="session")
@@ -54,6 +90,20 @@ def tiny_onnx(tiny_report: ExportReport) -> Path:
 def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing a test does touches the user's cache."""
     monkeypatch.setenv("HAT_DEPLOY_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture(scope="session")
+def _cache_of_the_session(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def shared_cache(
+    _own_cache: None, _cache_of_the_session: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """A cache with what earlier tests exported, for tests that are about something else."""
+    monkeypatch.setenv("HAT_DEPLOY_CACHE", str(_cache_of_the_session))
+    return _cache_of_the_session
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from networks import skip_initialisation
+from tiny import skip_initialisation
 from torch import Tensor, nn
 
 from benchmarks.independent import make_torchvision_importable

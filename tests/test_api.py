@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
+import subprocess
+import sys
+from collections.abc import Callable
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 
 import hat_deploy
-from hat_deploy import Upscaler, folders
+from hat_deploy import Upscaler, artifact, errors, folders, images
+from hat_deploy.images import samples
+from hat_deploy.networks import checkpoint
 
 SIGNATURES = {
     Upscaler.__init__: "(self, model: 'str | Path | Engine' = 'hat-nano-x2', *, "
@@ -67,11 +74,50 @@ def test_names() -> None:
         *("upscale", "upscale_file", "upscale_folder", "scale", "tiles"),
         *("enlargement", "engine_for"),
     }
-    assert hat_deploy.__all__ == ["Upscaler", "__version__"]
+    assert hat_deploy.__all__ == ["Done", "Failed", "Skipped", "Upscaler", "__version__"]
+    for name in ("Done", "Failed", "Skipped"):
+        assert getattr(hat_deploy, name) is getattr(folders, name)
     assert folders.__all__ == [
         *("Done", "Failed", "Job", "OnProgress", "Options", "Outcome", "Progress", "Skipped"),
-        *("run", "run_plan", "upscale_one"),
+        *("run", "run_list", "upscale_one"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("read", "kind"),
+    [
+        (images.decode, errors.PictureError),
+        (samples.read, errors.PictureError),
+        (artifact.describe, errors.ArtifactError),
+        (checkpoint.load_network, errors.CheckpointError),
+        (checkpoint.inspect, errors.CheckpointError),
+    ],
+    ids=lambda value: value.__name__,
+)
+def test_an_error_about_a_file_carries_its_path(
+    read: Callable[..., object], kind: type[errors.HatDeployError], tmp_path: Path
+) -> None:
+    (tmp_path / "bad.onnx").write_bytes(b"hello")
+    arguments = (3,) if read is samples.read else ()
+    with pytest.raises(kind) as raised:
+        read(tmp_path / "bad.onnx", *arguments)
+    assert raised.value.path == tmp_path / "bad.onnx"
+
+
+def test_every_error_for_people_is_in_the_tree() -> None:
+    """Other exceptions of the package steer it and are caught inside it."""
+    described = errors.__doc__ or ""
+    for name, found in vars(errors).items():
+        if isinstance(found, type) and issubclass(found, errors.HatDeployError):
+            assert name in described
+
+
+def test_importing_the_package_imports_nothing_heavy() -> None:
+    code = "import hat_deploy, sys; print(sorted(sys.modules))"
+    run = [sys.executable, "-c", code]
+    loaded = subprocess.run(run, capture_output=True, text=True, check=True).stdout
+    assert "'hat_deploy'" in loaded
+    assert not {"numpy", "cv2", "torch", "hat_deploy.folders"} & set(ast.literal_eval(loaded))
 
 
 @pytest.mark.parametrize("function", SIGNATURES, ids=lambda function: function.__qualname__)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -13,8 +14,7 @@ import pytest
 
 from hat_deploy import cache
 from hat_deploy.errors import UsageError
-from hat_deploy.files import temporary
-from hat_deploy.locks import alone
+from hat_deploy.files import alone, temporary
 
 KEY = MappingProxyType({"from": "x"})
 
@@ -66,7 +66,6 @@ def in_threads(count: int, work: Callable[[], object]) -> None:
         assert not thread.is_alive()
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such locks")
 def test_of_several_at_once_one_makes_it_and_the_others_wait() -> None:
     made: list[Path] = []
     found: list[bytes] = []
@@ -88,7 +87,6 @@ def test_of_several_at_once_one_makes_it_and_the_others_wait() -> None:
     assert len(entries()) == 1
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such locks")
 def test_who_waits_says_so_once_however_often_another_is_first(tmp_path: Path) -> None:
     lock = tmp_path / ".lock"
     told: list[int] = []
@@ -113,10 +111,12 @@ def test_who_waits_says_so_once_however_often_another_is_first(tmp_path: Path) -
     assert len(told) == len(set(told)) == 3
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="its locks are no function of Python's")
 def test_without_locks_all_get_a_whole_entry(monkeypatch: pytest.MonkeyPatch) -> None:
-    from hat_deploy import locks
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(locks, "fcntl", None)
+    monkeypatch.setattr("fcntl.flock", refuse)
     barrier = threading.Barrier(4)
     found: list[bytes] = []
 
@@ -132,21 +132,23 @@ def test_without_locks_all_get_a_whole_entry(monkeypatch: pytest.MonkeyPatch) ->
     assert len(entries()) == 1
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such locks")
 def test_a_killed_maker_does_not_block_the_next(tmp_path: Path) -> None:
     lock = tmp_path / ".lock"
     code = (
-        "import sys, time; from pathlib import Path; from hat_deploy.locks import alone\n"
+        "import sys, time; from pathlib import Path; from hat_deploy.files import alone\n"
         "with alone(Path(sys.argv[1])): print('in', flush=True); time.sleep(60)"
     )
     child = subprocess.Popen([sys.executable, "-c", code, lock], stdout=subprocess.PIPE)
     assert child.stdout is not None
     assert child.stdout.readline() == b"in\n"
     waited: list[str] = []
-    killer = threading.Timer(0.2, child.kill)
-    killer.start()
-    with alone(lock, lambda: waited.append("waited")):
-        assert child.wait(10) != 0
+
+    def wait() -> None:
+        waited.append("waited")
+        threading.Timer(0.2, child.kill).start()
+
+    with alone(lock, wait):
+        assert child.wait(60) != 0
     child.stdout.close()
     assert waited == ["waited"]
     assert not lock.exists()
@@ -236,10 +238,10 @@ def test_a_limit_that_is_none_is_said_before_anything_is_made(
 
 
 def test_without_a_home_folder_the_way_out_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    def homeless() -> Path:
+    def homeless(*_: object, **__: object) -> Path:
         raise RuntimeError("Could not determine home directory.")
 
-    monkeypatch.setattr(Path, "home", homeless)
+    monkeypatch.setattr(cache, "user_cache_path", homeless)
     for name in ("HAT_DEPLOY_CACHE", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(UsageError, match="HAT_DEPLOY_CACHE"):

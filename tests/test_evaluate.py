@@ -161,7 +161,7 @@ def test_what_cannot_be_paired_is_listed_and_the_rest_is_scored(tmp_path: Path) 
     assert [score.name for score in found.scores] == ["good.png", "gray.png"]
     reasons = {missed.path.stem: missed.reason for missed in found.not_scored}
     assert set(reasons) == set(names) - {"good", "gray"}
-    assert "no low-resolution picture" in reasons["missing"]
+    assert "no low-resolution image" in reasons["missing"]
     assert "twicex2.png" in reasons["twice"]
     assert "40x32" in reasons["wrong"]
     assert "20x15" in reasons["wrong"]
@@ -227,7 +227,7 @@ def test_the_table_in_csv(tmp_path: Path) -> None:
 
 
 def test_folders_without_pictures_are_a_usage_error(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no pictures found"):
+    with pytest.raises(UsageError, match="no images found"):
         evaluate(identity(), tmp_path)
     with pytest.raises(UsageError, match="not a folder"):
         evaluate(identity(), tmp_path / "none")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from hat_deploy import machine
-from hat_deploy.machine import GPU
+from hat_deploy.machine import InstalledGPU
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the program is a shell script")
 
@@ -33,14 +33,14 @@ def answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Answers:
 
 def test_gpus_are_named(answers: Answers) -> None:
     answers("echo 'NVIDIA L4, 580.65, 23034'; echo 'NVIDIA L4, 580.65, 23034'")
-    gpu = GPU(name="NVIDIA L4", driver="580.65", memory_mib=23034)
+    gpu = InstalledGPU(name="NVIDIA L4", driver="580.65", memory_mib=23034)
     assert machine.examine().gpus == (gpu, gpu)
 
 
 def test_memory_that_is_not_told_is_none(answers: Answers) -> None:
     answers("echo 'NVIDIA GB10, 580.65, [N/A]'")
     (gpu,) = machine.examine().gpus
-    assert gpu == GPU(name="NVIDIA GB10", driver="580.65", memory_mib=None)
+    assert gpu == InstalledGPU(name="NVIDIA GB10", driver="580.65", memory_mib=None)
     assert machine.examine().to_dict()["gpus"][0]["memory_mib"] is None
 
 

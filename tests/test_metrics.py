@@ -157,9 +157,9 @@ def test_ssim_of_a_large_picture_in_little_memory() -> None:
 @pytest.mark.parametrize(
     ("a", "b", "border", "message"),
     [
-        (np.zeros((16, 16, 3), np.uint8), np.zeros((16, 15, 3), np.uint8), 0, "alike"),
-        (np.zeros((16, 16), np.uint8), np.zeros((16, 16), np.uint16), 0, "alike"),
-        (np.zeros((16, 16, 3), np.uint8), np.zeros((16, 16), np.uint8), 0, "alike"),
+        (np.zeros((16, 16, 3), np.uint8), np.zeros((16, 15, 3), np.uint8), 0, "one shape"),
+        (np.zeros((16, 16), np.uint8), np.zeros((16, 16), np.uint16), 0, "one shape"),
+        (np.zeros((16, 16, 3), np.uint8), np.zeros((16, 16), np.uint8), 0, "one shape"),
         (np.zeros((16, 16), np.uint16), np.zeros((16, 16), np.uint16), 0, "uint8"),
         (np.zeros((16, 16, 3)), np.zeros((16, 16, 3)), 0, "uint8"),
         (np.zeros((16, 16, 4), np.uint8), np.zeros((16, 16, 4), np.uint8), 0, "RGB"),

@@ -38,10 +38,11 @@ def test_the_wheel_installs_one_package_and_carries_the_zoo(wheel: Path) -> None
     zoo = "hat_deploy/models/hat-nano-x2/"
     for name in ("weights.safetensors", "config.json", "README.md", "hat-nano-x2.onnx"):
         assert zoo + name in names
-    assert "hat_deploy/py.typed" in names
+    for name in ("py.typed", "reports/templates/page.html", "reports/templates/page.css"):
+        assert f"hat_deploy/{name}" in names
 
 
-@pytest.mark.slow
+@pytest.mark.slowest
 def test_a_bare_environment_with_the_cpu_extra_upscales(wheel: Path, tmp_path: Path) -> None:
     environment = tmp_path / "venv"
     venv.create(environment, with_pip=True)

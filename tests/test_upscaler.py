@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fakes import IdentityEngine, NaNEngine
-from networks import random_network, tiny_config
+from tiny import random_network, tiny_config
 
 import hat_deploy
 from hat_deploy import Upscaler, artifact, cache, engines, folders, images
+from hat_deploy.artifact import Artifact
+from hat_deploy.artifact.resolve import Checkpoint
 from hat_deploy.errors import (
     ArtifactError,
     CheckFailed,
@@ -19,6 +21,7 @@ from hat_deploy.errors import (
     UsageError,
 )
 from hat_deploy.export import on_demand
+from hat_deploy.export.on_demand import Wanted
 from hat_deploy.networks.checkpoint import save_checkpoint
 
 
@@ -84,7 +87,7 @@ class TestOneFile:
         with pytest.raises(PictureError, match="cannot be read"):
             upscaler.upscale_file(tmp_path / "none.png", tmp_path / "b.png")
         images.write(images.Picture(pixels=np.zeros((4, 4), np.uint8)), tmp_path / "a.png")
-        with pytest.raises(UsageError, match="ends in none"):
+        with pytest.raises(UsageError, match="is not one of"):
             upscaler.upscale_file(tmp_path / "a.png", tmp_path / "b.txt")
         (tmp_path / "file").touch()
         with pytest.raises(PictureError, match="cannot be written"):
@@ -118,12 +121,12 @@ class TestTwoDepths:
         opened: list[str] = []
         described = artifact.describe(tiny_onnx)
 
-        def artifact_for(model: str, *, io: str, **_: object) -> Path:
-            opened.append(io)
-            return Path(f"{io}.onnx")
+        def artifact_for(named: Checkpoint, wanted: Wanted, **_: object) -> Artifact:
+            opened.append(wanted.io)
+            return Artifact(Path(f"{wanted.io}.onnx"))
 
-        def open_artifact(path: Path, **_: object) -> IdentityEngine:
-            return IdentityEngine(layout="NHWC" if path.stem == "uint8" else "NCHW")
+        def open_artifact(found: Artifact, **_: object) -> IdentityEngine:
+            return IdentityEngine(layout="NHWC" if found.path.stem == "uint8" else "NCHW")
 
         monkeypatch.setattr(on_demand, "artifact_for", artifact_for)
         monkeypatch.setattr(artifact, "describe", lambda path: replace(described, io=path.stem))
@@ -148,10 +151,10 @@ class TestTwoDepths:
     def test_without_an_exporter_the_ready_floats_do(
         self, opened: list[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def artifact_for(model: str, *, io: str, **_: object) -> Path:
-            if io == "uint8":
+        def artifact_for(named: Checkpoint, wanted: Wanted, **_: object) -> Artifact:
+            if wanted.io == "uint8":
                 raise MissingExtraError("torch", "export", "Exporting")
-            return Path("float.onnx")
+            return Artifact(Path("float.onnx"))
 
         monkeypatch.setattr(on_demand, "artifact_for", artifact_for)
         assert Upscaler("hat-nano-x2", device="cuda").engine.input.dtype == "float32"
@@ -161,7 +164,7 @@ class TestTwoDepths:
     ) -> None:
         upscaler = Upscaler("hat-nano-x2", device="cuda")
 
-        def refuse(*_: object, **__: object) -> Path:
+        def refuse(*_: object, **__: object) -> Artifact:
             opened.append("refused")
             raise ArtifactError("the GPU is full")
 
@@ -217,6 +220,13 @@ def test_what_does_not_exist_is_said(tmp_path: Path) -> None:
         Upscaler(tmp_path / "none.onnx")
 
 
+@pytest.fixture
+def tiny_checkpoint(shallow_checkpoint: Path) -> Path:
+    """One that is exported in half the time."""
+    return shallow_checkpoint
+
+
+@pytest.mark.slow
 def test_a_checkpoint_is_exported_once(tiny_checkpoint: Path) -> None:
     stages: list[str] = []
     pixels = np.random.default_rng(0).integers(0, 256, (20, 20, 3), np.uint8)
@@ -230,11 +240,12 @@ def test_a_checkpoint_is_exported_once(tiny_checkpoint: Path) -> None:
     assert entry.stat().st_ino == made
 
 
+@pytest.mark.slow
 def test_other_weights_and_other_tiles_are_other_entries(
     tmp_path: Path, tiny_checkpoint: Path
 ) -> None:
     other = tmp_path / "tiny.pth"
-    save_checkpoint(random_network(tiny_config(), seed=1), other)
+    save_checkpoint(random_network(tiny_config(depths=(1,)), seed=1), other)
     Upscaler(tiny_checkpoint, tile=(8, 8))
     Upscaler(other, tile=(8, 8))
     Upscaler(other, tile=(8, 16))

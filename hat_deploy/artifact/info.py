@@ -9,13 +9,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hat_deploy import artifact
-from hat_deploy.artifact import Description, zoo
+from hat_deploy.artifact import Artifact, Description, fused_attentions
+from hat_deploy.artifact.resolve import Checkpoint, resolve
 from hat_deploy.errors import (
     ArtifactError,
     CheckpointError,
     MissingExtraError,
-    UsageError,
     needed_for,
     require,
 )
@@ -50,7 +49,7 @@ class NetworkCost:
     """Per million LR pixels, without halos."""
     memory: Mapping[tuple[int, int], Memory]
     """Estimated bytes of one fp32 pass, batch 1, by (height, width) of the tile: what the
-    network itself needs at the least."""
+    network itself needs at least."""
     processes: Mapping[tuple[int, int], Mapping[str, int]]
     """Estimated bytes of a whole process on a CPU, by tile and engine; see
     :func:`hat_deploy.networks.Shape.process_memory`."""
@@ -143,7 +142,7 @@ class ArtifactInfo:
     config: Shape
     cost: NetworkCost
     multi_adds_per_kept_megapixel: int
-    """Per million LR pixels of a large picture, at the artifact's tile and default halo."""
+    """Per million LR pixels of a large image, at the artifact's tile and default halo."""
     fused_attentions: int | None
     """Fused attention kernels that a plan's sources show; None for ONNX."""
     graph: Graph | None
@@ -177,18 +176,13 @@ def examine(name: str) -> Info:
         ArtifactError, CheckpointError: the file is not what it should be.
         MissingExtraError: a checkpoint, and PyTorch is not installed.
     """
-    path = Path(name)
-    if path.is_dir():
-        raise UsageError(f"{path} is a folder; a checkpoint, .onnx or .plan was expected")
-    if path.suffix.lower() in artifact.SUFFIXES:
-        return _artifact(path)
-    if path.exists():
-        return _checkpoint(path, *_read_weights(path))
-    if path.suffix or len(path.parts) > 1:
-        raise UsageError(f"there is no file {path}")
-    shipped = zoo.find(name)
-    config = _config(shipped.config, shipped.folder / "config.json")
-    return _checkpoint(shipped.checkpoint, config, None, safetensors_dtypes(shipped.checkpoint))
+    named = resolve(name)
+    if isinstance(named, Artifact):
+        return _artifact(named)
+    if named.shipped is None:
+        return _checkpoint(named, *_read_weights(named.path))
+    config = _config(named.shipped.config, named.shipped.folder / "config.json")
+    return _checkpoint(named, config, None, safetensors_dtypes(named.path))
 
 
 def network_cost(
@@ -226,7 +220,7 @@ def lines(info: Info) -> Iterator[str]:
     if isinstance(info, ArtifactInfo):
         yield (
             f"            {info.multi_adds_per_kept_megapixel / 1e12:,.2f} T per LR megapixel "
-            "of a large picture at this tile and halo"
+            "of a large image at this tile and halo"
         )
         if info.fused_attentions is not None:
             yield f"kernels     {info.fused_attentions} fused attentions"
@@ -236,14 +230,13 @@ def lines(info: Info) -> Iterator[str]:
             yield f"graph       {info.missing}"
 
 
-def _artifact(path: Path) -> ArtifactInfo:
-    described = artifact.describe(path)
+def _artifact(found: Artifact) -> ArtifactInfo:
+    path, described = found.path, found.description
     config = _config(described.config, path)
     height, width = described.tile
     kept = (height - 2 * described.halo) * (width - 2 * described.halo)
     graph, missing = None, None
-    is_onnx = path.suffix.lower() == ".onnx"
-    if is_onnx:
+    if found.is_onnx:
         try:
             graph = read_graph(path)
         except MissingExtraError as error:
@@ -251,20 +244,21 @@ def _artifact(path: Path) -> ArtifactInfo:
     return ArtifactInfo(
         path=path,
         bytes=path.stat().st_size,
-        sha256=artifact.sha256(path),
+        sha256=found.sha256,
         description=described,
         config=config,
         cost=network_cost(config, (described.tile,), batch=described.batch),
         multi_adds_per_kept_megapixel=round(config.cost(height, width).multi_adds * 1e6 / kept),
-        fused_attentions=None if is_onnx else artifact.fused_attentions(path),
+        fused_attentions=None if found.is_onnx else fused_attentions(path),
         graph=graph,
         missing=missing,
     )
 
 
 def _checkpoint(
-    path: Path, config: Shape, place: str | None, dtypes: tuple[str, ...]
+    checkpoint: Checkpoint, config: Shape, place: str | None, dtypes: tuple[str, ...]
 ) -> CheckpointInfo:
+    path = checkpoint.path
     sides = dict.fromkeys(round_up(side, config.window) for side in TILE_SIDES)
     try:
         size = path.stat().st_size
@@ -273,7 +267,7 @@ def _checkpoint(
     return CheckpointInfo(
         path=path,
         bytes=size,
-        sha256=artifact.sha256(path),
+        sha256=checkpoint.sha256,
         place=place,
         dtypes=dtypes,
         config=config,

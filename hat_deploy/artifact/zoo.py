@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from hat_deploy.artifact import Artifact
 from hat_deploy.errors import UsageError
 
 DEFAULT = "hat-nano-x2"
@@ -35,6 +36,11 @@ class ShippedModel:
     def onnx(self) -> Path:
         """The artifact at the default tile."""
         return self.folder / f"{self.name}.onnx"
+
+    @cached_property
+    def artifact(self) -> Artifact:
+        """The one at :attr:`onnx`, read and hashed once."""
+        return Artifact(self.onnx)
 
     @cached_property
     def config(self) -> Mapping[str, Any]:

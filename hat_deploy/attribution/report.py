@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hat_deploy.artifact.resolve import checkpoint_named
 from hat_deploy.attribution import lam, spread
 from hat_deploy.attribution.box import Box
 from hat_deploy.attribution.spread import Beyond
@@ -19,7 +20,7 @@ from hat_deploy.geometry import check_tile, default_tile, round_up
 from hat_deploy.images import samples
 from hat_deploy.networks.checkpoint import load_network
 from hat_deploy.networks.unstored import Unstored
-from hat_deploy.verify.verification import facts, find_checkpoint
+from hat_deploy.verify.verification import facts
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -164,8 +165,8 @@ def attribute(
 
     if options.device == "cuda" and not torch.cuda.is_available():
         raise UsageError("this PyTorch sees no CUDA device")
-    checkpoint = find_checkpoint(reference)
-    network = load_network(checkpoint, **options.given)
+    checkpoint = checkpoint_named(reference)
+    network = load_network(checkpoint.path, **options.given)
     config = network.config
     sample = samples.read(picture, config.in_channels)
     tile = options.tile or default_tile(config.window_size)[0]

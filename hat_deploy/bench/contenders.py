@@ -6,7 +6,9 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 
-from hat_deploy import artifact, engines
+from hat_deploy import engines
+from hat_deploy.artifact import Artifact
+from hat_deploy.artifact.resolve import Checkpoint
 from hat_deploy.engines.base import Engine
 from hat_deploy.errors import ArtifactError
 from hat_deploy.networks import Shape, shape_of
@@ -28,7 +30,7 @@ class Contender(ABC):
     """``fp32``, ``fp16``, ``bf16`` or ``fp16-pure``."""
     device: str
     """``cpu`` or ``cuda``."""
-    file: Path | None
+    file: Artifact | Checkpoint | None
     """Artifact or checkpoint; None for seeded weights."""
 
     @property
@@ -53,11 +55,16 @@ class ArtifactContender(Contender):
     compute: str | None = None
     """See :func:`hat_deploy.engines.open_artifact`."""
 
+    @property
+    def artifact(self) -> Artifact:
+        """The file."""
+        assert isinstance(self.file, Artifact)
+        return self.file
+
     def open(self, threads: int) -> Engine:
         """Load the artifact."""
-        assert self.file is not None
         return engines.open_artifact(
-            self.file,
+            self.artifact,
             device=self.device,
             threads=threads,
             backend=self.backend,
@@ -84,7 +91,7 @@ class TorchContender(Contender):
 
         torch.set_num_threads(threads)
         if self.file is not None:
-            network = load_network(self.file, config=self.config)
+            network = load_network(self.file.path, config=self.config)
         else:
             with torch.random.fork_rng():
                 torch.manual_seed(0)
@@ -99,7 +106,7 @@ class TorchContender(Contender):
 
 
 def of_artifact(
-    path: Path,
+    named: Path | Artifact,
     *,
     label: str,
     device: str = "cpu",
@@ -115,7 +122,8 @@ def of_artifact(
     Raises:
         ArtifactError: the file is no artifact.
     """
-    described = artifact.describe(path)
+    artifact = Artifact.of(named)
+    path, described = artifact.path, artifact.description
     try:
         config = shape_of(described.config)
     except ValueError as error:
@@ -127,15 +135,15 @@ def of_artifact(
         batch=described.batch,
         halo=described.halo if halo is None else halo,
         precision=compute or described.precision,
-        device="cuda" if path.suffix.lower() == ".plan" else device,
-        file=path,
+        device="cuda" if artifact.is_plan else device,
+        file=artifact,
         backend=backend,
         compute=compute,
     )
 
 
 def of_network(
-    like: Contender, *, label: str, checkpoint: Path | None, precision: str = Precision.FP32
+    like: Contender, *, label: str, checkpoint: Checkpoint | None, precision: str = Precision.FP32
 ) -> TorchContender:
     """The network in PyTorch, of the same shape, tile, batch, halo and device as ``like``."""
     return TorchContender(

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hat_deploy import artifact
 from hat_deploy.artifact import zoo
-from hat_deploy.bench.contenders import Contender, of_artifact, of_network
+from hat_deploy.artifact.resolve import Checkpoint, checkpoint_named
+from hat_deploy.bench.contenders import ArtifactContender, Contender, of_artifact, of_network
 from hat_deploy.engines import doctor
 from hat_deploy.errors import MissingExtraError, UsageError
 from hat_deploy.precision import OPENVINO, PLAIN, Precision
@@ -83,7 +83,7 @@ def for_engine(
     contenders = [*first, subject, *others]
     baseline = next((c.label for c in [*first, *others]), None)
     if baseline != "reference" and baseline:
-        notes.append(f"there is no reference: ratios refer to {others[0].file}")
+        notes.append(f"there is no reference: ratios refer to {against[0]}")
     return Lineup(
         contenders=tuple(contenders), baseline=baseline, subject="engine", notes=tuple(notes)
     )
@@ -97,11 +97,12 @@ def for_machine(model: str | None = None, *, halo: int | None = None) -> Lineup:
         MissingExtraError: there is no engine at all.
     """
     shipped = zoo.find(model or zoo.DEFAULT)
+    checkpoint = Checkpoint(shipped.checkpoint, shipped.name, shipped)
     usable = {finding.engine for finding in doctor.examine() if finding.usable}
     found: list[Contender] = []
     for device, precisions in (("cpu", OPENVINO), ("cuda", PLAIN)):
         on_device = of_artifact(
-            shipped.onnx,
+            shipped.artifact,
             label=f"onnxruntime {device}",
             device=device,
             halo=halo,
@@ -112,7 +113,7 @@ def for_machine(model: str | None = None, *, halo: int | None = None) -> Lineup:
                 of_network(
                     on_device,
                     label=f"torch {device} {precision}",
-                    checkpoint=shipped.checkpoint,
+                    checkpoint=checkpoint,
                     precision=precision,
                 )
                 for precision in precisions
@@ -137,7 +138,7 @@ def for_machine(model: str | None = None, *, halo: int | None = None) -> Lineup:
 
 
 def _reference(
-    subject: Contender, given: str | None, precision: str
+    subject: ArtifactContender, given: str | None, precision: str
 ) -> tuple[list[Contender], list[str]]:
     """The PyTorch network beside an artifact, or a note why there is none."""
     try:
@@ -149,21 +150,13 @@ def _reference(
     if given is None:
         network = of_network(subject, label="reference", checkpoint=None, precision=precision)
         return [network], [SEEDED]
-    checkpoint = zoo.find(given).checkpoint if _is_name(given) else Path(given)
-    if not checkpoint.is_file():
-        raise UsageError(f"there is no checkpoint {checkpoint}")
+    checkpoint = checkpoint_named(given)
     network = of_network(subject, label="reference", checkpoint=checkpoint, precision=precision)
     return [network], _foreign(subject, checkpoint)
 
 
-def _is_name(text: str) -> bool:
-    path = Path(text)
-    return not path.exists() and not path.suffix and len(path.parts) == 1
-
-
-def _foreign(subject: Contender, checkpoint: Path) -> list[str]:
-    assert subject.file is not None
-    described = artifact.describe(subject.file)
-    if described.checkpoint_sha256 == artifact.sha256(checkpoint):
+def _foreign(subject: ArtifactContender, checkpoint: Checkpoint) -> list[str]:
+    artifact = subject.artifact
+    if artifact.description.checkpoint_sha256 == checkpoint.sha256:
         return []
-    return [f"{subject.file} was made from other weights than {checkpoint}"]
+    return [f"{artifact.path} was made from other weights than {checkpoint.path}"]

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from hat_deploy import artifact, machine
+from hat_deploy import machine
 from hat_deploy.bench.ceiling import Ceiling, measure_ceiling
 from hat_deploy.bench.contenders import Contender
 from hat_deploy.bench.lineup import Lineup
 from hat_deploy.bench.memory import measure_memory
 from hat_deploy.bench.report import Participant, Report, Result, ScopeReport
-from hat_deploy.bench.scopes import Entrant, Sample, Scope, make_sample, prepare, read_sample
+from hat_deploy.bench.scopes import Entrant, Scope, TimedImage, make_sample, prepare, read_sample
 from hat_deploy.bench.timing import Settings, alternate, ratios
+from hat_deploy.terminal.progress import OnStage
 
-OnStage = Callable[[str], None]
 Ceilings = dict[tuple[str, str], Ceiling | None]
 
 
@@ -82,7 +82,7 @@ def measure(
 def _time(
     scope: Scope,
     entrants: Sequence[Entrant],
-    sample: Sample,
+    sample: TimedImage,
     folder: Path,
     settings: Settings,
     baseline: str | None,
@@ -119,6 +119,6 @@ def _participant(
     return Participant(
         contender=contender,
         engine=engine,
-        sha256=artifact.sha256(contender.file) if contender.file else None,
+        sha256=contender.file.sha256 if contender.file else None,
         memory=peak,
     )

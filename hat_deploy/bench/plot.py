@@ -1,91 +1,81 @@
-"""Latency distributions as a picture; drawn with OpenCV, which is there anyway."""
+"""Latency distributions as an SVG chart, readable on light and dark backgrounds.
+
+It is drawn from what ``Report.to_dict`` gives, so that a file of results can be drawn again.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 
 from hat_deploy import files
-from hat_deploy.bench.report import Report, Result, ScopeReport
-from hat_deploy.engines.base import Array
 from hat_deploy.errors import UsageError
-from hat_deploy.reports.svg import tick_values
+from hat_deploy.reports.svg import SERIES, Canvas, Linear, stacked
 
-WIDTH = 1000
-_LEFT, _RIGHT = 190, 40
-_TITLE, _ROW, _AXIS = 40, 64, 44
-_BLACK, _GRAY, _BLUE, _ORANGE = (0, 0, 0), (160, 160, 160), (180, 119, 31), (14, 127, 255)
-"""OpenCV's order: blue, green, red."""
+if TYPE_CHECKING:
+    from hat_deploy.bench.report import Report
+
+_WIDTH = 900
+_LEFT, _RIGHT, _TOP, _BOTTOM = 170, 90, 44, 40
+_ROW = 46
+
+Json = Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class _Axis:
-    """Milliseconds, from 0 at the left to ``largest`` at the right."""
+def check_path(path: Path) -> None:
+    """Refuse another suffix, before anything is measured.
 
-    largest: float
-
-    def at(self, milliseconds: float) -> int:
-        room = WIDTH - _LEFT - _RIGHT
-        return _LEFT + round(room * milliseconds / self.largest)
+    Raises:
+        UsageError: it is not ``.svg``.
+    """
+    if path.suffix.lower() != ".svg":
+        raise UsageError(f"--plot {path}: a plot is an SVG file, give a name that ends in .svg")
 
 
 def save(report: Report, path: Path) -> None:
-    """Write :func:`draw` as PNG.
+    """Write a panel for each scope.
 
     Raises:
         UsageError: another suffix, or the file cannot be written.
     """
-    if path.suffix.lower() != ".png":
-        raise UsageError(f"{path}: a plot is a .png")
-    encoded, data = cv2.imencode(".png", draw(report))
-    assert encoded
-    files.write(path, data.tobytes(), "plot")
+    check_path(path)
+    panels = [panel(measured, measured["scope"]) for measured in report.to_dict()["scopes"]]
+    files.write(path, stacked(panels, "latency").svg().encode(), "plot")
 
 
-def draw(report: Report) -> Array:
-    """A panel a scope, a row a contender: every call a dot, quartiles a box, median a line.
+def panel(measured: Json, title: str) -> Canvas:
+    """Every call of every contender: dots, a box from quartile to quartile, the median in figures.
 
-    Returns:
-        (height, 1000, 3) uint8, blue first.
+    Args:
+        measured: one of a report's ``scopes``.
+        title: what was measured.
     """
-    return np.vstack([_panel(scope) for scope in report.scopes])
-
-
-def _panel(scope: ScopeReport) -> Array:
-    count = len(scope.results)
-    canvas = np.full((_TITLE + count * _ROW + _AXIS, WIDTH, 3), 255, np.uint8)
-    axis = _Axis(1.05e3 * max(max(result.seconds.values) for result in scope.results))
-    calls = len(scope.results[0].seconds.values)
-    _text(canvas, f"{scope.scope.value}, {calls} calls each: milliseconds", (12, 26), _BLACK)
-    for row, result in enumerate(scope.results):
-        _row(canvas, result, axis, _TITLE + row * _ROW)
-    _ticks(canvas, axis, _TITLE + count * _ROW)
+    results = measured["results"]
+    bottom = _TOP + _ROW * len(results)
+    canvas = Canvas(_WIDTH, bottom + _BOTTOM, title)
+    longest = max(max(result["seconds"]["values"]) for result in results)
+    axis = Linear(high=1.05e3 * longest, start=_LEFT, stop=_WIDTH - _RIGHT)
+    count = results[0]["seconds"]["count"]
+    canvas.rectangle(0, 0, canvas.width, canvas.height, "chart-card")
+    canvas.text(12, 26, f"{title}: milliseconds, {count} calls each", "chart-ink title")
+    for value in axis.ticks():
+        canvas.line(axis.at(value), _TOP, axis.at(value), bottom, "chart-grid")
+        canvas.text(axis.at(value), bottom + 20, f"{value:g}", "chart-faint", "middle")
+    for number, result in enumerate(results):
+        _distribution(canvas, axis, result, _TOP + _ROW * number, f"s{number % SERIES}")
     return canvas
 
 
-def _row(canvas: Array, result: Result, axis: _Axis, top: int) -> None:
-    middle = top + _ROW // 2
-    _text(canvas, result.label, (12, middle + 5), _BLACK)
-    jitter = np.random.default_rng(0).integers(-20, 21, len(result.seconds.values))
-    for seconds, offset in zip(result.seconds.values, jitter, strict=True):
-        centre = (axis.at(seconds * 1e3), middle + int(offset))
-        cv2.circle(canvas, centre, 2, _BLUE, -1, cv2.LINE_AA)
-    low, high = (axis.at(quartile * 1e3) for quartile in result.seconds.quartiles)
-    cv2.rectangle(canvas, (low, middle - 22), (high, middle + 22), _ORANGE, 1)
-    median = axis.at(result.seconds.median * 1e3)
-    cv2.line(canvas, (median, middle - 24), (median, middle + 24), _ORANGE, 2)
-
-
-def _ticks(canvas: Array, axis: _Axis, top: int) -> None:
-    cv2.line(canvas, (_LEFT, top), (WIDTH - _RIGHT, top), _BLACK, 1)
-    for value in tick_values(axis.largest):
-        x = axis.at(value)
-        cv2.line(canvas, (x, top), (x, top + 6), _BLACK, 1)
-        _text(canvas, f"{value:g}", (x - 10, top + 24), _GRAY)
-
-
-def _text(canvas: Array, text: str, place: tuple[int, int], colour: tuple[int, int, int]) -> None:
-    cv2.putText(canvas, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.5, colour, 1, cv2.LINE_AA)
+def _distribution(canvas: Canvas, axis: Linear, result: Json, top: int, kind: str) -> None:
+    seconds, middle = result["seconds"], top + _ROW / 2
+    canvas.text(_LEFT - 12, middle + 5, result["label"], "chart-ink", "end")
+    low, high, median = (axis.at(1e3 * seconds[name]) for name in ("p25", "p75", "median"))
+    canvas.rectangle(low, middle - 15, high - low, 30, f"chart-box {kind}")
+    jitter = np.random.default_rng(0).uniform(-11, 11, len(seconds["values"]))
+    for value, offset in zip(seconds["values"], jitter, strict=True):
+        canvas.dot(axis.at(1e3 * value), middle + offset, 3, f"chart-dot {kind}")
+    canvas.rectangle(median - 1, middle - 17, 2, 34, f"chart-bar {kind}")
+    canvas.text(_WIDTH - 12, middle + 5, f"{1e3 * seconds['median']:.4g} ms", "chart-ink", "end")

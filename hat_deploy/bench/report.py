@@ -41,7 +41,7 @@ class Participant:
         return {
             "label": contender.label,
             "engine": self.engine,
-            "file": None if contender.file is None else str(contender.file),
+            "file": None if contender.file is None else str(contender.file.path),
             "sha256": self.sha256,
             "precision": contender.precision,
             "device": contender.device,

@@ -42,7 +42,7 @@ class Work:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Sample:
+class TimedImage:
     """The picture that is upscaled."""
 
     path: Path
@@ -60,7 +60,7 @@ class Entrant:
     engine: Engine
 
 
-def read_sample(path: Path) -> Sample:
+def read_sample(path: Path) -> TimedImage:
     """A user's picture.
 
     Raises:
@@ -76,10 +76,10 @@ def read_sample(path: Path) -> Sample:
         kind = "is gray" if channels == 1 else "has an alpha channel"
         raise UsageError(f"{display_name(path)} {kind}: bench takes RGB without alpha")
     size = image_size(*pixels.shape[:2])
-    return Sample(path=path, pixels=pixels, origin=f"{display_name(path.name)}, {size}")
+    return TimedImage(path=path, pixels=pixels, origin=f"{display_name(path.name)}, {size}")
 
 
-def make_sample(contender: Contender, folder: Path) -> Sample:
+def make_sample(contender: Contender, folder: Path) -> TimedImage:
     """A picture that ships, continued by reflection to a row of whole tiles.
 
     As many tiles as the batch, and at least two, so that no tile is computed for nothing.
@@ -95,12 +95,12 @@ def make_sample(contender: Contender, folder: Path) -> Sample:
     pixels = np.ascontiguousarray(shipped[np.ix_(rows, columns)])
     path = folder / "sample.png"
     images.write(images.Picture(pixels=pixels), path)
-    return Sample(
+    return TimedImage(
         path=path, pixels=pixels, origin=f"{name}, cut or continued to {image_size(height, width)}"
     )
 
 
-def prepare(scope: Scope, entrant: Entrant, sample: Sample, folder: Path) -> tuple[Call, Work]:
+def prepare(scope: Scope, entrant: Entrant, sample: TimedImage, folder: Path) -> tuple[Call, Work]:
     """What to time, and what it does.
 
     Args:
@@ -136,22 +136,22 @@ def work(scope: Scope, contender: Contender, size: tuple[int, int]) -> Work:
     )
 
 
-def _engine_call(entrant: Entrant, sample: Sample) -> Call:
+def _engine_call(entrant: Entrant, sample: TimedImage) -> Call:
     """One batch of the picture's own tiles: zeros could run faster than real data."""
     engine = entrant.engine
-    layout = tiling.plan(engine, sample.pixels.shape[:2], entrant.contender.halo)
+    layout = tiling.grid_for(engine, sample.pixels.shape[:2], entrant.contender.halo)
     first = next(tiling.batches(layout.tiles, engine.input.batch))
     pixels = np.ascontiguousarray(sample.pixels[..., : engine.input.channels])
     batch = tiling.gather(pixels, first, engine.input)
     return lambda: engine.run(batch)
 
 
-def _tile_loop(entrant: Entrant, sample: Sample) -> Call:
+def _tile_loop(entrant: Entrant, sample: TimedImage) -> Call:
     upscaler = Enlarger(entrant.engine, halo=entrant.contender.halo)
     return lambda: upscaler.upscale(sample.pixels)
 
 
-def _file_to_file(entrant: Entrant, sample: Sample, folder: Path) -> Call:
+def _file_to_file(entrant: Entrant, sample: TimedImage, folder: Path) -> Call:
     upscaler = Enlarger(entrant.engine, halo=entrant.contender.halo)
     target = folder / f"{entrant.contender.label}.png".replace(" ", "-")
 

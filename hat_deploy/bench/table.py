@@ -13,7 +13,7 @@ from hat_deploy.bench.report import Participant, Report, Result, ScopeReport
 from hat_deploy.geometry import tile_size
 from hat_deploy.terminal.screen import SafeConsole
 
-_QUANTITIES = (
+QUANTITIES = (
     "median ms",
     "p90",
     "p95",
@@ -24,6 +24,7 @@ _QUANTITIES = (
     "ratio (quartiles)",
     "of ceiling",
 )
+"""What :func:`cells` gives."""
 _WIDTH = 110
 """Columns of text where the output is no terminal."""
 
@@ -86,7 +87,7 @@ def _described(participant: Participant) -> str:
     contender = participant.contender
     source = "seeded random weights"
     if contender.file is not None:
-        source = f"{contender.file}, sha256 {(participant.sha256 or '')[:12]}"
+        source = f"{contender.file.path}, sha256 {(participant.sha256 or '')[:12]}"
     return (
         f"{contender.label}: {participant.engine}; {contender.config.variant} "
         f"x{contender.config.scale}, tile {tile_size(contender.tile)}, batch {contender.batch}, "
@@ -120,7 +121,7 @@ def _table(scope: ScopeReport) -> Table:
     for result in scope.results:
         table.add_column(result.label, justify="right")
     columns = [cells(result) for result in scope.results]
-    for name, *row in zip(_QUANTITIES, *columns, strict=True):
+    for name, *row in zip(QUANTITIES, *columns, strict=True):
         table.add_row(name, *row)
     return table
 
@@ -145,18 +146,3 @@ def cells(result: Result) -> list[str]:
 def _number(value: float) -> str:
     """Four digits, or all those before the point."""
     return f"{value:.0f}" if value >= 1000 else f"{value:.4g}"
-
-
-def markdown(report: Report, scope: ScopeReport) -> str:
-    """One scope as a Markdown table."""
-    lines = [
-        "| | " + " | ".join(_QUANTITIES) + " | peak memory MB |",
-        "|---|" + "---:|" * (len(_QUANTITIES) + 1),
-    ]
-    for result, participant in zip(scope.results, report.participants, strict=True):
-        memory = participant.memory
-        peak = (
-            "-" if memory is None or memory.host_peak is None else f"{memory.host_peak / 1e6:,.0f}"
-        )
-        lines.append("| " + " | ".join([result.label, *cells(result), peak]) + " |")
-    return "\n".join(lines)

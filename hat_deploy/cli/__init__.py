@@ -9,6 +9,9 @@ from hat_deploy.cli import interrupts
 from hat_deploy.terminal.printable import guard, printable
 from hat_deploy.terminal.streams import keep_descriptors
 
+PRINTING = {"-h", "--help", "--version", "--show-completion"}
+"""Options that print something and do nothing else."""
+
 
 def main() -> None:
     """Run the command line and end the process, which must be its own.
@@ -37,7 +40,7 @@ def _run() -> None:
     from hat_deploy.errors import HatDeployError, explained
 
     wanted = sys.argv[1:]
-    if not wanted or wanted[0] in LISTING or {"--help", "--version"} & set(wanted):
+    if not wanted or wanted[0] in LISTING or PRINTING & set(wanted):
         streams.end_with_the_reader()
     else:
         streams.outlive_the_reader()

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hat_deploy.cli import outputs
-from hat_deploy.cli.options import ConvScale, Device, ImgRange, QkScale, Shift, print_json
+from hat_deploy.cli.options import (
+    AsJson,
+    ConvScale,
+    Device,
+    DeviceOption,
+    ImgRange,
+    QkScale,
+    Shift,
+    print_json,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -17,46 +26,74 @@ if TYPE_CHECKING:
 
 
 def command(
-    picture: Annotated[Path, typer.Argument(help="A low-resolution picture.")],
+    image: Annotated[
+        Path, typer.Argument(metavar="IMAGE", help="The low-resolution image to look at.")
+    ],
     box: Annotated[
         str,
-        typer.Option(metavar="X,Y,WIDTH,HEIGHT", help="What to explain, in pixels of PICTURE."),
+        typer.Option(
+            metavar="X,Y,WIDTH,HEIGHT", help="The part of IMAGE to explain, in its own pixels."
+        ),
     ],
     model: Annotated[
         str | None,
-        typer.Option("--model", "--reference", help="A checkpoint, or a model that ships."),
+        typer.Option(
+            "--model",
+            "--reference",
+            metavar="NAME|FILE",
+            help="A checkpoint, or the name of a model that ships. Default: hat-nano-x2.",
+        ),
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="The map; default: NAME-attribution.png, here."),
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FILE",
+            help="The .png file to draw the map to. Default: NAME-attribution.png in the current "
+            "folder.",
+        ),
     ] = None,
     around: Annotated[
-        int, typer.Option(min=1, help="Pixels of PICTURE to look at around the box.")
+        int,
+        typer.Option(
+            min=1, metavar="PIXELS", help="How far around the box to look, in pixels of IMAGE."
+        ),
     ] = 64,
     tile: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Tile side that a halo is wanted for; default: 256, in whole windows."
+            min=1,
+            metavar="SIDE",
+            help="The side of the tiles that the advised halo is for. Default: 256, rounded up to "
+            "whole windows.",
         ),
     ] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Of the path from blurred to sharp.")] = 50,
+    steps: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            metavar="COUNT",
+            help="The number of steps from the blurred to the sharp image; more are more exact.",
+        ),
+    ] = 50,
     conv_scale: ConvScale = None,
     img_range: ImgRange = None,
     qk_scale: QkScale = None,
     shift: Shift = None,
-    device: Annotated[Device, typer.Option(help="Where to run.")] = Device.CPU,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+    device: DeviceOption = Device.CPU,
+    as_json: AsJson = False,
 ) -> None:
-    """Draw which pixels a result depends on (a Local Attribution Map), and advise a halo."""
+    """Draw which pixels a result depends on (Local Attribution Map), and advise a halo."""
     from hat_deploy.artifact import zoo
     from hat_deploy.attribution import overlay
     from hat_deploy.attribution.box import Box
     from hat_deploy.attribution.report import AttributeOptions, attribute
     from hat_deploy.terminal.screen import status
 
-    target = output or Path(f"{picture.stem}-attribution.png")
+    target = output or Path(f"{image.stem}-attribution.png")
     overlay.check_path(target)
-    outputs.check({"-o": target}, [picture, model or zoo.DEFAULT])
+    outputs.check({"-o": target}, [image, model or zoo.DEFAULT])
     chosen = Box.parse(box)
     options = AttributeOptions(
         around=around,
@@ -71,7 +108,7 @@ def command(
     with status() as say:
         report = attribute(
             model or zoo.DEFAULT,
-            picture,
+            image,
             chosen,
             options,
             on_step=lambda step: say(f"step {step} of {steps} ..."),
@@ -96,8 +133,8 @@ def _print(report: AttributionReport, target: Path) -> None:
         f"index {report.diffusion_index:.2f} over {looked_at} pixels"
     )
     typer.echo(
-        f"attributions add up to {report.completeness:.1%} of what the path changes; more --steps "
-        "bring it nearer to 100%"
+        f"the attributions add up to {report.completeness:.1%} of the change from blurred to "
+        "sharp; more --steps bring this nearer to 100%"
     )
     SafeConsole().print(_table(report))
     typer.echo(report.advice)

@@ -2,35 +2,58 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import typer
 
-from hat_deploy.cli import attribute, bench, doctor, evaluate, export, info, models, upscale, verify
+from hat_deploy.cli import (
+    attribute,
+    bench,
+    doctor,
+    evaluate,
+    export,
+    info,
+    models,
+    ranges,
+    upscale,
+    verify,
+)
 
+COMMANDS: dict[str, Callable[..., None]] = {
+    "export": export.command,
+    "upscale": upscale.command,
+    "verify": verify.command,
+    "ranges": ranges.command,
+    "bench": bench.command,
+    "evaluate": evaluate.command,
+    "attribute": attribute.command,
+    "info": info.command,
+    "models": models.command,
+    "doctor": doctor.command,
+}
+"""In the order in which ``--help`` lists them."""
 LISTING = ("info", "models", "doctor")
 """Commands that only print: where nobody reads any more, there is nothing left to do."""
 
 app = typer.Typer(
     name="hat-deploy",
-    help="HAT super-resolution: checkpoint to ONNX and TensorRT to upscaled folders, "
-    "every artifact checked against PyTorch.",
+    help="Take HAT super-resolution from a checkpoint to ONNX, to TensorRT and to folders of "
+    "upscaled images. Every export is checked against PyTorch.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("export")(export.command)
-app.command("upscale")(upscale.command)
-app.command("verify")(verify.command)
-app.command("bench")(bench.command)
-app.command("evaluate")(evaluate.command)
-app.command("attribute")(attribute.command)
-app.command("info")(info.command)
-app.command("models")(models.command)
-app.command("doctor")(doctor.command)
+for _name, _command in COMMANDS.items():
+    # A summary of one's own is shown whole; one taken from the docstring would be cut short.
+    _summary = (_command.__doc__ or "").partition("\n")[0]
+    app.command(_name, short_help=_summary)(_command)
 
 
 @app.callback(invoke_without_command=True)
-def _root(version: bool = typer.Option(False, "--version", help="Print the version.")) -> None:
+def _root(
+    version: bool = typer.Option(False, "--version", help="Print the version and exit."),
+) -> None:
     if version:
         from hat_deploy import __version__
 

@@ -6,7 +6,7 @@ import typer
 
 
 def command() -> None:
-    """Say which engines this machine can run and, for each that it cannot, why."""
+    """Say which engines this machine can run, and why it cannot run the others."""
     from hat_deploy import cache
     from hat_deploy.engines import doctor
 

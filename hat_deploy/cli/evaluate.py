@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hat_deploy.cli import outputs
 from hat_deploy.cli.options import (
+    AsJson,
     Backend,
     Compute,
     ConvScale,
     Device,
+    DeviceOption,
     EngineFile,
     Halo,
     ImgRange,
@@ -29,82 +31,81 @@ from hat_deploy.cli.options import (
 from hat_deploy.errors import UsageError
 
 if TYPE_CHECKING:
-    from hat_deploy.evaluate import Evaluation, Score
+    from hat_deploy.evaluate import Evaluation, OnScored, Score
 
 INCOMPLETE = 3
-"""Exit code of a run that finished, but could not score some pictures."""
+"""Exit code of a run that finished, but could not score some images."""
 
 
 def command(
     context: typer.Context,
-    hr: Annotated[Path, typer.Option(help="Folder of originals.")],
+    hr: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="The folder of original, high-resolution images.")
+    ],
     lr: Annotated[
         Path | None,
-        typer.Option(help="Folder of low-resolution pictures; default: made by bicubic."),
+        typer.Option(
+            metavar="FOLDER",
+            help="The folder of low-resolution images. Default: the originals are shrunk by "
+            "bicubic interpolation.",
+        ),
     ] = None,
     model: Model = None,
     engine: EngineFile = None,
     tile: Tile = None,
     halo: Halo = None,
-    device: Annotated[Device, typer.Option(help="Where to run.")] = Device.CPU,
+    device: DeviceOption = Device.CPU,
     backend: Backend = None,
     compute: Compute = None,
     conv_scale: ConvScale = None,
     img_range: ImgRange = None,
     qk_scale: QkScale = None,
     shift: Shift = None,
-    csv: Annotated[Path | None, typer.Option(help="Also write the scores to this file.")] = None,
-    report: Annotated[
-        Path | None, typer.Option(help="Also write a page of pictures and scores: FILE.html.")
+    csv: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also write the scores to this file as CSV.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Also write a page of images and scores to this .html file."
+        ),
+    ] = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Score a model as papers do: PSNR and SSIM on Y, beside bicubic's own."""
+    """Score a model as papers do: PSNR and SSIM on Y, beside those of bicubic interpolation."""
     if model is not None and engine is not None:
         raise UsageError("--model and --engine exclude each other: give one")
     artifact = engine if engine is not None else artifact_named(model)
     refuse_for_artifact(context, artifact, backend)
     if artifact is not None:
         refuse_for_made(context, artifact)
-    from hat_deploy.api import Upscaler
     from hat_deploy.artifact import zoo
-    from hat_deploy.evaluate import evaluate, write_csv
     from hat_deploy.reports import page
     from hat_deploy.reports.evaluation import EvaluationPage
     from hat_deploy.terminal.printable import display_name
-    from hat_deploy.terminal.screen import status
 
     if report is not None:
         page.check_path(report)
     chosen = engine or model or zoo.DEFAULT
     outputs.check({"--csv": csv, "--report": report}, [hr, lr, chosen])
+    how = {
+        "tile": parse_tile(tile),
+        "halo": halo,
+        "device": device.value,
+        "backend": backend,
+        "compute": compute,
+        "conv_scale": conv_scale,
+        "img_range": img_range,
+        "qk_scale": qk_scale,
+        "shift": shift,
+    }
     album = EvaluationPage()
-    with status() as say:
-        upscaler = Upscaler(
-            chosen,
-            tile=parse_tile(tile),
-            halo=halo,
-            device=device.value,
-            backend=backend,
-            compute=compute,
-            on_stage=lambda stage: say(f"exporting {chosen} once: {stage} ..."),
-            conv_scale=conv_scale,
-            img_range=img_range,
-            qk_scale=qk_scale,
-            shift=shift,
-            on_warning=lambda warning: typer.echo(f"warning: {warning}", err=True),
-        )
-        with upscaler:
-            evaluation = evaluate(
-                upscaler,
-                hr,
-                lr,
-                on_picture=lambda name: say(f"scoring {display_name(name)} ..."),
-                on_scored=album.add if report is not None else lambda scored: None,
-            )
+    evaluation = _evaluate(chosen, how, hr, lr, None if report is None else album.add)
     if report is not None:
         page.save(album.html(evaluation), report)
     if csv is not None:
+        from hat_deploy.evaluate import write_csv
+
         write_csv(evaluation, csv)
     if as_json:
         print_json(evaluation.to_dict())
@@ -114,6 +115,32 @@ def command(
         typer.echo(f"not scored: {display_name(missed.path)}: {missed.reason}", err=True)
     if evaluation.not_scored:
         raise typer.Exit(INCOMPLETE)
+
+
+def _evaluate(
+    chosen: str | Path, how: dict[str, Any], hr: Path, lr: Path | None, on_scored: OnScored | None
+) -> Evaluation:
+    """Open the model with these arguments of ``Upscaler``, and score it."""
+    from hat_deploy.api import Upscaler
+    from hat_deploy.evaluate import evaluate
+    from hat_deploy.terminal.printable import display_name
+    from hat_deploy.terminal.screen import status
+
+    with status() as say:
+        upscaler = Upscaler(
+            chosen,
+            **how,
+            on_stage=lambda stage: say(f"exporting {chosen} once: {stage} ..."),
+            on_warning=lambda warning: typer.echo(f"warning: {warning}", err=True),
+        )
+        with upscaler:
+            return evaluate(
+                upscaler,
+                hr,
+                lr,
+                on_picture=lambda name: say(f"scoring {display_name(name)} ..."),
+                on_scored=on_scored or (lambda scored: None),
+            )
 
 
 def _print(evaluation: Evaluation) -> None:
@@ -126,11 +153,11 @@ def _print(evaluation: Evaluation) -> None:
 
     typer.echo(f"model: {model_line(evaluation.model)}")
     typer.echo(
-        f"{evaluation.engine}, x{evaluation.scale}; LR pictures: {evaluation.lr}; "
-        f"Y channel, gray files read as RGB, border of {evaluation.border} left out"
+        f"{evaluation.engine}, x{evaluation.scale}; low-resolution images: {evaluation.lr}; "
+        f"Y channel, gray files read as RGB, border of {evaluation.border} pixels left out"
     )
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("picture")
+    table.add_column("image")
     for title in ("PSNR dB", "SSIM", "bicubic PSNR", "bicubic SSIM"):
         table.add_column(title, justify="right")
     for score in evaluation.scores:

@@ -52,61 +52,93 @@ def command(
     checkpoint: Annotated[
         str,
         typer.Argument(
-            help="A .pth or .safetensors file, or a model that ships; for a .plan also an "
-            ".onnx that export made."
+            metavar="CHECKPOINT",
+            help="A .pth or .safetensors file, or the name of a model that ships. A .plan can "
+            "also be made from an .onnx that 'export' wrote.",
         ),
     ],
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="The .onnx or .plan file to write.")
+        Path,
+        typer.Option("-o", "--output", metavar="FILE", help="The .onnx or .plan file to write."),
     ],
     tile: Annotated[
         str | None,
         typer.Option(
-            help="Input size, halo included: 256 or HEIGHTxWIDTH. Default: 256, rounded up to a "
-            "multiple of the network's window."
+            metavar="SIZE",
+            help="The size of a tile, its halo included, as 256 or HEIGHTxWIDTH. Default: 256, "
+            "rounded up to a multiple of the network's window.",
         ),
     ] = None,
-    batch: Annotated[int, typer.Option(min=1, help="Tiles in one call.")] = 1,
+    batch: Annotated[
+        int,
+        typer.Option(
+            min=1, metavar="COUNT", help="The number of tiles in one call of the artifact."
+        ),
+    ] = 1,
     halo: Annotated[
-        int | None, typer.Option(min=0, help="Default halo the artifact carries.")
+        int | None,
+        typer.Option(
+            min=0,
+            metavar="PIXELS",
+            help="The border of each tile that is computed and then dropped, in pixels; the "
+            "artifact carries it as its default. Default: one window, or less for small tiles.",
+        ),
     ] = None,
     precision: Annotated[
         str | None,
         typer.Option(
-            help="fp32, fp16, bf16, or fp16-pure, which puts everything in half. "
-            "Default: fp32 for .onnx, fp16 for .plan."
+            metavar="NAME",
+            help="The precision of the artifact: fp32, fp16, bf16, or fp16-pure, which computes "
+            "everything in half precision. Default: fp32 for an .onnx, fp16 for a .plan.",
         ),
     ] = None,
     io: Annotated[
-        str, typer.Option(help="float: NCHW in [0, 1]; uint8: HWC bytes, in and out.")
+        str,
+        typer.Option(
+            metavar="KIND",
+            help="What the artifact takes and returns: float (NCHW, values from 0 to 1) or uint8 "
+            "(NHWC bytes).",
+        ),
     ] = "float",
     gpu: Annotated[
         str | None,
-        typer.Option(help="For a .plan: GPUs to build for, as sm89 or sm89,sm120."),
+        typer.Option(
+            metavar="NAMES", help="For a .plan: the GPUs to build for, as sm89 or sm89,sm120."
+        ),
     ] = None,
     flavour: Annotated[
-        str | None, typer.Option(help="For a .plan: tensorrt or rtx (TensorRT for RTX).")
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="For a .plan: the library to build with, tensorrt or rtx (TensorRT for RTX).",
+        ),
     ] = None,
     opset: Annotated[
-        int | None, typer.Option(help="ONNX operator set. Default: 20, for bf16 22.")
+        int | None,
+        typer.Option(metavar="VERSION", help="The ONNX operator set. Default: 20, or 22 for bf16."),
     ] = None,
     prove: Annotated[
         str,
         typer.Option(
-            help="'full' compares with PyTorch at the export's own size however long it takes; "
-            "'auto' does so where it is cheap and at 64x64 otherwise."
+            metavar="HOW",
+            help="The size of the comparison with PyTorch: full takes the artifact's own tile, "
+            "however long it takes; auto does so where that is quick, and takes 64x64 elsewhere.",
         ),
     ] = "auto",
     min_psnr: Annotated[
         float | None,
-        typer.Option(help="Least PSNR of the proof in dB. Default: fp32 90, fp16 60, bf16 50."),
+        typer.Option(
+            metavar="DB",
+            help="The PSNR in dB that the comparison with PyTorch must reach. Default: by "
+            "precision; fp32 90, fp16 60, bf16 50.",
+        ),
     ] = None,
     conv_scale: ConvScale = None,
     img_range: ImgRange = None,
     qk_scale: QkScale = None,
     shift: Shift = None,
 ) -> None:
-    """Export a HAT checkpoint to ONNX or TensorRT and prove that it computes the same."""
+    """Export a checkpoint to ONNX or TensorRT, and prove that it computes the same."""
     suffix = output.suffix.lower()
     if suffix not in (".onnx", ".plan"):
         raise UsageError(f"{output}: the suffix decides what is made; use .onnx or .plan")
@@ -120,7 +152,7 @@ def command(
         refuse(
             context,
             ABOUT_GRAPHS,
-            f"{ready} was exported with its own; export its checkpoint anew to change that",
+            f"{ready} was exported with its own values; export its checkpoint again to change them",
         )
     outputs.check({"-o": output}, [checkpoint])
     target = _build_options(gpu, flavour) if suffix == ".plan" else None
@@ -142,14 +174,27 @@ def command(
     if target is None:
         report, variant = _export(checkpoint, output, options, unstored, full=prove == "full")
         _print(report, variant)
-        return
+    else:
+        _export_and_build(checkpoint, output, options, unstored, target, full=prove == "full")
+
+
+def _export_and_build(
+    checkpoint: str,
+    output: Path,
+    options: ExportOptions,
+    unstored: Unstored,
+    target: BuildOptions,
+    *,
+    full: bool,
+) -> None:
+    """Make a plan from a checkpoint; the .onnx in between is not kept."""
     with TemporaryDirectory() as folder:
         onnx = Path(folder) / "hat.onnx"
-        report, _ = _export(checkpoint, onnx, options, unstored, full=prove == "full", kept=output)
+        report, _ = _export(checkpoint, onnx, options, unstored, full=full, kept=output)
         try:
             built = _build(onnx, output, target)
         except ArtifactError as error:
-            # The file is gone by the time that anybody reads its name.
+            # The file is gone when its name is read.
             raise ArtifactError(str(error).replace(str(onnx), GRAPH_ON_THE_WAY)) from error
     _print_proof(report, GRAPH_ON_THE_WAY)
     _print_plan(built, source=None)
@@ -164,8 +209,8 @@ def _require_onnx_to_plan(source: Path, output: Path) -> None:
         )
     if output.suffix.lower() != ".plan":
         raise UsageError(
-            f"{source} is an .onnx already: give its checkpoint to export it anew, or build a plan "
-            "from it with -o NAME.plan"
+            f"{source} is an .onnx already: give its checkpoint to export it again, or build a "
+            "plan from it with -o NAME.plan"
         )
 
 
@@ -189,15 +234,12 @@ def _export(
     kept: Path | None = None,
 ) -> tuple[ExportReport, str]:
     """The export and the network's variant; ``kept`` is what is made of it, if not itself."""
-    from hat_deploy.artifact import sha256, zoo
+    from hat_deploy.artifact.resolve import checkpoint_named
     from hat_deploy.export.to_onnx import export_onnx
     from hat_deploy.networks.checkpoint import load_network
 
-    path, name = Path(checkpoint), Path(checkpoint).stem
-    if not path.exists() and not path.suffix and len(path.parts) == 1:
-        shipped = zoo.find(checkpoint)
-        path, name = shipped.checkpoint, shipped.name
-    network = load_network(path, **unstored.given)
+    named = checkpoint_named(checkpoint)
+    network = load_network(named.path, **unstored.given)
     weights = sum(parameter.numel() for parameter in network.parameters())
     outputs.require_room(
         "-o", kept or target, weights * (4 if options.precision == Precision.FP32 else 2)
@@ -207,8 +249,8 @@ def _export(
             network,
             target,
             options,
-            model=name,
-            checkpoint_sha256=sha256(path),
+            model=named.name,
+            checkpoint_sha256=named.sha256,
             prove_full=full,
             on_stage=on_stage,
         )
@@ -251,7 +293,7 @@ def _print(report: ExportReport, variant: str) -> None:
 
 def _print_proof(report: ExportReport, what: str) -> None:
     description, proof = report.description, report.proof
-    where = what if report.proved_at_full_size else f"a smaller sibling of {what}"
+    where = what if report.proved_at_full_size else f"a smaller export made like {what}"
     typer.echo(
         f"proof: ONNX Runtime against PyTorch fp32 on {where} at "
         f"{tile_size(report.proof_tile)}: max difference {proof.max_abs:.1e}, "

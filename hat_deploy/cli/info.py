@@ -6,21 +6,25 @@ from typing import Annotated
 
 import typer
 
-from hat_deploy.cli.options import print_json
+from hat_deploy.cli.options import AsJson, print_json
 
 
 def command(
     file: Annotated[
-        str, typer.Argument(help="A checkpoint, an .onnx, a .plan, or a model that ships.")
+        str,
+        typer.Argument(
+            metavar="FILE",
+            help="A checkpoint, an .onnx, a .plan, or the name of a model that ships.",
+        ),
     ],
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Say what a checkpoint or an artifact is, and what it costs to run."""
     from hat_deploy.artifact import info
     from hat_deploy.terminal.printable import printable
 
     found = info.examine(file)
-    if json_:
+    if as_json:
         print_json(found.to_dict())
         return
     for line in info.lines(found):

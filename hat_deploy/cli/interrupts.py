@@ -33,7 +33,7 @@ class _State:
     seen = False
     finished = False
     count = 0
-    """Of interrupts that came, whether or not the main thread knows of them yet."""
+    """How many interrupts came, whether or not the main thread knows of them yet."""
     watched = False
 
 

@@ -7,12 +7,11 @@ import typer
 
 def command() -> None:
     """List the models that ship."""
-    from hat_deploy import artifact
     from hat_deploy.artifact import zoo
     from hat_deploy.geometry import tile_size
 
     for model in zoo.shipped():
-        described = artifact.describe(model.onnx)
+        described = model.artifact.description
         tile = tile_size(described.tile)
         typer.echo(f"{model.name}  x{described.scale}, tile {tile}, {model.folder}")
         typer.echo(f"    {model.summary}")

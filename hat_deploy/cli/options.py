@@ -16,27 +16,75 @@ from hat_deploy.machine import parse_bytes as parse_bytes
 from hat_deploy.networks.unstored import UNSTORED
 from hat_deploy.precision import Precision
 
-Model = Annotated[str | None, typer.Option(help="A model that ships, or a checkpoint.")]
-EngineFile = Annotated[Path | None, typer.Option(help="An artifact made by 'hat-deploy export'.")]
-Tile = Annotated[str | None, typer.Option(help="Tile, halo included: 256 or HEIGHTxWIDTH.")]
-Halo = Annotated[int | None, typer.Option(min=0, help="Border of a tile that is dropped.")]
-ConvScale = Annotated[float | None, typer.Option(help="CAB's weight, if not the published 0.01.")]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME|FILE",
+        help="The model to use: a name that 'hat-deploy models' lists, or a checkpoint, which is "
+        "exported once into the cache.",
+    ),
+]
+EngineFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", help="The artifact to use: an .onnx or .plan that 'hat-deploy export' made."
+    ),
+]
+Tile = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SIZE",
+        help="With --model: the size of a tile, its halo included, as 256 or HEIGHTxWIDTH.",
+    ),
+]
+Halo = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        metavar="PIXELS",
+        help="The border of each tile that is computed and then dropped, in pixels. Default: the "
+        "artifact's own.",
+    ),
+]
+ConvScale = Annotated[
+    float | None,
+    typer.Option(
+        metavar="NUMBER",
+        help="The weight of channel attention beside window attention; no checkpoint stores it. "
+        "Default: that of a config.json beside the checkpoint, else 0.01.",
+    ),
+]
 ImgRange = Annotated[
-    float | None, typer.Option(help="The network's input range, if not the published 1.")
+    float | None,
+    typer.Option(
+        metavar="NUMBER",
+        help="The range of values that the network was trained on, such as 1 or 255; no "
+        "checkpoint stores it. Default: that of a config.json beside the checkpoint, else 1.",
+    ),
 ]
 QkScale = Annotated[
     float | None,
-    typer.Option(help="Factor on queries, if not the published 1 / sqrt(channels of a head)."),
+    typer.Option(
+        metavar="NUMBER",
+        help="The factor on attention queries; no checkpoint stores it. Default: that of a "
+        "config.json beside the checkpoint, else 1 / sqrt(channels of a head).",
+    ),
 ]
 Shift = Annotated[
     bool | None,
     typer.Option(
         "--shift/--no-shift",
-        help="Whether every other block shifts its windows, as published. They do not where "
-        "img_size was the window's side in training.",
+        help="Whether every other block shifts its windows; no checkpoint stores it. Networks "
+        "trained with an img_size equal to the window need --no-shift. Default: that of a "
+        "config.json beside the checkpoint, else --shift.",
         show_default=False,
     ),
 ]
+Random = Annotated[
+    int,
+    typer.Option(min=0, metavar="COUNT", help="Also use this many images of seeded random noise."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON instead of text.")]
 
 
 class Device(StrEnum):
@@ -60,13 +108,22 @@ class ComputeName(StrEnum):
     BF16 = Precision.BF16.value
 
 
+DeviceOption = Annotated[
+    Device, typer.Option(help="Run on the CPU, or on an NVIDIA GPU with cuda.")
+]
 Backend = Annotated[
     BackendName | None,
-    typer.Option(help="What runs an .onnx; default: OpenVINO on a CPU, where it is installed."),
+    typer.Option(
+        help="The library that runs an .onnx. Default: OpenVINO on a CPU where it is installed, "
+        "else ONNX Runtime."
+    ),
 ]
 Compute = Annotated[
     ComputeName | None,
-    typer.Option(help="OpenVINO's precision; bf16 is faster on CPUs that have it. Default: fp32."),
+    typer.Option(
+        help="The precision that OpenVINO computes in; bf16 is faster on CPUs that support it. "
+        "Default: bf16 for an artifact exported in bf16, else fp32."
+    ),
 ]
 
 
@@ -104,10 +161,10 @@ def refuse(context: typer.Context, names: Iterable[str], reason: str) -> None:
 
 def artifact_named(model: str | None) -> Path | None:
     """The artifact that ``--model`` names, which is taken too; None for all else."""
-    from hat_deploy.artifact import SUFFIXES
+    from hat_deploy.artifact import resolve
 
-    path = None if model is None else Path(model)
-    return path if path is not None and path.suffix.lower() in SUFFIXES else None
+    found = None if model is None else resolve.artifact_named(model)
+    return None if found is None else found.path
 
 
 def refuse_for_artifact(context: typer.Context, path: Path | None, backend: str | None) -> None:
@@ -138,7 +195,7 @@ def refuse_for_made(context: typer.Context, path: Path) -> None:
     Raises:
         UsageError: an option would change nothing.
     """
-    reason = f"{path} was made with its own; to change it, export the checkpoint again"
+    reason = f"{path} was made with its own value; export the checkpoint again to change it"
     refuse(context, ["tile", *UNSTORED], reason)
 
 
@@ -152,7 +209,9 @@ def parse_tile(text: str | None) -> tuple[int, int] | None:
         return None
     match = re.fullmatch(r"(\d{1,6})(?:x(\d{1,6}))?", text.strip().lower())
     if not match:
-        raise UsageError(f"--tile {text}: write one side, 256, or HEIGHTxWIDTH, 192x320")
+        raise UsageError(
+            f"--tile {text}: give one side, such as 256, or HEIGHTxWIDTH, such as 192x320"
+        )
     height = int(match[1])
     return height, int(match[2] or height)
 

@@ -58,7 +58,7 @@ def require_room(option: str, path: Path, size: int) -> None:
     """Refuse what the disk has no room for.
 
     Args:
-        size: bytes that will be written at the least.
+        size: bytes that will be written, at least.
 
     Raises:
         UsageError: less is free.
@@ -67,7 +67,7 @@ def require_room(option: str, path: Path, size: int) -> None:
     if free < size:
         raise UsageError(
             f"{option} {_shown(path)}: about {size / 1e6:,.1f} MB will be written, and "
-            f"{free / 1e6:,.1f} MB are free there: free some, or write elsewhere"
+            f"{free / 1e6:,.1f} MB are free there: make room, or write elsewhere"
         )
 
 

@@ -1,4 +1,4 @@
-"""``hat-deploy upscale``: files and folders in, larger pictures out."""
+"""``hat-deploy upscale``: files and folders in, larger images out."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from hat_deploy.cli.options import (
     Compute,
     ConvScale,
     Device,
+    DeviceOption,
     EngineFile,
     Halo,
     ImgRange,
@@ -30,31 +31,37 @@ from hat_deploy.cli.options import (
     refuse_for_made,
 )
 from hat_deploy.errors import UsageError
+from hat_deploy.terminal.printable import display_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from rich.console import Console
 
     from hat_deploy.api import Upscaler
     from hat_deploy.cli.upscale_display import Display
     from hat_deploy.folders import Options
-    from hat_deploy.folders.job_list import Plan
-    from hat_deploy.folders.unmade import Unmade
-    from hat_deploy.terminal.printable import display_name
+    from hat_deploy.folders.job_list import JobList
+    from hat_deploy.folders.unexported import Unexported
 
 AUTO = "auto"
 LOSSLESS = ("png", "tif", "tiff", "bmp")
-"""Formats that take no quality."""
+"""Formats that lose nothing, so that they take no quality."""
 
 
 def command(
     context: typer.Context,
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Files or folders.")],
+    paths: Annotated[
+        list[Path],
+        typer.Argument(metavar="PATHS", help="The image files and folders to upscale."),
+    ],
     output: Annotated[
         Path | None,
         typer.Option(
-            "-o", "--output", help="Folder for results; by default photos-x2/ beside photos/."
+            "-o",
+            "--output",
+            metavar="FOLDER",
+            help="The folder for results. Default: photos-x2/ beside photos/.",
         ),
     ] = None,
     model: Model = None,
@@ -62,23 +69,37 @@ def command(
     tile: Annotated[
         str | None,
         typer.Option(
-            help="With --model: tile, halo included, 256 or HEIGHTxWIDTH; or auto, which "
-            "chooses by the pictures and the free memory."
+            metavar="SIZE",
+            help="With --model: the size of a tile, its halo included, as 256 or HEIGHTxWIDTH; or "
+            "auto, which chooses by the images and the free memory.",
         ),
     ] = None,
     halo: Halo = None,
-    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Enter subfolders.")] = False,
+    recursive: Annotated[
+        bool, typer.Option("--recursive", "-r", help="Also upscale the images in subfolders.")
+    ] = False,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Redo results that exist.")
+        bool, typer.Option("--overwrite", help="Redo and replace results that exist.")
     ] = False,
     format_: Annotated[
         str | None,
-        typer.Option("--format", help="png, jpg, webp, tiff or bmp; by default the source's."),
+        typer.Option(
+            "--format",
+            metavar="NAME",
+            help="The format of the results: png, jpg, webp, tiff or bmp. Default: that of each "
+            "source.",
+        ),
     ] = None,
     quality: Annotated[
-        int, typer.Option(min=1, max=100, help="Of JPEG and WebP; 100 is lossless WebP.")
+        int,
+        typer.Option(
+            min=1,
+            max=100,
+            metavar="NUMBER",
+            help="The quality of JPEG and WebP results; 100 makes WebP lossless.",
+        ),
     ] = 95,
-    device: Annotated[Device, typer.Option(help="Where to run.")] = Device.CPU,
+    device: DeviceOption = Device.CPU,
     backend: Backend = None,
     compute: Compute = None,
     conv_scale: ConvScale = None,
@@ -88,35 +109,50 @@ def command(
     streams: Annotated[
         int,
         typer.Option(
-            min=1, help="Tiles that OpenVINO computes side by side, each in its own memory."
+            min=1,
+            metavar="COUNT",
+            help="The number of tiles that OpenVINO computes side by side, each in memory of its "
+            "own.",
         ),
     ] = 1,
     memory: Annotated[
         str | None,
         typer.Option(
-            help="For pictures and results held at once, 4G for instance; by default a quarter "
-            "of what is free. A larger result is put together on the disk. The engine's own "
-            "memory comes on top, and up to 128 MiB a codec thread."
+            metavar="BYTES",
+            help="The memory for images and results held at once, as 512M or 4G; a larger result "
+            "is put together on the disk. The engine's own memory comes on top, and up to 128 MiB "
+            "for each thread that reads or writes. Default: a quarter of what is free.",
         ),
     ] = None,
     max_pixels: Annotated[
         int | None,
-        typer.Option(min=1, help="Refuse larger pictures unopened; by default 268,435,456."),
+        typer.Option(
+            min=1,
+            metavar="COUNT",
+            help="Refuse images of more pixels than this without opening them. Default: "
+            "268,435,456.",
+        ),
     ] = None,
     report: Annotated[
-        Path | None, typer.Option(help="Write what became of each picture, a JSON line each.")
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Also write a line of JSON for each image to this file: what became of it.",
+        ),
     ] = None,
     fail_fast: Annotated[
-        bool, typer.Option("--fail-fast", help="Stop at the first that cannot be processed.")
+        bool,
+        typer.Option("--fail-fast", help="Stop at the first image that cannot be processed."),
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be done; write nothing.")
+        bool, typer.Option("--dry-run", help="Say what would be done, and write nothing.")
     ] = False,
 ) -> None:
-    """Upscale pictures; what cannot be processed is listed, the rest is done.
+    """Upscale images and folders of them; the same command resumes a run that ended early.
 
-    A journal in the folder of results knows what is done: the same command resumes, another
-    model or another setting redoes.
+    An image that cannot be processed is listed at the end, and the rest is done. A journal in the
+    folder of results knows what is done; with another model or other settings, results are made
+    again.
     """
     if model is not None and engine is not None:
         raise UsageError("--model and --engine exclude each other: give one")
@@ -125,74 +161,99 @@ def command(
     if artifact is not None:
         refuse_for_made(context, artifact)
     if format_ is not None and format_.lower().removeprefix(".") in LOSSLESS:
-        refuse(context, ["quality"], f"{format_} keeps every value; it is for jpg and webp")
-    from hat_deploy import folders as jobs
+        refuse(context, ["quality"], f"{format_} loses nothing; the option is for jpg and webp")
+    from hat_deploy import folders
     from hat_deploy.artifact import zoo
-    from hat_deploy.cli.upscale_display import Display
     from hat_deploy.folders import job_list
-    from hat_deploy.folders.unmade import Unmade
-    from hat_deploy.images.stderr import libraries_silenced
-    from hat_deploy.terminal.screen import SafeConsole
 
-    options = jobs.Options(
+    options = folders.Options(
         quality=quality,
         overwrite=overwrite,
         fail_fast=fail_fast,
         memory=parse_bytes("--memory", memory),
-        max_pixels=max_pixels or jobs.Options.max_pixels,
+        max_pixels=max_pixels or folders.Options.max_pixels,
     )
     find = partial(
-        job_list.plan,
+        job_list.list_jobs,
         paths,
         output=output,
         recursive=recursive,
         format=format_,
         overwrite=overwrite,
     )
+    how = {
+        "halo": halo,
+        "device": device.value,
+        "backend": backend,
+        "compute": compute,
+        "streams": streams,
+        "conv_scale": conv_scale,
+        "img_range": img_range,
+        "qk_scale": qk_scale,
+        "shift": shift,
+    }
     chosen = str(engine or model or zoo.DEFAULT)
     if not dry_run:
         read = [*paths, engine or chosen]
         outputs.check({"--report": report}, read, recursive=recursive, streamed=True)
+    _upscale(paths, chosen, how, tile, find, options, report, dry=dry_run)
+
+
+def _upscale(
+    paths: Sequence[Path],
+    chosen: str,
+    how: dict[str, Any],
+    tile: str | None,
+    find: Callable[..., JobList],
+    options: Options,
+    report: Path | None,
+    *,
+    dry: bool,
+) -> None:
+    """Open what upscales, find the images, and do or foretell the work.
+
+    Args:
+        paths: what the user named, for a message.
+        chosen: the artifact, the checkpoint or the name of a model that ships.
+        how: arguments of ``Upscaler``, but for tile and batch.
+        tile: as the user wrote it.
+        find: the jobs for results of a ``scale``.
+    """
+    from hat_deploy.cli.upscale_display import Display
+    from hat_deploy.folders.unexported import Unexported
+    from hat_deploy.images.stderr import libraries_silenced
+    from hat_deploy.terminal.printable import display_name
+    from hat_deploy.terminal.screen import SafeConsole
+
     with libraries_silenced():
         console = SafeConsole(stderr=True)
-        sides, batch = _tile(tile, chosen, find, options, device, console)
-        how = {
-            "tile": sides,
-            "batch": batch,
-            "halo": halo,
-            "device": device.value,
-            "backend": backend,
-            "compute": compute,
-            "streams": streams,
-            "conv_scale": conv_scale,
-            "img_range": img_range,
-            "qk_scale": qk_scale,
-            "shift": shift,
-        }
-        with _open(chosen, how, console, dry=dry_run) as upscaler:
-            plan = find(scale=upscaler.scale)
-            name = upscaler.name if isinstance(upscaler, Unmade) else upscaler.engine.name
-            display = Display(console, total=len(plan.jobs), engine=name, dry=dry_run)
-            if not plan.jobs and not plan.rejected:
+        gpu = how["device"] == Device.CUDA
+        sides, batch = _tile(tile, chosen, find, options, console, gpu=gpu)
+        with _open(chosen, how | {"tile": sides, "batch": batch}, console, dry=dry) as upscaler:
+            listed = find(scale=upscaler.scale)
+            name = upscaler.name if isinstance(upscaler, Unexported) else upscaler.engine.name
+            display = Display(console, total=len(listed.jobs), engine=name, dry=dry)
+            if not listed.jobs and not listed.rejected:
                 named = ", ".join(map(display_name, paths))
                 typer.echo(f"no images found in {named}: there is nothing to do")
-            _require_own_file(report, plan)
-            if isinstance(upscaler, Unmade):
+            _require_own_file(report, listed)
+            if isinstance(upscaler, Unexported):
                 typer.echo(upscaler.sentence)
-            if dry_run:
-                _preview(plan, upscaler, options, display)
-            elif not isinstance(upscaler, Unmade):
-                _run(plan, upscaler, options, report, display)
+            if dry:
+                _preview(listed, upscaler, options, display)
+            elif not isinstance(upscaler, Unexported):
+                _run(listed, upscaler, options, report, display)
     display.finish()
 
 
 def _tile(
     text: str | None,
     chosen: str,
-    find: Callable[..., Plan],
+    find: Callable[..., JobList],
     options: Options,
-    device: Device,
     console: Console,
+    *,
+    gpu: bool,
 ) -> tuple[tuple[int, int] | None, int]:
     """The tile that was asked for and the batch; chosen ones are announced with their reason."""
     if text is None or text.strip().lower() != AUTO:
@@ -202,18 +263,20 @@ def _tile(
     jobs = find(scale=auto_tile.network_of(chosen)[0].scale).jobs
     if not jobs:
         return None, 1
-    tile, batch, why = auto_tile.choose_tile(jobs, chosen, options, gpu=device is Device.CUDA)
+    tile, batch, why = auto_tile.choose_tile(jobs, chosen, options, gpu=gpu)
     console.print(why, markup=False, highlight=False, soft_wrap=True)
     return tile, batch
 
 
-def _open(chosen: str, how: dict[str, Any], console: Console, *, dry: bool) -> Upscaler | Unmade:
+def _open(
+    chosen: str, how: dict[str, Any], console: Console, *, dry: bool
+) -> Upscaler | Unexported:
     """What upscales; in a dry run that would have to export first, what stands for it."""
     from hat_deploy.api import Upscaler
-    from hat_deploy.folders import unmade
+    from hat_deploy.folders import unexported
     from hat_deploy.terminal.screen import status
 
-    if dry and (later := unmade.unmade(chosen, **how)) is not None:
+    if dry and (later := unexported.find_unexported(chosen, **how)) is not None:
         return later
     with status(console) as say:
         return Upscaler(
@@ -225,12 +288,14 @@ def _open(chosen: str, how: dict[str, Any], console: Console, *, dry: bool) -> U
 
 
 def _run(
-    plan: Plan, upscaler: Upscaler, options: Options, target: Path | None, display: Display
+    listed: JobList, upscaler: Upscaler, options: Options, target: Path | None, display: Display
 ) -> None:
-    from hat_deploy import folders as jobs
+    from hat_deploy import folders
     from hat_deploy.folders.outcome_log import Report
 
-    run = jobs.run_plan(plan, upscaler, options, progress=display.progress, on_note=display.note)
+    run = folders.run_list(
+        listed, upscaler, options, progress=display.progress, on_note=display.note
+    )
     with Report(target) as report, display, closing(run) as outcomes:
         for outcome in outcomes:
             report.add(outcome)
@@ -239,16 +304,15 @@ def _run(
         display.problem(f"the report {target} is incomplete: {report.problem}")
 
 
-def _require_own_file(report: Path | None, plan: Plan) -> None:
+def _require_own_file(report: Path | None, listed: JobList) -> None:
     """Refuse a report in the place of a result, or of the journal that knows them."""
     if report is None:
         return
     from hat_deploy.folders import journal
-    from hat_deploy.terminal.printable import display_name
 
     place = Path(os.path.realpath(report))
-    journals = {job.root / journal.NAME for job in plan.jobs}
-    for taken in (*journals, *(job.target for job in plan.jobs)):
+    journals = {job.root / journal.NAME for job in listed.jobs}
+    for taken in (*journals, *(job.target for job in listed.jobs)):
         if taken.name == place.name and Path(os.path.realpath(taken)) == place:
             raise UsageError(
                 f"--report {display_name(report)} is where this run writes a result or its "
@@ -256,11 +320,13 @@ def _require_own_file(report: Path | None, plan: Plan) -> None:
             )
 
 
-def _preview(plan: Plan, upscaler: Upscaler | Unmade, options: Options, display: Display) -> None:
-    from hat_deploy import folders as jobs
+def _preview(
+    listed: JobList, upscaler: Upscaler | Unexported, options: Options, display: Display
+) -> None:
+    from hat_deploy import folders
     from hat_deploy.folders.preview import preview
 
-    for rejected in plan.rejected:
-        display.add(jobs.Failed(source=rejected.source, reason=rejected.reason))
-    for found in preview(plan.jobs, upscaler, options, display.note):
+    for rejected in listed.rejected:
+        display.add(folders.Failed(source=rejected.source, reason=rejected.reason))
+    for found in preview(listed.jobs, upscaler, options, display.note):
         display.foretell(found, upscaler.scale)

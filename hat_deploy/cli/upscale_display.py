@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from types import TracebackType
 from typing import Self
 
 import typer
@@ -11,7 +10,7 @@ from rich import progress
 from rich.console import Console
 
 from hat_deploy.folders import Done, Failed, Outcome, Progress, Skipped
-from hat_deploy.folders.preview import Planned
+from hat_deploy.folders.preview import Pending
 from hat_deploy.geometry import image_size
 from hat_deploy.terminal.printable import display_name
 
@@ -34,7 +33,7 @@ class Display:
         self._engine = engine
         self._dry = dry
         self._bar = progress.Progress(
-            progress.TextColumn("pictures"),
+            progress.TextColumn("images"),
             progress.MofNCompleteColumn(),
             progress.BarColumn(),
             progress.TextColumn("{task.fields[tiles]}", markup=False),
@@ -44,7 +43,7 @@ class Display:
             console=console,
         )
         self._task = self._bar.add_task("", total=total, tiles="")
-        self._done = self._tiles = self._planned = 0
+        self._done = self._tiles = self._pending = 0
         self._kept: Counter[str | None] = Counter()
         self._failed: list[Failed] = []
         self._untried: Counter[str] = Counter()
@@ -56,7 +55,7 @@ class Display:
         self._bar.update(self._task, completed=now.settled + share, tiles=tiles)
 
     def add(self, outcome: Outcome) -> None:
-        """Count what became of a picture; notes are shown at once, failures at the end."""
+        """Count what became of an image; notes are shown at once, failures at the end."""
         match outcome:
             case Done():
                 self._done += 1
@@ -69,11 +68,11 @@ class Display:
             case Failed():
                 self._untried[outcome.reason] += 1
 
-    def foretell(self, found: Planned | Skipped | Failed, scale: int) -> None:
-        """Count and show what would become of a picture."""
+    def foretell(self, found: Pending | Skipped | Failed, scale: int) -> None:
+        """Count and show what would become of an image."""
         match found:
-            case Planned():
-                self._planned += 1
+            case Pending():
+                self._pending += 1
                 self._tiles += found.tiles
                 size = image_size(found.height, found.width)
                 large = image_size(found.height * scale, found.width * scale)
@@ -97,7 +96,7 @@ class Display:
         kept = sum(self._kept.values())
         bad = len(self._failed) + sum(self._untried.values())
         if self._dry:
-            head = f"{self._planned} to upscale, {self._tiles} tiles"
+            head = f"{self._pending} to upscale, {self._tiles} tiles"
         else:
             head = f"{self._done} upscaled"
         typer.echo(f"{head}, {kept} skipped (results exist), {bad} not processed; {self._engine}")
@@ -119,10 +118,5 @@ class Display:
         self._bar.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._bar.stop()

@@ -1,7 +1,4 @@
-"""``hat-deploy verify``: an artifact's numbers against the reference, on real pictures.
-
-With ``--ranges`` it needs no artifact: it measures how large the checkpoint's own values grow.
-"""
+"""``hat-deploy verify``: an artifact's numbers against the reference, on real images."""
 
 from __future__ import annotations
 
@@ -12,19 +9,21 @@ import typer
 
 from hat_deploy.cli import outputs
 from hat_deploy.cli.options import (
+    AsJson,
     Backend,
     Compute,
     ConvScale,
     Device,
+    DeviceOption,
     Halo,
     ImgRange,
     QkScale,
+    Random,
     Shift,
     print_json,
-    refuse,
     refuse_for_artifact,
 )
-from hat_deploy.errors import CheckFailed, UsageError
+from hat_deploy.errors import CheckFailed
 from hat_deploy.geometry import image_size
 
 if TYPE_CHECKING:
@@ -34,87 +33,85 @@ if TYPE_CHECKING:
 
     from hat_deploy.verify.fidelity import PictureFidelity, Report
     from hat_deploy.verify.layer_errors import LayersReport
-    from hat_deploy.verify.ranges import RangesReport
     from hat_deploy.verify.verification import VerifyOptions
 
 
 def command(
     context: typer.Context,
-    reference: Annotated[
-        str, typer.Option(help="The checkpoint it was made from, or a model that ships.")
-    ],
     engine: Annotated[
-        Path | None, typer.Option(help="The artifact to verify; not with --ranges.")
-    ] = None,
-    pictures: Annotated[
+        Path, typer.Option(metavar="FILE", help="The artifact to verify: an .onnx or a .plan.")
+    ],
+    reference: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME|FILE",
+            help="The checkpoint that the artifact was made from, or the name of a model that "
+            "ships.",
+        ),
+    ],
+    images: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="[PICTURES...]", help="Image files, or folders of them; default: two that ship."
+            metavar="IMAGES",
+            help="Image files, or folders of them. Default: two images that ship.",
         ),
     ] = None,
-    ranges: Annotated[
-        bool,
-        typer.Option(
-            "--ranges",
-            help="Instead, print how large the checkpoint's values grow in each block, and "
-            "which precision that allows.",
-        ),
-    ] = False,
-    random: Annotated[int, typer.Option(min=0, help="Add this many pictures of noise.")] = 0,
+    random: Random = 0,
     min_psnr: Annotated[
         float | None,
-        typer.Option(help="Least PSNR in dB; default: fp32 90, fp16 60, bf16 50."),
+        typer.Option(
+            metavar="DB",
+            help="The PSNR in dB that must be reached. Default: by precision; fp32 90, fp16 60, "
+            "bf16 50.",
+        ),
     ] = None,
     max_abs: Annotated[
         float | None,
-        typer.Option(help="Largest difference of any value (range 0 to 1); default: by precision."),
+        typer.Option(
+            metavar="NUMBER",
+            help="The largest difference of any value that is permitted, with values from 0 to 1. "
+            "Default: by precision.",
+        ),
     ] = None,
     halo: Halo = None,
     whole: Annotated[
         bool | None,
         typer.Option(
             "--whole/--no-whole",
-            help="Also run whole pictures, where they fit into memory (the default).",
+            help="Whether the reference also runs each image whole, without tiles, if it fits "
+            "into memory. Default: --whole.",
         ),
     ] = None,
     layers: Annotated[
         bool,
         typer.Option(
             "--layers",
-            help="Also compare after every block, on one tile, and name the first that is off.",
+            help="Also compare the values after every block on one tile, and name the first block "
+            "that is off.",
         ),
     ] = False,
     report: Annotated[
-        Path | None, typer.Option(help="Also write a page of pictures and figures: FILE.html.")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Also write a page of images and figures to this .html file."
+        ),
     ] = None,
     conv_scale: ConvScale = None,
     img_range: ImgRange = None,
     qk_scale: QkScale = None,
     shift: Shift = None,
-    device: Annotated[Device, typer.Option(help="Where to run both.")] = Device.CPU,
+    device: DeviceOption = Device.CPU,
     backend: Backend = None,
     compute: Compute = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Compare an artifact with the PyTorch network of its checkpoint; exit with 1 if it differs."""
-    if ranges and engine is not None:
-        raise UsageError(
-            "--ranges measures the checkpoint, not an artifact: leave out --engine, or --ranges"
-        )
-    if not ranges and engine is None:
-        raise UsageError("there is no artifact to verify: give --engine FILE, or --ranges")
-    if ranges:
-        refuse(
-            context,
-            ABOUT_ARTIFACT,
-            "--ranges measures the checkpoint alone; leave it out and give --engine FILE",
-        )
     refuse_for_artifact(context, engine, backend)
     if report is not None:
         from hat_deploy.reports import page
 
         page.check_path(report)
-    outputs.check({"--report": report}, [engine, reference, *(pictures or ())])
+    outputs.check({"--report": report}, [engine, reference, *(images or ())])
     from hat_deploy.verify.verification import VerifyOptions
 
     options = VerifyOptions(
@@ -132,29 +129,13 @@ def command(
         qk_scale=qk_scale,
         shift=shift,
     )
-    if engine is None:
-        _measure(reference, pictures or (), options, as_json)
-    else:
-        _verify(engine, reference, pictures or (), options, as_json, report)
-
-
-ABOUT_ARTIFACT = (
-    "min_psnr",
-    "max_abs",
-    "halo",
-    "whole",
-    "layers",
-    "report",
-    "backend",
-    "compute",
-)
-"""Options that say nothing about a checkpoint, which ``--ranges`` measures."""
+    _verify(engine, reference, images or (), options, as_json, report)
 
 
 def _verify(
     engine: Path,
     reference: str,
-    pictures: Sequence[Path],
+    images: Sequence[Path],
     options: VerifyOptions,
     as_json: bool,
     target: Path | None,
@@ -169,7 +150,7 @@ def _verify(
         report = verify(
             engine,
             reference,
-            pictures,
+            images,
             options,
             on_stage=lambda stage: say(f"comparing on {stage} ..."),
             on_rendering=album.add if target is not None else lambda rendering: None,
@@ -182,54 +163,6 @@ def _verify(
         _print(report)
     if not report.passed:
         raise CheckFailed(f"{engine} is not verified: " + "; ".join(report.failures))
-
-
-def _measure(
-    reference: str, pictures: Sequence[Path], options: VerifyOptions, as_json: bool
-) -> None:
-    from hat_deploy.terminal.printable import display_name
-    from hat_deploy.terminal.screen import SafeConsole, status
-    from hat_deploy.verify import ranges as ranges_report
-
-    with status() as say:
-        report = ranges_report.report(
-            reference,
-            pictures,
-            options,
-            on_stage=lambda stage: say(f"measuring on {stage} ..."),
-        )
-    if as_json:
-        print_json(report.to_dict())
-        return
-    typer.echo(f"{display_name(report.reference['path'])}: largest absolute values, PyTorch fp32")
-    typer.echo(f"pictures: {', '.join(map(display_name, report.pictures))}")
-    typer.echo("stream: the residual stream that a block leaves, in half under fp16-pure alone")
-    typer.echo("layers: what its layers give that fp16 computes in half")
-    typer.echo("scores: its attention's on their way to softmax, in half under fp16 too")
-    typer.echo("of 65504: the largest of these beside fp16's largest number")
-    SafeConsole().print(_ranges_table(report))
-    typer.echo(report.advice)
-
-
-def _ranges_table(report: RangesReport) -> Table:
-    """Of each block, the stream it leaves, its layers in half and its attention scores, with
-    the largest one's share of fp16's range."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    from hat_deploy.verify.ranges import share
-
-    table = Table(box=SIMPLE_HEAD, padding=0, pad_edge=False)
-    table.add_column("block", no_wrap=True)
-    for column in ("stream", "layers", "scores", "of 65504"):
-        table.add_column(column, justify="right", no_wrap=True)
-    for peak in report.peaks:
-        # What has no layers in half, or no attention: a 0 would look like a measurement.
-        count = {"RHAG": 1, "HAT": 2}.get(peak.kind, 3)
-        values = (peak.stream, peak.inside, peak.scores)
-        figures = [f"{value:.4g}" if i < count else "" for i, value in enumerate(values)]
-        table.add_row(peak.block, *figures, f"{100 * share(max(values)):.3g}%")
-    return table
 
 
 def _print(report: Report) -> None:

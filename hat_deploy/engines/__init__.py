@@ -9,6 +9,7 @@ import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hat_deploy.artifact import Artifact
 from hat_deploy.errors import ArtifactError, UsageError
 from hat_deploy.precision import Precision
 
@@ -21,7 +22,7 @@ BACKENDS = ("openvino", "onnxruntime")
 
 
 def open_artifact(
-    path: Path,
+    named: Path | Artifact,
     *,
     device: str = "cpu",
     threads: int | None = None,
@@ -32,7 +33,7 @@ def open_artifact(
     """The engine for an artifact, chosen by its suffix and the device.
 
     Args:
-        path: ``.onnx`` or ``.plan``.
+        named: ``.onnx`` or ``.plan``; an :class:`Artifact` is not read again.
         device: ``cpu`` or ``cuda``; a plan runs on CUDA whatever is asked.
         threads: of one call on a CPU; all cores by default.
         backend: one of :data:`BACKENDS`, for an ``.onnx``. Default: on a CPU OpenVINO, or ONNX
@@ -45,16 +46,17 @@ def open_artifact(
         MissingExtraError: the library that runs it is not installed.
         UsageError: there is no such device, or the engine cannot do what is asked.
     """
-    suffix = path.suffix.lower()
-    if suffix == ".plan":
+    artifact = Artifact.of(named)
+    if artifact.is_plan:
         if backend or compute:
             raise UsageError("a plan runs in TensorRT, as it was built: no backend, no precision")
         if streams > 1:
             raise UsageError("a plan runs in TensorRT, as it was built: leave streams out")
         from hat_deploy.engines.tensorrt.engine import TensorRTEngine
 
-        return TensorRTEngine(path)
-    if suffix != ".onnx":
+        return TensorRTEngine(artifact)
+    path = artifact.path
+    if not artifact.is_onnx:
         raise ArtifactError(
             f"{path} has the suffix {path.suffix or '(none)'}; an artifact ends in .onnx or .plan"
         )
@@ -63,7 +65,7 @@ def open_artifact(
 
         if device != "cpu":
             raise UsageError("OpenVINO runs on the CPU here: use onnxruntime on cuda")
-        return OpenVINOEngine(path, precision=compute, threads=threads, streams=streams)
+        return OpenVINOEngine(artifact, precision=compute, threads=threads, streams=streams)
     from hat_deploy.engines.onnxruntime import OnnxRuntimeEngine
 
     if streams > 1:
@@ -74,7 +76,7 @@ def open_artifact(
         raise UsageError(
             f"onnxruntime computes as the artifact says, not in {compute}: use openvino"
         )
-    return OnnxRuntimeEngine(path, device=device, threads=threads)
+    return OnnxRuntimeEngine(artifact, device=device, threads=threads)
 
 
 def _default_backend(device: str, compute: str | None) -> str:

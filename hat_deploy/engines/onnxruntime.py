@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hat_deploy import artifact
+from hat_deploy.artifact import Artifact
 from hat_deploy.engines.base import (
     Array,
     Declared,
@@ -43,7 +43,7 @@ class OnnxRuntimeEngine(EngineBase):
     in, computes and copies the result out, one batch at a time.
 
     Args:
-        path: an artifact made by ``hat-deploy export``.
+        named: an artifact made by ``hat-deploy export``.
         device: ``cpu`` or ``cuda``.
         threads: threads of one call on the CPU; all cores by default.
 
@@ -52,8 +52,12 @@ class OnnxRuntimeEngine(EngineBase):
         UsageError: this build of ONNX Runtime has no such device.
     """
 
-    def __init__(self, path: Path, *, device: str = "cpu", threads: int | None = None) -> None:
-        self.description = artifact.describe(path)
+    def __init__(
+        self, named: Path | Artifact, *, device: str = "cpu", threads: int | None = None
+    ) -> None:
+        artifact = Artifact.of(named)
+        path = artifact.path
+        self.description = artifact.description
         provider = _PROVIDERS[device]
         if provider not in ort.get_available_providers():
             raise UsageError(

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from hat_deploy import artifact
+from hat_deploy.artifact import Artifact, Description
 from hat_deploy.cache import cache_folder, find, keep
 from hat_deploy.engines.base import (
     Array,
@@ -40,7 +40,7 @@ class OpenVINOEngine(EngineBase):
     """An :class:`~hat_deploy.engines.base.Engine` on OpenVINO's CPU plugin.
 
     Args:
-        path: an artifact made by ``hat-deploy export``.
+        named: an artifact made by ``hat-deploy export``.
         precision: what to compute in, ``fp32`` or ``bf16``, whatever the artifact's own is; by
             default bf16 for an artifact in bf16, else fp32. Never chosen by the library, which
             would take bf16 wherever the CPU has it.
@@ -53,23 +53,21 @@ class OpenVINOEngine(EngineBase):
         UsageError: this CPU has no bf16 instructions.
     """
 
-    sha256: str
-    """The SHA-256 of the artifact, as it was read."""
-
     def __init__(
         self,
-        path: Path,
+        named: Path | Artifact,
         *,
         precision: str | None = None,
         threads: int | None = None,
         streams: int = 1,
     ) -> None:
-        self.description = artifact.describe(path)
+        artifact = Artifact.of(named)
+        path = artifact.path
+        self.description = artifact.description
         self._precision = precision or _own_precision(self.description)
         _require_instructions(self._precision)
-        self.sha256 = artifact.sha256(path)
         try:
-            model = _load(path, self.sha256, _settings(self._precision, threads, streams))
+            model = _load(path, artifact.sha256, _settings(self._precision, threads, streams))
         except RuntimeError as error:
             raise ArtifactError(f"OpenVINO cannot load {path}: {_last_line(error)}") from error
         self._window = self.description.window
@@ -207,7 +205,7 @@ def _readable_errors() -> Iterator[None]:
         raise ArtifactError(f"OpenVINO failed: {_last_line(error)}") from error
 
 
-def _own_precision(description: artifact.Description) -> str:
+def _own_precision(description: Description) -> str:
     return Precision.BF16 if description.precision == Precision.BF16 else Precision.FP32
 
 

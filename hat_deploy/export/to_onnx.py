@@ -6,7 +6,7 @@ import logging
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -24,6 +24,7 @@ from hat_deploy.files import replacing
 from hat_deploy.geometry import check_tile, default_halo, default_tile, format_size, round_up
 from hat_deploy.metrics import Difference, compare
 from hat_deploy.precision import NEWEST_OPSET, Precision
+from hat_deploy.terminal.progress import OnStage
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -44,9 +45,6 @@ CHEAP_MULTI_ADDS = 250e9
 PROOF_SIDE = 64
 DEFAULT_OPSET = 20
 """The first with Gelu."""
-
-OnStage = Callable[[str], None]
-"""Told what is being done, for a progress display."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,9 +26,7 @@ from hat_deploy.errors import ArtifactError, UsageError, install_command
 from hat_deploy.export.plan_builder import Order
 from hat_deploy.files import replacing
 from hat_deploy.precision import Precision
-
-OnStage = Callable[[str], None]
-"""Told what is being done, for a progress display."""
+from hat_deploy.terminal.progress import OnStage
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,9 @@
 """The folder run: every job done, skipped or listed; nothing lost, nothing done twice.
 
-``pipeline`` decodes, computes and encodes side by side, ``journal`` knows what is done already,
-``claims`` keeps runs apart, ``preview`` tells what a run would do.
+An image's way: ``inputs`` finds it, ``job_list`` names its result, ``stages`` decodes it in the
+threads of ``workers``, ``engine_loop`` computes it, and ``writing`` gives the result its name;
+``pipeline`` runs these side by side. ``journal`` knows what is done already, ``claims`` keeps
+runs apart, ``preview`` tells what a run would do.
 """
 
 from hat_deploy.folders.job_list import Job
@@ -14,7 +16,7 @@ from hat_deploy.folders.outcomes import (
     Progress,
     Skipped,
 )
-from hat_deploy.folders.pipeline import run, run_plan
+from hat_deploy.folders.pipeline import run, run_list
 from hat_deploy.folders.single import upscale_one
 
 __all__ = [
@@ -27,6 +29,6 @@ __all__ = [
     "Progress",
     "Skipped",
     "run",
-    "run_plan",
+    "run_list",
     "upscale_one",
 ]

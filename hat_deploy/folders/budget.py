@@ -1,4 +1,4 @@
-"""A bound on what the stages of a run hold between them."""
+"""A limit on what the stages of a run hold together."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from collections import deque
 
 
 class Closed(Exception):
-    """The run is ending: nobody gets anything any more."""
+    """The run is ending: no request is granted any more."""
 
 
 class Budget:
-    """Bytes and pictures that may be on their way at once, given out in the order of asking.
+    """Bytes and images that may be in progress at once, granted in the order of requests.
 
     Args:
-        memory: bytes. Who needs more than this gets it when nobody else has any.
-        pictures: how many may share it.
+        memory: bytes. A request for more is granted once nobody else holds any.
+        images: how many may share it.
     """
 
-    def __init__(self, memory: int, pictures: int) -> None:
+    def __init__(self, memory: int, images: int) -> None:
         self.memory = memory
-        self._pictures = pictures
+        self._images = images
         self._used = 0
         self._holders = 0
         self._line: deque[object] = deque()
@@ -61,7 +61,7 @@ class Budget:
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Turn away everybody who waits."""
+        """Refuse everybody who waits."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -69,7 +69,7 @@ class Budget:
     def _fits(self, amount: int) -> bool:
         if self._holders == 0:
             return True
-        return self._holders < self._pictures and self._used + amount <= self.memory
+        return self._holders < self._images and self._used + amount <= self.memory
 
     def _add(self, amount: int) -> None:
         self._used += amount

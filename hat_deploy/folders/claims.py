@@ -3,40 +3,34 @@
 A claim is a lock on one byte of the journal, far beyond its end, at a place that the result's
 name decides. In the same way every run holds a shared lock on a byte that its settings decide,
 so that runs that would make different results do not mix them in one folder. The kernel gives
-all of it back however a process ends. Where a file system has no such locks, one process takes
-the whole folder by a file with its id.
+all of it back however a process ends. Where a file system has no such locks, one run takes
+the whole folder: :mod:`hat_deploy.folders.folder_lock`.
 """
 
 from __future__ import annotations
 
 import errno
 import hashlib
-import json
 import os
-import socket
 import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from secrets import token_hex
 
 from hat_deploy.errors import UsageError
-from hat_deploy.files import open_plain
+from hat_deploy.folders.folder_lock import FolderLock
 from hat_deploy.terminal.printable import display_name
 
 if sys.platform != "win32":
     import fcntl
 
-FOLDER_LOCK = ".hat-deploy-lock"
 _FIRST = 1 << 40
 _SPAN = 1 << 56
 _RUNS = 1 << 58
 _PROBE, _DOOR = _FIRST - 1, _FIRST - 2
 _BUSY = (errno.EACCES, errno.EAGAIN)
-_LARGEST_LOCK = 4096
-_LARGEST_PID = 2**31
 
 _here: set[tuple[Path, int]] = set()
 """Claims of this process: to the kernel all of its threads are one."""
@@ -47,7 +41,7 @@ _retired: dict[Path, list[int]] = {}
 _guard = threading.RLock()
 
 
-class Busy(UsageError):
+class FolderBusy(UsageError):
     """Another run, with other settings, is at work in the folder."""
 
 
@@ -60,7 +54,7 @@ class Claims:
         settings: all that decides what results look like, as text.
 
     Raises:
-        Busy: a run with other settings is at work here.
+        FolderBusy: a run with other settings is at work here.
         UsageError: there are no locks here, and another run has the folder.
     """
 
@@ -69,7 +63,7 @@ class Claims:
         self._place = folder.resolve()
         self._mine: set[int] = set()
         self._run = _number(settings, _RUNS)
-        self._whole = None if _locks_work(descriptor) else _FolderLock(folder)
+        self._whole = None if _locks_work(descriptor) else FolderLock(folder)
         self.alone = True
         """Whether no other run was at work here when this one came."""
         if self._whole is None:
@@ -178,8 +172,8 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_all)
 
 
-def _busy(folder: Path) -> Busy:
-    return Busy(
+def _busy(folder: Path) -> FolderBusy:
+    return FolderBusy(
         f"another hat-deploy with another model or other settings is working in "
         f"{display_name(folder)}: wait for it, or use another folder"
     )
@@ -217,93 +211,3 @@ def _lock(descriptor: int, start: int, length: int = 1, *, shared: bool = False)
 def _unlock(descriptor: int, start: int, length: int = 1) -> None:
     if sys.platform != "win32":
         fcntl.lockf(descriptor, fcntl.LOCK_UN, length, start)
-
-
-class _FolderLock:
-    """A file that exists while a process works in a folder; one of a dead process is no bar."""
-
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / FOLDER_LOCK
-        own = {"host": socket.gethostname(), "pid": os.getpid(), "token": token_hex(8)}
-        self._content = json.dumps(own).encode()
-        while not self._create():
-            self._remove_stale()
-
-    def _create(self) -> bool:
-        """Take a file that nobody ever sees half written, under its final name."""
-        draft = self._path.with_name(f"{FOLDER_LOCK}-{token_hex(6)}")
-        draft.write_bytes(self._content)
-        try:
-            os.link(draft, self._path)
-        except FileExistsError:
-            return False
-        except OSError:  # a file system without hard links
-            return self._create_without_links()
-        finally:
-            draft.unlink()
-        return True
-
-    def _create_without_links(self) -> bool:
-        try:
-            with self._path.open("xb", buffering=0) as file:
-                file.write(self._content)
-        except FileExistsError:
-            return False
-        return True
-
-    def _remove_stale(self) -> None:
-        """Remove the file of a dead process.
-
-        Raises:
-            UsageError: its process lives, or nobody here can tell, or it is no file.
-        """
-        try:
-            content = self._read(self._path)
-        except FileNotFoundError:
-            return
-        if (holder := _living_holder(content)) is not None:
-            raise UsageError(
-                f"another hat-deploy ({holder}) is working in {self._path.parent}: wait for it, "
-                f"use another folder, or remove {self._path} if it is gone"
-            )
-        aside = self._path.with_name(f"{FOLDER_LOCK}-{token_hex(6)}")
-        try:
-            self._path.rename(aside)
-        except FileNotFoundError:
-            return
-        if self._read(aside) != content:  # somebody was faster, and this is their new one
-            os.link(aside, self._path)
-        aside.unlink()
-
-    def release(self) -> None:
-        with suppress(FileNotFoundError, UsageError):
-            if self._read(self._path) == self._content:
-                self._path.unlink()
-
-    def _read(self, path: Path) -> bytes:
-        """At most what a lock file can have, and one byte more."""
-        descriptor = open_plain(path, os.O_RDONLY, "lock file")
-        try:
-            return os.read(descriptor, _LARGEST_LOCK + 1)
-        finally:
-            os.close(descriptor)
-
-
-def _living_holder(content: bytes) -> str | None:
-    """Who holds a lock file, for people; None if that process is known to be gone."""
-    try:
-        holder = json.loads(content)
-        host, pid = holder["host"], holder["pid"]
-    except (ValueError, TypeError, KeyError, RecursionError):
-        return None  # files appear whole: this is none of ours, or was damaged
-    if not isinstance(host, str) or type(pid) is not int or not 0 < pid < _LARGEST_PID:
-        return None  # as above
-    if host != socket.gethostname():
-        return f"process {pid} on {display_name(host)}"
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return None
-    except PermissionError:
-        pass
-    return f"process {pid}"

@@ -1,27 +1,23 @@
-"""Which files a run reads, and where each result goes. Names and folders only, no pixels."""
+"""The jobs of a run: every image with the file its result goes to. Nothing is opened."""
 # Strings and not paths, for there may be hundreds of thousands of names:
 # ruff: noqa: PTH114, PTH116, PTH118, PTH119
 
 from __future__ import annotations
 
 import os
-import re
-import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
 
 from hat_deploy.errors import UsageError
+from hat_deploy.folders.inputs import Found, find, is_folder, place_of, split_name
 from hat_deploy.images.picture import SUFFIXES
 from hat_deploy.terminal.printable import display_name
-
-_DIGITS = re.compile("[0-9]+")
 
 
 @dataclass(frozen=True)
 class Job:
-    """One picture to read and the file to write."""
+    """One image to read and the file to write."""
 
     source: Path
     target: Path
@@ -43,14 +39,14 @@ class Rejected:
 
 
 @dataclass
-class Plan:
+class JobList:
     """What a run will do, in the order in which it will be done."""
 
     jobs: list[Job] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
 
 
-def plan(
+def list_jobs(
     paths: Sequence[Path],
     *,
     scale: int,
@@ -58,15 +54,15 @@ def plan(
     recursive: bool,
     format: str | None = None,  # noqa: A002 - the option's name
     overwrite: bool = False,
-) -> Plan:
-    """Pair every picture that the paths name with its result. Nothing is written.
+) -> JobList:
+    """Pair every image that the paths name with its result. Nothing is written.
 
     Results go beside their sources: ``cat-x2.png`` for ``cat.png``, and the folder
     ``photos-x2/`` for ``photos/``. With ``output`` they go there: files by their names, one
     folder by its tree, and of several paths each folder by its tree under its name.
 
     Inside folders, foreign suffixes and hidden names are passed over; what merely looks like
-    a picture (a dangling link, a pipe, a folder named ``x.png``) is rejected by name. Where
+    an image (a dangling link, a pipe, a folder named ``x.png``) is rejected by name. Where
     results of this or an earlier run would lie inside an input, they are not read again; nor
     is ``cat-x2.png`` where ``cat.png`` is named too, as when a shell's ``*`` is run again.
 
@@ -83,14 +79,14 @@ def plan(
         UsageError: a path does not exist, or ``format`` is not one of ``SUFFIXES``.
     """
     suffix = _forced_suffix(format)
-    result = Plan()
+    result = JobList()
     wanted: list[Job] = []
     outputs = _outputs(paths, scale, output)
     results = set() if overwrite else _default_results(paths, scale, suffix)
     seen: set[str] = set()
     for path in paths:
         base = _base(path, scale, output, alone=len(paths) == 1)
-        for found in _find(path, outputs, recursive=recursive):
+        for found in find(path, outputs, recursive=recursive):
             if found.place in seen:
                 continue
             seen.add(found.place)
@@ -113,135 +109,8 @@ def _forced_suffix(name: str | None) -> str | None:
     return suffix
 
 
-# What to read
-
-
-class _Found(NamedTuple):
-    """What a path leads to. Strings, for there may be hundreds of thousands."""
-
-    path: str
-    place: str
-    """Where its name lies, whatever links lead to its folder; a link keeps its own name."""
-    inside: str | None = None
-    """Its path inside the folder that was named; None for what was named itself."""
-    link: bool = False
-    reason: str | None = None
-    """Why it is no job; None if it is one."""
-
-
-def _find(path: Path, outputs: set[str], *, recursive: bool) -> Iterator[_Found]:
-    """The pictures of one path of the command line, and what there had to be rejected."""
-    if not os.path.lexists(path):
-        raise UsageError(f"{display_name(path)} does not exist")
-    if _is_folder(path):
-        yield from _walk(str(path), outputs, recursive=recursive)
-        return
-    reason = _unreadable(path)
-    if reason is None and path.suffix.lower() not in SUFFIXES:
-        reason = f"its name ends in none of {', '.join(SUFFIXES)}"
-    yield _Found(str(path), _place(path), None, path.is_symlink(), reason)
-
-
-def _walk(top: str, outputs: set[str], *, recursive: bool) -> Iterator[_Found]:
-    """A folder: its pictures first, then its folders, each sorted by name, however deep.
-
-    Every real folder is entered once, however many links lead to it, so loops end; links
-    come last, so that a folder is met under its own name where it has one here.
-    """
-    visited: set[str] = set()
-    waiting = [(top, os.path.realpath(top), "")]
-    while waiting:
-        folder, real, inside = waiting.pop()
-        if real in visited:
-            continue
-        visited.add(real)
-        try:
-            with os.scandir(folder) as listed:
-                entries = [entry for entry in listed if not entry.name.startswith(".")]
-        except OSError as error:
-            why = f"it cannot be listed: {error.strerror or error}"
-            yield _Found(folder, _place(Path(folder)), inside, reason=why)
-            continue
-        entries.sort(key=lambda entry: _order(entry.name))
-        folders: list[tuple[bool, tuple[str, str, str]]] = []
-        for entry in entries:
-            place = os.path.join(real, entry.name)
-            link = entry.is_symlink()
-            is_folder = _is_folder(entry) if link else entry.is_dir(follow_symlinks=False)
-            lies = os.path.realpath(place) if link else place
-            if lies in outputs:
-                continue
-            if _split(entry.name)[1].lower() in SUFFIXES:
-                whole = not link and entry.is_file(follow_symlinks=False)
-                reason = _forbidden(entry) if whole else _unreadable(entry)
-                yield _Found(entry.path, place, inside + entry.name, link, reason)
-            elif is_folder:
-                folders.append((link, (entry.path, lies, f"{inside}{entry.name}/")))
-        if recursive:
-            folders.sort(key=lambda found: found[0])
-            waiting += [found for _, found in reversed(folders)]
-
-
-def _order(name: str) -> tuple[str, str]:
-    """Names in natural order, ``2`` before ``10``; the name itself decides between equals."""
-    return _DIGITS.sub(_weight, name.casefold()) + "\1", name
-
-
-def _weight(digits: re.Match[str]) -> str:
-    """A number such that strings of numbers sort by value, and before all other characters."""
-    stripped = digits[0].lstrip("0")
-    return f"\0{chr(len(stripped))}{stripped}"
-
-
-def _split(name: str) -> tuple[str, str]:
-    """Stem and suffix of a file's name, as ``Path`` has them."""
-    dot = name.rfind(".")
-    return (name[:dot], name[dot:]) if 0 < dot < len(name) - 1 else (name, "")
-
-
-def _is_folder(path: Path | os.DirEntry[str]) -> bool:
-    try:
-        return stat.S_ISDIR(os.stat(path).st_mode)
-    except OSError:
-        return False
-
-
-def _unreadable(path: Path | os.DirEntry[str]) -> str | None:
-    """Why a path is no readable regular file; None if it is one. Opens nothing."""
-    try:
-        mode = os.stat(path).st_mode
-    except FileNotFoundError:
-        return "it is a link to a file that does not exist"
-    except OSError as error:
-        return f"it cannot be read: {error.strerror or error}"
-    kinds = {
-        stat.S_IFDIR: "a folder",
-        stat.S_IFIFO: "a named pipe",
-        stat.S_IFSOCK: "a socket",
-        stat.S_IFREG: None,
-    }
-    kind = kinds.get(stat.S_IFMT(mode), "a device")
-    if kind is not None:
-        return f"it is {kind}, not a picture"
-    return _forbidden(path)
-
-
-def _forbidden(path: Path | os.DirEntry[str]) -> str | None:
-    return None if os.access(path, os.R_OK) else "it cannot be read: Permission denied"
-
-
 def _real(path: Path) -> Path:
     return Path(os.path.realpath(path))
-
-
-def _place(path: Path) -> str:
-    """Where a name lies, whatever links lead to its folder; a link keeps a name of its own."""
-    if path.name in ("", ".."):
-        return os.path.realpath(path)
-    return os.path.join(os.path.realpath(path.parent), path.name)
-
-
-# Where to write
 
 
 def _beside(folder: Path, scale: int) -> Path:
@@ -252,29 +121,29 @@ def _beside(folder: Path, scale: int) -> Path:
 
 def _outputs(paths: Sequence[Path], scale: int, output: Path | None) -> set[str]:
     """Folders that hold results, of this run or of an earlier one with default names."""
-    folders = [_beside(path, scale) for path in paths if _is_folder(path)]
+    folders = [_beside(path, scale) for path in paths if is_folder(path)]
     results = {os.path.realpath(folder) for folder in [*folders, *([output] if output else [])]}
     return results - {os.path.realpath(path) for path in paths}
 
 
 def _default_results(paths: Sequence[Path], scale: int, suffix: str | None) -> set[str]:
-    """Where runs with default names put the results of the pictures among the paths."""
+    """Where runs with default names put the results of the images among the paths."""
     results: set[str] = set()
     for path in paths:
-        if path.suffix.lower() not in SUFFIXES or _is_folder(path):
+        if path.suffix.lower() not in SUFFIXES or is_folder(path):
             continue
-        named = _Found(str(path), "")
+        named = Found(str(path), "")
         plain = _target(named, path.parent, scale, None, None)
         forced = _target(named, path.parent, scale, None, suffix)
-        results |= {_place(plain), _place(forced)}
+        results |= {place_of(plain), place_of(forced)}
         if suffix is not None:
-            results.add(_place(_with_source_suffix(Job(path, forced))))
+            results.add(place_of(_with_source_suffix(Job(path, forced))))
     return results
 
 
 def _base(path: Path, scale: int, output: Path | None, *, alone: bool) -> Path:
     """The folder that the results of one path of the command line go to."""
-    folder = _is_folder(path)
+    folder = is_folder(path)
     if output is None:
         return _beside(path, scale) if folder else path.parent
     if not folder or alone:
@@ -283,27 +152,27 @@ def _base(path: Path, scale: int, output: Path | None, *, alone: bool) -> Path:
     return output / name if name else output
 
 
-def _target(found: _Found, base: Path, scale: int, output: Path | None, suffix: str | None) -> Path:
+def _target(found: Found, base: Path, scale: int, output: Path | None, suffix: str | None) -> Path:
     if found.inside is None:
-        stem, ending = _split(os.path.basename(found.path))
+        stem, ending = split_name(os.path.basename(found.path))
         marked = f"-x{scale}" if output is None else ""
         return base / f"{stem}{marked}{suffix or ending}"
     folder, slash, name = found.inside.rpartition("/")
-    stem, ending = _split(name)
+    stem, ending = split_name(name)
     return Path(f"{base}/{folder}{slash}{stem}{suffix or ending}")
 
 
-def _settle(wanted: list[Job], result: Plan) -> None:
+def _settle(wanted: list[Job], result: JobList) -> None:
     """Give every job a target of its own; what cannot get one is rejected."""
-    lying = _Lying()
-    inputs = {lying.file(job.source): job.source for job in wanted}
-    ambiguous = _ambiguous(wanted, lying)
+    locations = _Locations()
+    inputs = {locations.file(job.source): job.source for job in wanted}
+    ambiguous = _ambiguous(wanted, locations)
     taken: dict[str, Path] = {}
     for job in wanted:
-        if ambiguous and lying.name(job.target) in ambiguous:
+        if ambiguous and locations.name(job.target) in ambiguous:
             job = replace(job, target=_with_source_suffix(job))
-        place = lying.name(job.target)
-        victim = inputs.get(lying.file(job.target))
+        place = locations.name(job.target)
+        victim = inputs.get(locations.file(job.target))
         other = taken.get(place)
         if victim is not None or other is not None:
             whose = f"the input {victim}" if victim is not None else f"that of {other}"
@@ -314,20 +183,20 @@ def _settle(wanted: list[Job], result: Plan) -> None:
             result.jobs.append(job)
 
 
-def _ambiguous(jobs: list[Job], lying: _Lying) -> set[str]:
+def _ambiguous(jobs: list[Job], locations: _Locations) -> set[str]:
     """Places that are the target of sources with different suffixes."""
     suffixes: dict[str, str] = {}
     found = set()
     for job in jobs:
-        place = lying.name(job.target)
-        suffix = _split(job.source.name)[1]
+        place = locations.name(job.target)
+        suffix = split_name(job.source.name)[1]
         if suffixes.setdefault(place, suffix) != suffix:
             found.add(place)
     return found
 
 
-class _Lying:
-    """Where names lie, with every folder looked at once."""
+class _Locations:
+    """The real locations of names; every folder is looked up once."""
 
     def __init__(self) -> None:
         self._folders: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""What was made in a folder: one JSON line a result, and what it says about doing it again.
+"""The record of what was made in a folder, one JSON line a result: it decides what is redone.
 
 A line is appended and synced before its result gets its name. So whatever moment a run dies at,
 a result that is there and has the hash of its line is whole, and any other is made again.
@@ -9,28 +9,24 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from hat_deploy.artifact import sha256
-from hat_deploy.files import kind_of, make_folder, open_plain
+from hat_deploy.files import make_folder, open_plain, staged
 from hat_deploy.folders import claims
 from hat_deploy.folders.claims import Claims
-from hat_deploy.folders.job_list import Job
 from hat_deploy.folders.journal_index import Entry, Index
-from hat_deploy.folders.writing import workshop
 from hat_deploy.terminal.printable import display_name
 
 NAME = ".hat-deploy-journal.jsonl"
 """The journal's name in the folder that results go to."""
 SMALL = 1000
-"""Lines up to which a journal is left as it is."""
+"""A journal of at most this many lines is never rewritten."""
 
 
-class Reading:
+class JournalReader:
     """The journal of a folder as it is, if there is one; changes nothing.
 
     Raises:
@@ -65,7 +61,7 @@ class Reading:
 
     @property
     def note(self) -> str | None:
-        """What people should know of it."""
+        """A remark on it for the user, if there is one."""
         return _note(self._folder, self._index)
 
     def close(self) -> None:
@@ -86,55 +82,10 @@ def relative(path: Path, folder: Path) -> str:
     return os.path.relpath(path, folder)
 
 
-def reason_to_keep(
-    job: Job,
-    entry: Entry | None,
-    settings: dict[str, Any],
-    *,
-    overwrite: bool,
-    damaged: Callable[[Path], bool],
-) -> Keep | None:
-    """Whether a job's result stays as it is; None if it is to be made.
-
-    Args:
-        entry: the journal's last on this result.
-        settings: of this run.
-        overwrite: whether what exists is redone.
-        damaged: whether a file that is not as the journal says cannot be decoded.
-
-    Raises:
-        OSError: source or result cannot be read.
-    """
-    if overwrite or not os.path.lexists(job.target):
-        return None
-    if entry is None:
-        return Keep("it exists, and the journal does not know it: --overwrite redoes it")
-    same = _Same(job, entry)
-    if not same.name and not same.content:
-        return Keep(f"it was made from {display_name(entry.source)}: --overwrite replaces it")
-    if not job.target.is_file():
-        return Keep(f"it is {kind_of(job.target.lstat().st_mode)} now: --overwrite replaces it")
-    if not _whole(job.target, entry):
-        if damaged(job.target):
-            return None
-        return Keep("it was changed after it was made: --overwrite redoes it")
-    if entry.settings != settings:
-        return None
-    return Keep(None) if same.unchanged or same.content else None
-
-
-@dataclass(frozen=True)
-class Keep:
-    """That a result stays, and why; no reason means it is just what would be made."""
-
-    reason: str | None
-
-
 class Journal:
     """The journal of one folder, open for appending; made if need be. For any thread.
 
-    One of which most lines say what is no longer so is written anew, if nobody else is at work
-    in the folder.
+    It is rewritten if most of its lines are out of date and nobody else is at work in the folder.
 
     Args:
         folder: made if need be.
@@ -168,7 +119,7 @@ class Journal:
         """Add a line; it is on the disk when this returns.
 
         Raises:
-            OSError: it is not, for want of space or another reason.
+            OSError: it is not, because the disk is full or for another reason.
         """
         line = entry.line
         with self._lock:
@@ -186,7 +137,7 @@ class Journal:
 
     @property
     def note(self) -> str | None:
-        """What people should know of the journal."""
+        """A remark on the journal for the user, if there is one."""
         return _note(self.folder, self._index)
 
     def _opened(self, run: str) -> bool:
@@ -225,8 +176,8 @@ class Journal:
         """A journal of the lines that still count, under the old one's name."""
         status = os.fstat(descriptor)
         if status.st_uid != getattr(os, "geteuid", lambda: status.st_uid)():
-            return descriptor  # whose it is must be able to go on writing it
-        with workshop(self.folder / NAME) as path:
+            return descriptor  # its owner must still be able to write it
+        with staged(self.folder / NAME) as path:
             with path.open("xb") as file:
                 file.writelines(self._index.raw(descriptor))
             path.chmod(status.st_mode & 0o777)
@@ -248,41 +199,6 @@ class Journal:
         """Whether the last line was never finished: its writer died, or the disk was full."""
         size = os.fstat(self._descriptor).st_size
         return size > 0 and os.pread(self._descriptor, 1, size - 1) != b"\n"
-
-
-class _Same:
-    """How the source of an entry compares with a job's, hashed only when need be."""
-
-    def __init__(self, job: Job, entry: Entry) -> None:
-        self._job = job
-        self._entry = entry
-        self._status = job.source.stat()
-        self._content: bool | None = None
-        self.name = relative(job.source, job.root) == entry.source
-
-    @property
-    def unchanged(self) -> bool:
-        """Same name, size and time."""
-        found = (self._status.st_size, self._status.st_mtime_ns)
-        return self.name and found == (self._entry.source_size, self._entry.source_mtime_ns)
-
-    @property
-    def content(self) -> bool:
-        """Same bytes."""
-        if self._content is None:
-            self._content = (
-                self._status.st_size == self._entry.source_size
-                and sha256(self._job.source) == self._entry.source_sha256
-            )
-        return self._content
-
-
-def _whole(target: Path, entry: Entry) -> bool:
-    return (
-        target.is_file()
-        and target.stat().st_size == entry.output_size
-        and sha256(target) == entry.output_sha256
-    )
 
 
 def _is(path: Path, descriptor: int) -> bool:

@@ -1,4 +1,4 @@
-"""The lines of a journal: found fast, held small, and believed only where they are well formed.
+"""An index of a journal's lines: fast, small, and of well-formed lines only.
 
 A folder of 100,000 images that was run ten times has a million lines. So only where the last
 line of each result lies is kept, and a line becomes an :class:`Entry` when it is asked for.

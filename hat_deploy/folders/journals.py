@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from hat_deploy.errors import HatDeployError
-from hat_deploy.folders.claims import Busy
+from hat_deploy.files import remove_abandoned
+from hat_deploy.folders.claims import FolderBusy
 from hat_deploy.folders.job_list import Job
-from hat_deploy.folders.journal import Journal, Keep, reason_to_keep
+from hat_deploy.folders.journal import Journal
 from hat_deploy.folders.journal_index import Entry
-from hat_deploy.folders.writing import Place, sweep
+from hat_deploy.folders.keeping import Keep, reason_to_keep
+from hat_deploy.folders.writing import Place
 
 
 class FolderUnusable(Exception):
@@ -23,7 +25,7 @@ class Claimed(Exception):
     """Another run is working on a result."""
 
 
-class Ledger:
+class Journals:
     """All journals of a run. For any thread.
 
     Args:
@@ -41,12 +43,12 @@ class Ledger:
             self._folders.setdefault(job.root, set()).add(job.target.parent)
 
     def open(self) -> list[str]:
-        """Open every journal and say what people should know of them.
+        """Open every journal; returns remarks on them for the user.
 
-        A folder that cannot be used is told with each of its jobs.
+        A folder that cannot be used is reported with each of its jobs.
 
         Raises:
-            Busy: a run with other settings is at work in one of the folders.
+            FolderBusy: a run with other settings is at work in one of the folders.
         """
         notes = []
         for folder in self._folders:
@@ -69,7 +71,7 @@ class Ledger:
         Args:
             settings: of the job.
             overwrite: whether a result that is there is redone.
-            damaged: see :func:`hat_deploy.folders.journal.reason_to_keep`.
+            damaged: see :func:`hat_deploy.folders.keeping.reason_to_keep`.
 
         Raises:
             Claimed: another run is working on it.
@@ -152,11 +154,11 @@ def _open(
 ) -> Journal | FolderUnusable:
     try:
         journal = Journal(folder, settings)
-    except Busy:
+    except FolderBusy:
         raise
     except OSError as error:
         return FolderUnusable(f"{folder} cannot be written: {error.strerror or error}")
     except HatDeployError as error:
         return FolderUnusable(str(error))
-    sweep(below)
+    remove_abandoned(below)
     return journal

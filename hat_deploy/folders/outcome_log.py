@@ -1,4 +1,4 @@
-"""What became of each picture, one JSON line each, written while a run goes on."""
+"""What became of each image, one JSON line each, written while a run goes on."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import os
 import stat
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from hat_deploy.folders.outcomes import Done, Failed, Outcome, Skipped
@@ -16,7 +15,7 @@ def line(outcome: Outcome) -> dict[str, Any]:
     """An outcome as JSON types.
 
     ``outcome`` is ``done``, ``skipped``, ``failed`` or, where the run ended before the
-    picture's turn, ``not tried``; ``source`` and ``target`` are paths, ``target`` null for what
+    image's turn, ``not tried``; ``source`` and ``target`` are paths, ``target`` null for what
     could not become a job.
     """
     target = None if outcome.target is None else str(outcome.target)
@@ -63,12 +62,7 @@ class Report:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, _kind: object, error: object, _trace: object) -> None:
         if self._stream is not None:
             try:
                 if error is None:

@@ -1,4 +1,4 @@
-"""What a run is told, and what it tells."""
+"""The options of a run, and the outcomes that it reports."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from hat_deploy.images import MAX_PIXELS
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How a run goes about its jobs."""
+    """Settings of a run."""
 
     quality: int = 95
-    """1 to 100, of JPEG and WebP; 100 is lossless WebP."""
+    """For JPEG and WebP, 1 to 100; 100 makes a WebP lossless."""
     overwrite: bool = False
     """Redo results that exist, whatever the journal says."""
     fail_fast: bool = False
-    """Stop after the first picture that cannot be processed."""
+    """Stop after the first image that cannot be processed."""
     memory: int | None = None
-    """Bytes of decoded pictures and their results held at once; None takes a quarter of what is
-    free. A picture that needs more goes alone; a result that is larger is put together in a
+    """Bytes of decoded images and their results held at once; None takes a quarter of what is
+    free. An image that needs more goes alone; a result that is larger is put together in a
     nameless file on the disk it is for. On top come the engine's own memory and, for each codec
     thread (at most six), the file it reads or 128 MiB (24 bytes a pixel of a WebP)."""
     max_pixels: int = MAX_PIXELS
-    """Pictures with more are refused before they are decoded."""
+    """Images with more are refused before they are decoded."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.quality <= 100:
@@ -39,7 +39,7 @@ class Options:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _OfAJob:
+class _WithJob:
     job: Job
 
     @property
@@ -54,19 +54,19 @@ class _OfAJob:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Done(_OfAJob):
-    """A picture written."""
+class Done(_WithJob):
+    """An image written."""
 
     seconds: float
-    """From the moment its file was opened; pictures overlap."""
+    """Since its file was opened; images overlap in time."""
     tiles: int
     notes: tuple[str, ...] = ()
     """What decoding changed."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Skipped(_OfAJob):
-    """A picture whose result was left as it is."""
+class Skipped(_WithJob):
+    """An image whose result was left as it is."""
 
     reason: str | None = None
     """Why, as a clause about the result; None if it is what this run would have made."""
@@ -74,7 +74,7 @@ class Skipped(_OfAJob):
 
 @dataclass(frozen=True, kw_only=True)
 class Failed:
-    """A picture that could not be processed; nothing was written for it."""
+    """An image that could not be processed; nothing was written for it."""
 
     source: Path
     target: Path | None = None
@@ -89,16 +89,16 @@ Outcome = Done | Skipped | Failed
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """Where a run is."""
+    """How far a run is."""
 
     settled: int
     """Jobs whose outcome is known."""
     jobs: int
     source: Path | None
-    """The picture whose tile came last, or whose outcome became known; None for a tile of a
-    picture that has failed."""
+    """The image whose tile was computed last, or whose outcome became known; None for a tile of
+    an image that has failed."""
     tiles_done: int = 0
-    """Of that picture's ``tiles``; both are 0 where its outcome became known."""
+    """Tiles done, out of ``tiles`` of that image; both are 0 where its outcome became known."""
     tiles: int = 0
 
 

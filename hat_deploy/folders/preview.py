@@ -1,4 +1,4 @@
-"""What a run would do, told from names, headers and journals alone; nothing is written."""
+"""What a run would do, from names, headers and journals alone; nothing is written."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from hat_deploy.folders import journal
-from hat_deploy.folders import reading as intake
+from hat_deploy.folders import journal, reading
 from hat_deploy.folders.job_list import Job
+from hat_deploy.folders.keeping import reason_to_keep
 from hat_deploy.folders.outcomes import Failed, Options, Skipped
 from hat_deploy.folders.stages import damaged, failure, settings_of
 
 
-class Foretold(Protocol):
-    """What is known of an :class:`hat_deploy.api.Upscaler` before it is there."""
+class Estimator(Protocol):
+    """The part of an :class:`hat_deploy.api.Upscaler` that a preview needs."""
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -27,36 +27,36 @@ class Foretold(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Planned:
-    """A picture that would be upscaled."""
+class Pending:
+    """An image that would be upscaled."""
 
     job: Job
     height: int
     width: int
     """As the header gives them: an orientation may swap them."""
     tiles: int
-    """For a picture in colour without transparency."""
+    """For an image in colour without transparency."""
 
 
 def preview(
     jobs: Iterable[Job],
-    upscaler: Foretold,
+    upscaler: Estimator,
     options: Options,
     on_note: Callable[[str], object] = lambda note: None,
-) -> Iterator[Planned | Skipped | Failed]:
+) -> Iterator[Pending | Skipped | Failed]:
     """What would become of each job as far as can be told without decoding it.
 
     Args:
         upscaler: an :class:`hat_deploy.api.Upscaler`, or what stands for one that would
             be made first.
-        on_note: told what people should know of the journals.
+        on_note: given remarks on the journals for the user.
     """
     with ExitStack() as stack:
-        journals: dict[Path, journal.Reading] = {}
+        journals: dict[Path, journal.JournalReader] = {}
         for job in jobs:
             try:
                 if job.root not in journals:
-                    journals[job.root] = stack.enter_context(journal.Reading(job.root))
+                    journals[job.root] = stack.enter_context(journal.JournalReader(job.root))
                     if note := journals[job.root].note:
                         on_note(note)
                 yield _foretell(job, journals[job.root], upscaler, options)
@@ -65,18 +65,16 @@ def preview(
 
 
 def _foretell(
-    job: Job, reading: journal.Reading, upscaler: Foretold, options: Options
-) -> Planned | Skipped:
-    entry = reading.last(journal.relative(job.target, job.root))
+    job: Job, earlier: journal.JournalReader, upscaler: Estimator, options: Options
+) -> Pending | Skipped:
+    entry = earlier.last(journal.relative(job.target, job.root))
     settings = settings_of(job, upscaler.settings, options)
     if entry is not None and "model" not in settings:
         known = {name: value for name, value in entry.settings.items() if name != "model"}
         entry = replace(entry, settings=known)
-    keep = journal.reason_to_keep(
-        job, entry, settings, overwrite=options.overwrite, damaged=damaged
-    )
+    keep = reason_to_keep(job, entry, settings, overwrite=options.overwrite, damaged=damaged)
     if keep is not None:
         return Skipped(job=job, reason=keep.reason)
-    source = intake.read(job.source, max_pixels=options.max_pixels)
-    tiles = upscaler.tiles(source.height, source.width)
-    return Planned(job=job, height=source.height, width=source.width, tiles=tiles)
+    height, width = reading.read_size(job.source, max_pixels=options.max_pixels)
+    tiles = upscaler.tiles(height, width)
+    return Pending(job=job, height=height, width=width, tiles=tiles)

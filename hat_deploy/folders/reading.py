@@ -1,14 +1,18 @@
-"""From a file's name to a picture in memory, with its size known before it is decoded."""
+"""From a file's name to an image in memory, with its size known before it is decoded."""
 
 from __future__ import annotations
 
 import hashlib
+import mmap
+import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from hat_deploy.errors import PictureError
-from hat_deploy.images.kinds import inspect
+from hat_deploy.images.kinds import inspect, size_of
 
 LARGEST_HEADER = 2**26
 """Bytes that a file may have beside its samples."""
@@ -16,7 +20,7 @@ LARGEST_HEADER = 2**26
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A file read, and what it says about its picture."""
+    """A file read, and what it says about its image."""
 
     data: bytes
     mtime_ns: int
@@ -26,12 +30,12 @@ class Source:
 
     @property
     def sha256(self) -> str:
-        """Of the file."""
+        """SHA-256 of the file, in hexadecimal."""
         return hashlib.sha256(self.data).hexdigest()
 
     @property
     def most_bytes(self) -> int:
-        """An upper bound on the bytes of the decoded picture."""
+        """An upper bound on the bytes of the decoded image."""
         deep = self.data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+") or (
             self.data[:4] == b"\x89PNG" and self.data[24] == 16
         )
@@ -51,24 +55,59 @@ def read(path: Path, *, max_pixels: int) -> Source:
     """Read a file and its header; nothing is decoded.
 
     Raises:
-        PictureError: it cannot be read, is no picture, or is too large.
+        PictureError: it cannot be read, is not an image, or is too large.
     """
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise PictureError("it is no longer a regular file")
-        if status.st_size > 8 * max_pixels + LARGEST_HEADER:
-            raise PictureError(
-                f"the file has {status.st_size / 2**20:,.0f} MiB, more than a picture of the "
-                f"permitted size can need"
-            )
+    with _readable():
+        status = _status(path, max_pixels)
         data = path.read_bytes()
+    header = inspect(data)
+    _require_permitted(header.height, header.width, max_pixels)
+    return Source(data=data, mtime_ns=status.st_mtime_ns, height=header.height, width=header.width)
+
+
+def read_size(path: Path, *, max_pixels: int) -> tuple[int, int]:
+    """Height and width of an image, as stored, by its header: little of the file is read.
+
+    Damage behind the header is found when the file is decoded.
+
+    Raises:
+        PictureError: it cannot be read, is not an image, or is too large.
+    """
+    with _readable():
+        if not _status(path, max_pixels).st_size:
+            raise PictureError("the file is empty")
+        with (
+            path.open("rb") as stream,
+            mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data,
+        ):
+            height, width = size_of(data)
+    _require_permitted(height, width, max_pixels)
+    return height, width
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise PictureError(f"it cannot be read: {error.strerror or error}") from error
-    header = inspect(data)
-    if header.width * header.height > max_pixels:
+
+
+def _status(path: Path, max_pixels: int) -> os.stat_result:
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise PictureError("it is no longer a regular file")
+    if status.st_size > 8 * max_pixels + LARGEST_HEADER:
         raise PictureError(
-            f"it has {header.width}x{header.height} pixels, and at most {max_pixels:,} are "
+            f"the file has {status.st_size / 2**20:,.0f} MiB, more than an image of the "
+            f"permitted size can need"
+        )
+    return status
+
+
+def _require_permitted(height: int, width: int, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise PictureError(
+            f"it has {width}x{height} pixels, and at most {max_pixels:,} are "
             f"permitted: raise the limit, --max-pixels, if the file is to be trusted"
         )
-    return Source(data=data, mtime_ns=status.st_mtime_ns, height=header.height, width=header.width)

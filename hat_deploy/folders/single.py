@@ -9,8 +9,8 @@ from hat_deploy import images
 from hat_deploy.errors import PictureError, UsageError
 from hat_deploy.folders.job_list import Job
 from hat_deploy.folders.outcomes import Done
-from hat_deploy.folders.stages import enlarged, write
-from hat_deploy.folders.writing import Place
+from hat_deploy.folders.stages import enlarged
+from hat_deploy.folders.writing import Place, write
 from hat_deploy.tiles.enlarger import Enlarger, OnTiles
 
 
@@ -41,6 +41,6 @@ def upscale_one(
 
 def _require_another_file(source: Path, target: Path) -> None:
     if target.suffix.lower() not in images.FORMATS:
-        raise UsageError(f"{target} ends in none of {', '.join(images.FORMATS)}")
+        raise UsageError(f"the suffix of {target} is not one of {', '.join(images.FORMATS)}")
     if target.exists() and source.exists() and target.samefile(source):
-        raise UsageError(f"{target} is the picture to be read: write to another file")
+        raise UsageError(f"{target} is the image to be read: write to another file")

@@ -1,4 +1,4 @@
-"""What a run does to one picture before and after the engine."""
+"""What a run does to one image before and after the engine."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from hat_deploy import artifact, images
+from hat_deploy import images
 from hat_deploy.errors import HatDeployError, PictureError
 from hat_deploy.folders import reading
 from hat_deploy.folders.budget import Budget, Closed
 from hat_deploy.folders.job_list import Job
-from hat_deploy.folders.journals import Claimed, FolderUnusable, Ledger
+from hat_deploy.folders.journals import Claimed, FolderUnusable, Journals
 from hat_deploy.folders.outcomes import Done, Failed, Options, Outcome, Skipped
-from hat_deploy.folders.writing import Place, Taken, sync, workshop
+from hat_deploy.folders.writing import Place, Taken, write
 from hat_deploy.images import Picture, Pixels
 from hat_deploy.tiles.enlargement import Enlargement
 from hat_deploy.tiles.enlarger import Enlarger
@@ -27,7 +27,7 @@ _FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 TAKEN = "another program wrote it while this run was at work: --overwrite replaces it"
 _ANY_SIZE = 2**48
-"""Pixels that no file has."""
+"""More pixels than any file has."""
 _LONGEST_TEXT = 300
 """Characters of a library's message that are shown."""
 _OPENCV_MEMORY = -4
@@ -49,7 +49,7 @@ class Elsewhere:
 
 @dataclass(eq=False)
 class Item:
-    """A decoded picture on its way to its result."""
+    """A decoded image on its way to its result."""
 
     job: Job
     source: tuple[int, int, str]
@@ -64,22 +64,22 @@ class Item:
 
 
 class Stages:
-    """Both ends of a run: :meth:`prepare` and :meth:`finish` may be called by any thread.
+    """Both ends of a run: :meth:`load` and :meth:`save` may be called by any thread.
 
-    What a picture holds (its claim and its share of the budget) is taken in ``prepare`` and
-    given back by ``finish`` or :meth:`drop`.
+    What an image holds (its claim and its share of the budget) is taken in ``load`` and
+    given back by ``save`` or :meth:`drop`.
     """
 
     def __init__(
-        self, upscaler: Enlarger, options: Options, ledger: Ledger, budget: Budget
+        self, upscaler: Enlarger, options: Options, journals: Journals, budget: Budget
     ) -> None:
         self._upscaler = upscaler
         self._area = upscaler.scale**2
         self._options = options
-        self._ledger = ledger
+        self._journals = journals
         self._budget = budget
 
-    def prepare(self, job: Job) -> Item | Outcome | Elsewhere:
+    def load(self, job: Job) -> Item | Outcome | Elsewhere:
         """Claim, read and decode.
 
         Raises:
@@ -91,7 +91,7 @@ class Stages:
             return Elsewhere(job)
 
     def enlarge(self, item: Item) -> Enlargement:
-        """Make a picture's work for an engine; only for the thread that runs the engine.
+        """Prepare an image for the engine; only for the thread that runs the engine.
 
         A result larger than the budget is put together in a nameless file on the disk it will
         be written to.
@@ -104,11 +104,11 @@ class Stages:
         item.work = self._upscaler.enlargement(item.picture.pixels, allocate=allocate, consume=True)
         return item.work
 
-    def finish(self, item: Item) -> Outcome:
-        """Encode and write a picture whose work is finished.
+    def save(self, item: Item) -> Outcome:
+        """Encode and write an image whose work is finished.
 
         Raises:
-            DiskFull: nothing can be written any more; the picture was dropped.
+            DiskFull: nothing can be written any more; the image was dropped.
         """
         try:
             return _settled(item.job, lambda: self._write(item))
@@ -116,13 +116,13 @@ class Stages:
             self.drop(item)
 
     def drop(self, item: Item) -> None:
-        """Give back what a picture holds."""
+        """Give back what an image holds."""
         self._budget.release(item.reserved)
-        self._ledger.release(item.job)
+        self._journals.release(item.job)
 
     def _claimed(self, job: Job) -> Item | Outcome:
         settings = settings_of(job, self._upscaler.settings, self._options)
-        place = self._ledger.claim(
+        place = self._journals.claim(
             job, settings, overwrite=self._options.overwrite, damaged=self._damaged
         )
         if not isinstance(place, Place):
@@ -130,7 +130,7 @@ class Stages:
         try:
             return self._decode(job, place)
         except BaseException:
-            self._ledger.release(job)
+            self._journals.release(job)
             raise
 
     def _damaged(self, target: Path) -> bool:
@@ -158,13 +158,13 @@ class Stages:
 
     def _write(self, item: Item) -> Outcome:
         work = item.work
-        assert work is not None, "only an enlarged picture can be written"
+        assert work is not None, "only an enlarged image can be written"
         if work.error is not None:
             raise work.error
         result = enlarged(item.picture, work.result)
 
         def record(size: int, sha256: str) -> None:
-            self._ledger.record(
+            self._journals.record(
                 item.job,
                 output=(size, sha256),
                 source=item.source,
@@ -184,7 +184,7 @@ class Stages:
 
 
 def enlarged(picture: Picture, pixels: Pixels) -> Picture:
-    """A picture with larger pixels, and metadata that fits them."""
+    """An image with larger pixels, and metadata that fits them."""
     height, width = pixels.shape[:2]
     scale = max(height, width) // max(picture.pixels.shape[:2])
     metadata = images.enlarged(picture.metadata, scale=scale, size=(height, width))
@@ -204,10 +204,9 @@ def settings_of(job: Job, settings: Mapping[str, Any], options: Options) -> dict
 
 
 def damaged(target: Path, budget: Budget | None = None) -> bool:
-    """Whether a result is no whole image, so that nothing is lost if it is made again.
+    """Whether a result is broken, so that nothing is lost if it is made again.
 
-    One that is only too large for this program, or that there is no memory for, is taken for
-    whole.
+    One that is too large for this program, or for the free memory, counts as whole.
 
     Raises:
         Closed: the run is ending.
@@ -233,42 +232,11 @@ def damaged(target: Path, budget: Budget | None = None) -> bool:
     return False
 
 
-def write(
-    picture: Picture,
-    place: Place,
-    *,
-    quality: int,
-    record: Callable[[int, str], None] = lambda size, sha256: None,
-) -> tuple[str, ...]:
-    """Encode and write a picture; the file appears under its name whole or not at all.
-
-    Args:
-        picture: its pixels may be spoilt.
-        place: where it goes, and whether it may replace what came there meanwhile.
-        record: given size and SHA-256 before the file gets its name.
-
-    Returns:
-        Notes on what the format could not hold.
-
-    Raises:
-        PictureError: the format cannot hold the picture, or the file cannot be written.
-        Taken: another program wrote a file there.
-        OSError: the file cannot be written.
-    """
-    with workshop(place.target) as path:
-        notes = images.write(picture, path, quality=quality, consume=True)
-        sync(path)  # else a power cut could leave zeros under the name
-        place.check()
-        record(path.stat().st_size, artifact.sha256(path))
-        place.put(path)
-    return notes
-
-
 def failure(job: Job, error: Exception, *, tried: bool = True) -> Failed:
-    """What a run says of a picture that met an error."""
+    """The outcome of an image that met an error."""
     no_memory = getattr(error, "code", None) == _OPENCV_MEMORY
     if isinstance(error, MemoryError) or no_memory:
-        reason = "not enough memory for a picture of this size"
+        reason = "not enough memory for an image of this size"
     elif isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         reason = f"{where}{error.strerror or error}"
@@ -281,10 +249,10 @@ def failure(job: Job, error: Exception, *, tried: bool = True) -> Failed:
 
 
 def _settled(job: Job, step: Callable[[], _T]) -> _T | Failed:
-    """Do a step; whatever goes wrong with one picture becomes its outcome.
+    """Do a step; whatever goes wrong with one image becomes its outcome.
 
     Raises:
-        DiskFull, Closed, Claimed: what is no matter of the picture.
+        DiskFull, Closed, Claimed: what does not concern one image.
     """
     try:
         return step()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import queue
 import threading
 from collections import deque
-from types import TracebackType
 from typing import Self
 
 from hat_deploy.folders.budget import Budget, Closed
@@ -15,13 +14,13 @@ from hat_deploy.folders.stages import Elsewhere, Item, Stages
 from hat_deploy.machine import usable_cores
 
 Decoded = Item | Outcome | Elsewhere | Exception | None
-"""A picture; what became of a job without one; a job of another run's; what ends the run; None
-from a decoder that is at its end."""
+"""A decoded image, the outcome of a job without one, a job that another run has, an error that
+ends the run, or None from a decoder that has ended."""
 Written = Outcome | Exception
-"""What became of a picture; what ends the run."""
+"""The outcome of an image, or an error that ends the run."""
 
 
-class Codecs:
+class Workers:
     """Decoders and encoders around the caller's thread."""
 
     def __init__(self, jobs: list[Job], stages: Stages, budget: Budget) -> None:
@@ -34,7 +33,7 @@ class Codecs:
         self.written: queue.SimpleQueue[Written] = queue.SimpleQueue()
         self.decoders, self._encoders = threads(usable_cores())
         targets = [self._decode_all] * self.decoders + [self._encode_all] * self._encoders
-        # Whoever forgets to close a run must be able to end all the same.
+        # Daemons: a program that never closes its run must be able to exit.
         self._threads = [threading.Thread(target=target, daemon=True) for target in targets]
 
     def __enter__(self) -> Self:
@@ -42,20 +41,15 @@ class Codecs:
             thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.end()
 
     def encode(self, item: Item) -> None:
-        """Hand a picture to the encoders."""
+        """Hand an image to the encoders."""
         self._to_encode.put(item)
 
     def end(self) -> None:
-        """Let every thread end what it is in the middle of, and nothing more."""
+        """Let every thread finish its current step, and wait until all have ended."""
         self._stop.set()
         self._budget.close()
         for _ in range(self._encoders):
@@ -66,7 +60,7 @@ class Codecs:
     def _decode_all(self) -> None:
         while not self._stop.is_set():
             try:
-                self.decoded.put(self._stages.prepare(self._jobs.popleft()))
+                self.decoded.put(self._stages.load(self._jobs.popleft()))
             except (IndexError, Closed):
                 break
             except Exception as error:  # told to the caller's thread, which raises it
@@ -76,14 +70,14 @@ class Codecs:
 
     def _encode_all(self) -> None:
         while self._encode_next():
-            pass  # no picture is held while the next is waited for
+            pass  # no image is held while the next is waited for
 
     def _encode_next(self) -> bool:
         item = self._to_encode.get()
         if item is None or self._stop.is_set():
             return False
         try:
-            self.written.put(self._stages.finish(item))
+            self.written.put(self._stages.save(item))
         except Exception as error:  # as above
             self.written.put(error)
         return True

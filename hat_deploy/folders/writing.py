@@ -1,26 +1,18 @@
-"""A result's way to its name: a hidden folder beside it, a journal line, a name of its own."""
+"""How a result is written: to a hidden folder, then its journal line, then its own name."""
 
 from __future__ import annotations
 
 import os
-import re
-import shutil
 import stat
-import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from secrets import token_hex
 from typing import Self
 
-from hat_deploy.files import make_folder
-
-if sys.platform != "win32":
-    import fcntl
-
-_WORKSHOP = re.compile(r"\.hat-deploy-[0-9a-f]{12}\.part")
-_ONLY_FOLDERS = getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0)
+from hat_deploy import images
+from hat_deploy.files import sha256, staged
+from hat_deploy.images import Picture
 
 
 class Taken(Exception):
@@ -29,7 +21,7 @@ class Taken(Exception):
 
 @dataclass(frozen=True)
 class Place:
-    """The name of a result, and what had it when the work on the result began."""
+    """Where a result goes, and what was there when the work on it began."""
 
     target: Path
     before: tuple[int, ...] | None = None
@@ -39,11 +31,11 @@ class Place:
 
     @classmethod
     def now(cls, target: Path, *, forced: bool) -> Self:
-        """The place as it is."""
+        """The place as it is now."""
         return cls(target, _standing(target), forced)
 
     def check(self) -> None:
-        """Refuse a place that is not as it was.
+        """Refuse a place that has changed.
 
         Raises:
             Taken: it is not.
@@ -84,49 +76,41 @@ class Place:
             raise
 
 
-@contextmanager
-def workshop(target: Path) -> Iterator[Path]:
-    """A path to be filled and given the name ``target``, in a folder that goes with the block.
+def write(
+    picture: Picture,
+    place: Place,
+    *,
+    quality: int,
+    record: Callable[[int, str], None] = lambda size, sha256: None,
+) -> tuple[str, ...]:
+    """Encode and write an image; the file appears under its name whole or not at all.
 
-    The folder is hidden, lies beside the target, holds whatever else a library leaves there,
-    and is locked: :func:`sweep` knows it from one that a dead process left.
+    Args:
+        picture: its pixels may be overwritten.
+        place: where it goes, and whether it may replace what came there meanwhile.
+        record: given size and SHA-256 before the file gets its name.
 
-    Raises:
-        OSError: the folder cannot be made.
-    """
-    make_folder(target.parent)
-    folder, descriptor = _create(target.parent)
-    try:
-        yield folder / f"result{target.suffix}"
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        os.close(descriptor)
-
-
-def sync(path: Path) -> None:
-    """Wait until a file's content is on the disk.
+    Returns:
+        Notes on what the format could not hold.
 
     Raises:
-        OSError: it does not get there.
+        PictureError: the format cannot hold the image, or the file cannot be written.
+        Taken: another program wrote a file there.
+        OSError: the file cannot be written.
     """
+    with staged(place.target) as path:
+        notes = images.write(picture, path, quality=quality, consume=True)
+        _sync(path)  # else a power cut could leave zeros under the name
+        place.check()
+        record(path.stat().st_size, sha256(path))
+        place.put(path)
+    return notes
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file's content is on the disk."""
     with path.open("rb+") as file:
         os.fsync(file.fileno())
-
-
-def sweep(folders: Iterable[Path]) -> int:
-    """Remove what killed runs left in folders, and say how many pieces of work that were.
-
-    Those of living processes stay; so do all where locks do not work, and what is no folder.
-    """
-    removed = 0
-    for folder in folders:
-        try:
-            with os.scandir(folder) as entries:
-                names = [e.name for e in entries if _WORKSHOP.fullmatch(e.name)]
-        except OSError:
-            continue
-        removed += sum(_remove_abandoned(folder / name) for name in names)
-    return removed
 
 
 def _standing(target: Path) -> tuple[int, ...] | None:
@@ -145,46 +129,3 @@ def _keep_mode(path: Path, target: Path) -> None:
     if stat.S_ISREG(mode):
         with suppress(OSError):  # a file system without permissions
             path.chmod(mode & 0o777)
-
-
-def _create(folder: Path) -> tuple[Path, int]:
-    while True:
-        made = folder / f".hat-deploy-{token_hex(6)}.part"
-        made.mkdir(mode=0o700)  # what is made may replace a private file
-        try:
-            descriptor = os.open(made, os.O_RDONLY)
-        except FileNotFoundError:
-            continue  # swept away in the moment before it was locked
-        _lock(descriptor, wait=True)
-        try:
-            if os.path.samestat(made.stat(), os.fstat(descriptor)):
-                return made, descriptor
-        except FileNotFoundError:
-            pass  # as above
-        os.close(descriptor)
-
-
-def _remove_abandoned(folder: Path) -> bool:
-    try:
-        if not stat.S_ISDIR(folder.lstat().st_mode):
-            return False
-        descriptor = os.open(folder, os.O_RDONLY | _ONLY_FOLDERS)
-    except OSError:
-        return False
-    try:
-        if not _lock(descriptor):
-            return False
-        shutil.rmtree(folder, ignore_errors=True)
-        return not folder.exists()
-    finally:
-        os.close(descriptor)
-
-
-def _lock(descriptor: int, *, wait: bool = False) -> bool:
-    if sys.platform == "win32":
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except OSError:
-        return False
-    return True

@@ -1,4 +1,4 @@
-"""Picture files to pixels and back, with nothing silently lost.
+"""Image files to pixels and back, with nothing silently lost.
 
 OpenCV decodes, and encodes all but TIFF. What it would do quietly is found out before or put
 right after: headers are read here first, so that bombs, animations, truncated files and depths

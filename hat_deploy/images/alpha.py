@@ -1,4 +1,4 @@
-"""Colours under full transparency, which nobody sees until a picture is resampled."""
+"""Colours under full transparency, which nobody sees until an image is resampled."""
 
 from __future__ import annotations
 

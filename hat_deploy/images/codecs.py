@@ -62,7 +62,7 @@ def _in_opencvs_order(pixels: Pixels, *, consume: bool) -> Pixels:
 
 
 def _blocks(metadata: Metadata, form: str) -> tuple[list[int], list[Pixels]]:
-    """The metadata that OpenCV itself writes into a format: their kinds, and they."""
+    """The metadata that OpenCV itself writes into a format: the kinds, and the blocks."""
     found = {}
     if form in ("png", "jpeg", "webp"):
         found[cv2.IMAGE_METADATA_EXIF] = metadata.exif

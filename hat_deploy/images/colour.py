@@ -1,4 +1,4 @@
-"""Colour profiles for pictures that only give a gamma and the places of their primaries."""
+"""Colour profiles for images that only give a gamma and the places of their primaries."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ Chromaticities = tuple[float, ...]
 
 
 def profile_of(gamma: float, places: Chromaticities | None, *, gray: bool) -> bytes | None:
-    """An ICC profile (version 2, matrix and gamma), or None where a picture is sRGB anyway.
+    """An ICC profile (version 2, matrix and gamma), or None where an image is sRGB anyway.
 
     Args:
         gamma: the exponent from light to samples: 1 for linear light, 0.45455 for sRGB.
         places: where white and the primaries lie; sRGB's if None.
-        gray: a profile for gray pictures, which has no primaries.
+        gray: a profile for gray images, which has no primaries.
 
     Returns:
         None also where the numbers describe no colours that could exist. Samples with sRGB's
-        numbers are what every viewer assumes of a picture without a profile.
+        numbers are what every viewer assumes of an image without a profile.
 
     Source: ICC.1:2001-04; the matrix from chromaticities as by Lindbloom, adapted to D50 by
     the Bradford method.
@@ -49,7 +49,7 @@ def profile_of(gamma: float, places: Chromaticities | None, *, gray: bool) -> by
 
 
 def _columns(places: Chromaticities) -> npt.NDArray[np.float64] | None:
-    """XYZ of red, green and blue, a row each, in light as white as D50."""
+    """XYZ of red, green and blue, a row each, adapted to the white of D50."""
     if min(places[1::2]) < 0.001:
         return None
     pairs = zip(places[::2], places[1::2], strict=True)

@@ -1,4 +1,4 @@
-"""Files to pictures, refused with a sentence and before decoding wherever the header tells."""
+"""Files to images; a bad file is refused with a sentence, before decoding if its header tells."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from hat_deploy.errors import PictureError
+from hat_deploy.errors import PictureError, about_its_file
 from hat_deploy.images.exif import exif_density, is_sound, oriented, upright_exif
 from hat_deploy.images.headers import Header, printable
 from hat_deploy.images.kinds import inspect
@@ -19,7 +19,7 @@ from hat_deploy.images.picture import Density, Metadata, Picture, Pixels
 from hat_deploy.images.xmp import upright_xmp
 
 MAX_PIXELS = 2**28
-"""Pictures with more pixels than this are refused unless the caller says otherwise."""
+"""Images with more pixels than this are refused unless the caller says otherwise."""
 
 MAX_SIDE = 2**20
 """The longest side that OpenCV decodes."""
@@ -28,6 +28,7 @@ MOST_METADATA = 2**25
 """Bytes that a block of metadata may have; what is larger is dropped with a note."""
 
 
+@about_its_file
 def decode(path: Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
     """Read a PNG, JPEG, WebP, TIFF or BMP file, told by its content and not by its name.
 
@@ -35,7 +36,7 @@ def decode(path: Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
     gray with alpha and fewer than 8 bits are converted, and a note says so.
 
     Raises:
-        PictureError: the file cannot be read, is no regular file, is none of the formats,
+        PictureError: the file cannot be read, is not a regular file, has another format,
             is truncated or damaged, holds several frames, has samples that are neither 8-bit
             nor 16-bit integers, or more than ``max_pixels`` pixels (told from its header).
     """
@@ -66,7 +67,7 @@ def decode_bytes(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Picture:
 
 
 def _upright(header: Header, found: Metadata) -> tuple[Metadata, int, tuple[str, ...]]:
-    """What header and OpenCV found, for the picture when it is turned; and how to turn it."""
+    """What header and OpenCV found, for the image when it is turned; and how to turn it."""
     exif, orientation, notes = _upright_exif(header.exif or found.exif)
     density = header.density or exif_density(exif)
     if density is not None and orientation >= 5:
@@ -83,7 +84,7 @@ def _upright(header: Header, found: Metadata) -> tuple[Metadata, int, tuple[str,
 
 
 def _bounded(block: bytes | None, what: str) -> tuple[bytes | None, tuple[str, ...]]:
-    """A block of metadata, or None and a note if it is larger than anybody's."""
+    """A block of metadata, or None and a note if it is larger than any real one."""
     if block is None or len(block) <= MOST_METADATA:
         return block, ()
     return None, (f"{what} over {MOST_METADATA >> 20} MiB dropped",)
@@ -107,7 +108,7 @@ def _read(path: Path, largest: int) -> bytes:
             raise PictureError(f"it is {_kind_of_node(status.st_mode)}, not a file")
         if status.st_size > largest:
             raise PictureError(
-                f"the file has {status.st_size / 2**20:,.0f} MiB, more than a picture of the "
+                f"the file has {status.st_size / 2**20:,.0f} MiB, more than an image of the "
                 f"permitted size can need"
             )
         return path.read_bytes()
@@ -129,7 +130,7 @@ def _refuse_size(header: Header, max_pixels: int) -> None:
     if header.width * header.height > max_pixels:
         raise PictureError(
             f"it has {size} pixels, and at most {max_pixels:,} are permitted: raise the limit, "
-            "--max-pixels, if the file is to be trusted"
+            "--max-pixels, if you trust the file"
         )
     if max(header.width, header.height) > MAX_SIDE:
         raise PictureError(f"it has {size} pixels, and no side may be over {MAX_SIDE:,}")

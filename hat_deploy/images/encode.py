@@ -1,4 +1,4 @@
-"""Pictures to files, refused where a format cannot hold what they are."""
+"""Images to files; an image that the format cannot hold is refused."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from hat_deploy.errors import PictureError
+from hat_deploy.errors import PictureError, about
 from hat_deploy.files import replacing
 from hat_deploy.images.codecs import encode_in_memory, nameable, write_directly
 from hat_deploy.images.metadata import HEAD, completed, fitting
@@ -42,7 +42,7 @@ def write(
     """:func:`encode` to a file, in the format of its suffix; missing folders are made.
 
     The file appears under its name whole or not at all, and replaces one that is there. Large
-    pictures are encoded straight into it; TIFF (tiles from 256 MiB of pixels on, BigTIFF where
+    images are encoded straight into it; TIFF (tiles from 256 MiB of pixels on, BigTIFF where
     the file could pass 4 GB) strip by strip or tile by tile. Beside the pixels this takes less
     than 64 MiB, but libwebp takes another 24 bytes a pixel.
 
@@ -50,20 +50,21 @@ def write(
         picture: what to write.
         path: its suffix is a key of ``FORMATS``, in any case.
         quality: see :func:`encode`.
-        consume: the picture's pixels may be spoilt; without it, large RGB(A) pictures are
+        consume: the image's pixels may be spoilt; without it, large RGB(A) images are
             copied once for every format but TIFF.
 
     Returns:
         Notes on what the format could not hold of the metadata, for the user to read.
 
     Raises:
-        PictureError: the format cannot hold the picture, or the file cannot be written.
+        PictureError: the format cannot hold the image, or the file cannot be written.
     """
-    form = _form(picture.pixels, path.suffix, quality)
+    with about(path):
+        form = _form(picture.pixels, path.suffix, quality)
     metadata, notes = fitting(picture.metadata, form, gray=picture.pixels.ndim == 2)
     fitted = replace(picture, metadata=metadata)
     try:
-        with replacing(path) as partial:
+        with about(path), replacing(path) as partial:
             if form == "tiff":
                 with partial.open("wb") as file:
                     _stream_tiff(file, fitted)
@@ -72,7 +73,9 @@ def write(
             else:
                 write_directly(fitted, partial, form, quality, consume=consume)
     except OSError as error:
-        raise PictureError(f"the result cannot be written: {error.strerror or error}") from error
+        with about(path):
+            reason = error.strerror or error
+            raise PictureError(f"the result cannot be written: {reason}") from error
     return notes
 
 
@@ -85,11 +88,11 @@ def encode(picture: Picture, suffix: str, *, quality: int = 95) -> bytes:
         quality: 1 to 100, for JPEG (always 4:4:4) and WebP; a WebP of 100 is lossless.
 
     PNG, TIFF and BMP are lossless. WebP has no gray: it is written, and read back, as RGB,
-    and a gray picture's colour profile is left out, as is what else the format cannot hold
+    and a gray image's colour profile is left out, as is what else the format cannot hold
     of the metadata.
 
     Raises:
-        PictureError: the format cannot hold the picture's depth, alpha or size.
+        PictureError: the format cannot hold the image's depth, alpha or size.
         ValueError: an unknown suffix, or a quality out of range.
     """
     form = _form(picture.pixels, suffix, quality)

@@ -61,13 +61,13 @@ class _Outline:
 
     @property
     def described(self) -> Iterator[tuple[int, Tag]]:
-        """The tags that tell of the picture: the first directory's and the EXIF directory's."""
+        """The tags that tell of the image: the first directory's and the EXIF directory's."""
         for part in self.parts:
             if part.name in (0, EXIF_DIRECTORY):
                 yield from part.entries
 
     def is_clear(self, start: int, end: int) -> bool:
-        """Whether a place has nothing of the header and of the directories."""
+        """Whether a place overlaps neither the header nor a directory."""
         return start >= 8 and all(end <= part.at or part.end <= start for part in self.parts)
 
     def holds_values(self, start: int, end: int) -> bool:
@@ -95,7 +95,7 @@ def upright_exif(exif: bytes) -> tuple[bytes | None, int]:
 
 
 def without_damage(exif: bytes) -> bytes:
-    """The block without the entries that lead nowhere, or to what something else is too.
+    """The block without the entries that point nowhere, or into another part.
 
     Raises:
         PictureError: it has no first directory.
@@ -117,7 +117,7 @@ def without_damage(exif: bytes) -> bytes:
 
 
 def is_sound(exif: bytes) -> bool:
-    """Whether a block can be read, all of it."""
+    """Whether all of a block can be read."""
     try:
         return not _outline(exif).broken
     except _UNREADABLE:
@@ -129,7 +129,7 @@ def resized_exif(exif: bytes, *, size: tuple[int, int], scale: int) -> bytes:
 
     Args:
         exif: a block that :func:`upright_exif` has returned; a damaged one comes back as it is.
-        size: height and width of the picture it will describe.
+        size: height and width of the image it will describe.
         scale: how many pixels there are now where there was one.
     """
     if not is_sound(exif):

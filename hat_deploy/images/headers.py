@@ -6,6 +6,7 @@ also raise ``struct.error`` or ``IndexError``, which :mod:`.kinds` turns into a 
 
 from __future__ import annotations
 
+import mmap
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ from hat_deploy.images.picture import Density, Pixels
 from hat_deploy.images.tags import density_per_metre
 
 _MOST_CHUNKS = 10_000
+
+Content = bytes | mmap.mmap
+"""A file's bytes: read, or mapped, so that only what is looked at is read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +41,7 @@ class Header:
     """What OpenCV leaves to be done to the pixels it decodes."""
 
 
-def inspect_webp(data: bytes) -> Header:
+def inspect_webp(data: Content) -> Header:
     """The header of a WebP that is as long as it says."""
     end = 8 + int.from_bytes(data[4:8], "little")
     if end > len(data):
@@ -59,7 +63,7 @@ def inspect_webp(data: bytes) -> Header:
     return Header(width=width, height=height)
 
 
-def _webp_size(data: bytes, at: int) -> tuple[int, int]:
+def _webp_size(data: Content, at: int) -> tuple[int, int]:
     """Width and height by the chunk of pixels that starts at a place."""
     if data[at : at + 4] == b"VP8 ":
         width, height = struct.unpack_from("<HH", data, at + 14)
@@ -70,7 +74,7 @@ def _webp_size(data: bytes, at: int) -> tuple[int, int]:
     raise PictureError("the file is damaged: a WebP starts with a VP8, VP8L or VP8X chunk")
 
 
-def _webp_chunks(data: bytes, end: int) -> Iterator[tuple[bytes, int]]:
+def _webp_chunks(data: Content, end: int) -> Iterator[tuple[bytes, int]]:
     """The names of the chunks behind the RIFF header, and where they start."""
     at = 12
     for _ in range(_MOST_CHUNKS):
@@ -82,7 +86,7 @@ def _webp_chunks(data: bytes, end: int) -> Iterator[tuple[bytes, int]]:
     raise PictureError(f"it is a WebP of over {_MOST_CHUNKS} chunks: it is damaged")
 
 
-def inspect_bmp(data: bytes) -> Header:
+def inspect_bmp(data: Content) -> Header:
     """The header of a BMP; its notes tell whether its palette is coloured."""
     size = struct.unpack_from("<I", data, 14)[0]
     if size == 12:

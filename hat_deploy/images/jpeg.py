@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import struct
+from dataclasses import dataclass, field
 
 from hat_deploy.errors import PictureError
-from hat_deploy.images.headers import Header
+from hat_deploy.images.headers import Content, Header
 from hat_deploy.images.picture import Density
 from hat_deploy.images.tags import density
 
@@ -14,7 +15,7 @@ _MARKER = re.compile(rb"\xff[^\xff]")
 """The last of any number of fill bytes, and the marker; there is nothing to go back over."""
 _MOST_SEGMENTS = 10_000
 _MOST_SCANS = 100
-"""Progressive files have about ten; each costs a pass over the whole picture."""
+"""Progressive files have about ten; each costs a pass over the whole image."""
 
 _PASSED_OVER = {
     b"http://ns.adobe.com/xmp/extension/\0": "the XMP's extension (over 64 KB) dropped",
@@ -23,42 +24,72 @@ _PASSED_OVER = {
 """What segments start with that nothing here can keep."""
 
 
+@dataclass
+class _Segments:
+    """What lies before the first scan."""
+
+    frame: tuple[int, int, int, int] | None = None
+    """Bits, height, width and samples."""
+    density: Density | None = None
+    notes: dict[str, None] = field(default_factory=dict)
+    end: int = 2
+
+
 def inspect_jpeg(data: bytes) -> Header:
     """The header of a JPEG that has an end-of-image marker behind its first scan."""
-    at = 2
-    size: tuple[int, int, int, int] | None = None
-    resolution: Density | None = None
-    notes: dict[str, None] = {}
+    found = _segments(data)
+    bits, height, width, samples = _frame(found)
+    _check_scans(data, found.end)
+    _refuse_deep(bits)
+    if samples == 4:
+        found.notes["CMYK converted to RGB"] = None
+    return Header(width=width, height=height, notes=tuple(found.notes), density=found.density)
+
+
+def jpeg_size(data: Content) -> tuple[int, int]:
+    """Height and width of a JPEG; what follows the first scan's header is not looked at."""
+    bits, height, width, _ = _frame(_segments(data))
+    _refuse_deep(bits)
+    return height, width
+
+
+def _segments(data: Content) -> _Segments:
+    found = _Segments()
+    at = found.end
     for _ in range(_MOST_SEGMENTS):
         marker, at = _next_marker(data, at)
         if marker in (0x00, 0x01) or 0xD0 <= marker <= 0xD8:
             continue
         length = struct.unpack_from(">H", data, at)[0]
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            size = struct.unpack_from(">BHHB", data, at + 2)
-        if marker == 0xE0 and data.startswith(b"JFIF\0", at + 2):
+            found.frame = struct.unpack_from(">BHHB", data, at + 2)
+        if marker == 0xE0 and data[at + 2 : at + 7] == b"JFIF\0":
             unit, x, y = struct.unpack_from(">BHH", data, at + 9)
-            resolution = density(x, y, per_inch={1: 1.0, 2: 2.54}.get(unit, 0.0))
+            found.density = density(x, y, per_inch={1: 1.0, 2: 2.54}.get(unit, 0.0))
         if marker in (0xE1, 0xED):
             head = data[at + 2 : at + 40]
-            notes |= {note: None for mark, note in _PASSED_OVER.items() if head.startswith(mark)}
+            found.notes |= {
+                note: None for mark, note in _PASSED_OVER.items() if head.startswith(mark)
+            }
         if marker in (0xD9, 0xDA):
-            break
+            found.end = at
+            return found
         at += length
-    else:
-        raise PictureError(f"it is a JPEG of over {_MOST_SEGMENTS} segments: it is damaged")
-    if size is None:
+    raise PictureError(f"it is a JPEG of over {_MOST_SEGMENTS} segments: it is damaged")
+
+
+def _frame(found: _Segments) -> tuple[int, int, int, int]:
+    if found.frame is None:
         raise PictureError("the file is damaged: a JPEG gives its size before its pixels")
-    _check_scans(data, at)
-    bits, height, width, samples = size
+    return found.frame
+
+
+def _refuse_deep(bits: int) -> None:
     if bits != 8:
         raise PictureError(f"it is a {bits}-bit JPEG; only 8-bit ones are supported")
-    if samples == 4:
-        notes["CMYK converted to RGB"] = None
-    return Header(width=width, height=height, notes=tuple(notes), density=resolution)
 
 
-def _next_marker(data: bytes, at: int) -> tuple[int, int]:
+def _next_marker(data: Content, at: int) -> tuple[int, int]:
     """The next marker from a place on, and the place behind it."""
     found = _MARKER.search(data, at)
     if found is None:

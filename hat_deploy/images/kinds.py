@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from hat_deploy.errors import PictureError
-from hat_deploy.images.headers import Header, inspect_bmp, inspect_webp
-from hat_deploy.images.jpeg import inspect_jpeg
-from hat_deploy.images.png import inspect_png
+from hat_deploy.images.headers import Content, Header, inspect_bmp, inspect_webp
+from hat_deploy.images.jpeg import inspect_jpeg, jpeg_size
+from hat_deploy.images.png import inspect_png, png_size
 from hat_deploy.images.tiff import inspect_tiff
 
 _INSPECTORS: dict[Callable[[bytes], Header], tuple[bytes, ...]] = {
@@ -19,18 +20,31 @@ _INSPECTORS: dict[Callable[[bytes], Header], tuple[bytes, ...]] = {
     inspect_bmp: (b"BM",),
 }
 
+_SIZES: dict[Callable[[bytes], Header], Callable[[Content], tuple[int, int]]] = {
+    inspect_png: png_size,
+    inspect_jpeg: jpeg_size,
+    inspect_webp: lambda data: _size(inspect_webp(data)),
+    inspect_tiff: lambda data: _size(inspect_tiff(data)),
+    inspect_bmp: lambda data: _size(inspect_bmp(data)),
+}
+"""Height and width, without a look at the pixels: for PNG and JPEG, less than their inspectors
+read, which prove the whole file."""
+
+_LOOKED_AT = 1024
+"""Bytes by which a file's kind is told."""
+
 _FOREIGN = {
     b"GIF8": "a GIF",
     b"%PDF": "a PDF",
     b"8BPS": "a Photoshop file",
     b"PK\x03\x04": "a zip archive",
     b"\x1f\x8b": "a gzip archive",
-    b"\xff\x0a": "a JPEG XL picture",
-    b"\0\0\0\x0cJXL ": "a JPEG XL picture",
-    b"\0\0\0\x0cjP  ": "a JPEG 2000 picture",
-    b"\xff\x4f\xff\x51": "a JPEG 2000 picture",
+    b"\xff\x0a": "a JPEG XL image",
+    b"\0\0\0\x0cJXL ": "a JPEG XL image",
+    b"\0\0\0\x0cjP  ": "a JPEG 2000 image",
+    b"\xff\x4f\xff\x51": "a JPEG 2000 image",
     b"\0\0\x01\0": "an icon",
-    b"version https://git-lfs": "a Git LFS pointer, not the picture itself",
+    b"version https://git-lfs": "a Git LFS pointer, not the image itself",
 }
 
 _MARKUP = {
@@ -49,15 +63,49 @@ def inspect(data: bytes) -> Header:
     Raises:
         PictureError: the content is empty, none of the formats, truncated or damaged.
     """
-    if not data:
+    inspector = _inspector(data[:_LOOKED_AT])
+    with _damage_said():
+        return inspector(data)
+
+
+def size_of(data: Content) -> tuple[int, int]:
+    """Height and width by a file's header; damage behind it is not looked for.
+
+    Args:
+        data: best mapped, then little of it is read.
+
+    Raises:
+        PictureError: the content is empty, none of the formats, or its header is damaged.
+    """
+    inspector = _inspector(data[:_LOOKED_AT])
+    with _damage_said():
+        return _SIZES[inspector](data)
+
+
+def _inspector(start: bytes) -> Callable[[bytes], Header]:
+    """What reads a file that starts so.
+
+    Raises:
+        PictureError: nothing does.
+    """
+    if not start:
         raise PictureError("the file is empty")
-    for inspect, marks in _INSPECTORS.items():
-        if data.startswith(marks) and (inspect is not inspect_webp or data[8:12] == b"WEBP"):
-            try:
-                return inspect(data)
-            except (struct.error, IndexError) as error:
-                raise PictureError("its header is truncated or damaged") from error
-    raise PictureError(f"it is {_foreign(data)}; expected PNG, JPEG, WebP, TIFF or BMP")
+    for inspector, marks in _INSPECTORS.items():
+        if start.startswith(marks) and (inspector is not inspect_webp or start[8:12] == b"WEBP"):
+            return inspector
+    raise PictureError(f"it is {_foreign(start)}; expected PNG, JPEG, WebP, TIFF or BMP")
+
+
+@contextmanager
+def _damage_said() -> Iterator[None]:
+    try:
+        yield
+    except (struct.error, IndexError) as error:
+        raise PictureError("its header is truncated or damaged") from error
+
+
+def _size(header: Header) -> tuple[int, int]:
+    return header.height, header.width
 
 
 def _foreign(data: bytes) -> str:
@@ -67,11 +115,11 @@ def _foreign(data: bytes) -> str:
             return name
     if data[4:8] == b"ftyp":
         avif = data[8:12] in (b"avif", b"avis")
-        return "an AVIF picture" if avif else "a HEIC picture or a video"
+        return "an AVIF image" if avif else "a HEIC image or a video"
     start = data[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     for mark, name in _MARKUP.items():
         if start.startswith(mark):
             return "an SVG drawing" if b"<svg" in start else name
     if b"\0" not in data[:1024] and all(byte >= 32 or byte in b"\t\r\n\f" for byte in data[:1024]):
         return "a text file"
-    return "no kind of file known here" if any(data[:1024]) else "a file of zeros"
+    return "a file of unknown kind" if any(data[:1024]) else "a file of zeros"

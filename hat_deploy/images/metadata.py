@@ -26,7 +26,7 @@ _MOST_DENSITY = 10_000_000
 
 
 def enlarged(metadata: Metadata, *, scale: int, size: tuple[int, int]) -> Metadata:
-    """The metadata of a picture for its upscaled result.
+    """The metadata of an image for its upscaled result.
 
     Dimensions in EXIF and XMP are set, and resolutions are multiplied: there are ``scale`` times
     as many pixels to the inch, and the size on paper stays what it was.
@@ -46,7 +46,7 @@ def enlarged(metadata: Metadata, *, scale: int, size: tuple[int, int]) -> Metada
 
 
 def fitting(metadata: Metadata, form: str, *, gray: bool) -> tuple[Metadata, tuple[str, ...]]:
-    """What a format can hold of a picture's metadata, and a note on each thing that it cannot."""
+    """What a format can hold of an image's metadata, and a note on each thing that it cannot."""
     damaged: tuple[str, ...] = ()
     if metadata.exif is not None and not is_sound(metadata.exif):
         metadata, damaged = replace(metadata, exif=None), ("damaged EXIF dropped",)

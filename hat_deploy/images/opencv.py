@@ -20,13 +20,13 @@ _BAND = 2**20
 
 
 def bands(pixels: Pixels) -> Iterator[slice]:
-    """The rows from the top down, in portions whose working copies take no memory to speak of."""
+    """The rows from the top down, in portions so small that copies of them cost little."""
     rows = max(1, _BAND // max(1, pixels[0].nbytes))
     yield from (slice(top, top + rows) for top in range(0, len(pixels), rows))
 
 
 def swap_red_and_blue(pixels: Pixels) -> None:
-    """RGB(A) to OpenCV's BGR(A), or back, in place and without a second picture; gray stays."""
+    """RGB(A) to OpenCV's BGR(A), or back, in place and without a second image; gray stays."""
     if pixels.ndim == 2:
         return
     code = cv2.COLOR_BGR2RGB if pixels.shape[2] == 3 else cv2.COLOR_BGRA2RGBA
@@ -50,7 +50,7 @@ def refusing(what: str) -> Iterator[None]:
         raise PictureError(f"{what}: {_NO_MEMORY}") from error
     except cv2.error as error:
         message = " ".join(str(error).split())
-        # Of its own allocations OpenCV gives a code; of the codecs' there is only a name.
+        # OpenCV gives a code for its own allocations, and only a name for those of the codecs.
         code = getattr(error, "code", None)
         if code == cv2.Error.StsNoMem or message == "std::bad_alloc":
             message = _NO_MEMORY

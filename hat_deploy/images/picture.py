@@ -1,4 +1,4 @@
-"""A picture in memory: pixels, and what a file said about them."""
+"""An image in memory: pixels, and what a file said about them."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Metadata:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Picture:
-    """An upright picture in memory."""
+    """An upright image in memory."""
 
     pixels: Pixels
     """uint8 or uint16: (H, W) gray, (H, W, 3) RGB, (H, W, 4) RGBA with straight alpha."""
@@ -58,6 +58,6 @@ class Picture:
         layout = len(shape) == 2 or (len(shape) == 3 and shape[2] in (3, 4))
         if not layout or 0 in shape or dtype not in (np.uint8, np.uint16):
             raise ValueError(
-                f"a picture is uint8 or uint16 of (H, W), (H, W, 3) or (H, W, 4), "
+                f"an image must be uint8 or uint16 of (H, W), (H, W, 3) or (H, W, 4), "
                 f"not {dtype} of {shape}"
             )

@@ -12,7 +12,7 @@ import numpy as np
 
 from hat_deploy.errors import PictureError
 from hat_deploy.images.colour import profile_of
-from hat_deploy.images.headers import Header, printable
+from hat_deploy.images.headers import Content, Header, printable
 from hat_deploy.images.opencv import bands
 from hat_deploy.images.picture import Density, Pixels
 from hat_deploy.images.tags import density_per_metre
@@ -76,8 +76,14 @@ def inspect_png(data: bytes) -> Header:
     )
 
 
+def png_size(data: Content) -> tuple[int, int]:
+    """Height and width of a PNG, from its first chunk alone."""
+    width, height = struct.unpack_from(">II", data, 16)
+    return height, width
+
+
 def _chunks(data: bytes) -> Iterator[_Chunk]:
-    """All chunks up to the end of the picture, which must be there; pixels in a row as one."""
+    """All chunks up to the end of the image, which must be there; pixels in a row as one."""
     at, kind, pixels, others = 8, b"", 0, 0
     while kind != b"IEND":
         kind, end, sound = _chunk_at(data, at)

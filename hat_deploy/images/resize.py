@@ -26,7 +26,7 @@ def bicubic(picture: npt.NDArray[np.generic], height: int, width: int) -> Floats
         float64, (height, width) or (height, width, C), in the range of the input.
 
     Raises:
-        ValueError: a size is below 1, or the picture is empty or has another number of axes.
+        ValueError: a size is below 1, or the image is empty or has another number of axes.
 
     Source: R. Keys, "Cubic convolution interpolation for digital image processing" (1981),
     with the conventions of MATLAB's imresize.

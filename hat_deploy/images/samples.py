@@ -1,4 +1,4 @@
-"""Pictures to verify an artifact on: those that ship, the user's own, and seeded noise."""
+"""Images to verify an artifact on: those that ship, the user's own, and seeded noise."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hat_deploy.errors import PictureError, UsageError
+from hat_deploy.errors import PictureError, UsageError, about_its_file
 from hat_deploy.geometry import reflect_indices
 from hat_deploy.images.picture import LUMA, SUFFIXES, Pixels
 from hat_deploy.terminal.printable import display_name
@@ -19,7 +19,7 @@ SHIPPED = ("astronaut", "coffee")
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Sample:
-    """A picture and what to call it."""
+    """An image and what to call it."""
 
     name: str
     pixels: Pixels
@@ -27,14 +27,14 @@ class Sample:
 
 
 def shipped(tile: tuple[int, int], window: int, channels: int) -> list[Sample]:
-    """The pictures that ship, large enough for more than one tile.
+    """The images that ship, large enough for more than one tile.
 
     One that would fit into a single tile is continued by reflection along one axis until it
     takes two, so that a seam is always looked at; the axis alternates.
 
     Args:
         tile: height and width of a tile.
-        window: the network's; what a picture is longer than a tile where it is continued.
+        window: the network's; what an image is longer than a tile where it is continued.
         channels: 1 or 3.
     """
     samples = []
@@ -50,7 +50,7 @@ def shipped(tile: tuple[int, int], window: int, channels: int) -> list[Sample]:
 
 
 def noise(number: int, size: tuple[int, int], channels: int) -> list[Sample]:
-    """``number`` pictures of uniform noise, the same every time."""
+    """``number`` images of uniform noise, the same every time."""
     shape = (*size, channels)
     return [
         Sample(
@@ -62,8 +62,7 @@ def noise(number: int, size: tuple[int, int], channels: int) -> list[Sample]:
 
 
 def listed(paths: Sequence[Path]) -> list[Path]:
-    """Files as they are, and of each folder the images in it, by name; folders inside it are
-    not entered.
+    """The files named, and the images of each folder named, by name; subfolders are not entered.
 
     Raises:
         UsageError: a folder holds no images.
@@ -80,15 +79,15 @@ def listed(paths: Sequence[Path]) -> list[Path]:
         )
         if not inside:
             raise UsageError(
-                f"no images found in the folder {display_name(path)} (folders inside it are not "
-                "entered)"
+                f"no images found in the folder {display_name(path)} (subfolders are not entered)"
             )
         found += inside
     return found
 
 
+@about_its_file
 def read(path: Path, channels: int) -> Sample:
-    """A picture file as a network of that many channels takes it.
+    """An image file as a network of that many channels takes it.
 
     Alpha is left out, 16 bits are reduced to 8, gray and colour become what the network knows.
 

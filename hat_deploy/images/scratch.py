@@ -48,13 +48,13 @@ def blank(
             return np.memmap(file, dtype, "r+", shape=shape)
     except OSError as error:
         raise PictureError(
-            f"its result takes {size / 2**30:.1f} GiB of the output folder's disk beside the "
+            f"its result needs {size / 2**30:.1f} GiB of the output folder's disk beside the "
             f"file itself, which cannot be had: {error.strerror or error}"
         ) from error
 
 
 def release(pixels: Pixels) -> None:
-    """Let go of the memory that a mapped array, or a view of one, takes; nothing for others.
+    """Free the memory that a mapped array, or a view of one, takes; other arrays stay.
 
     What was written stays, and comes back from the file when it is looked at. Other threads
     may be writing to it.

@@ -1,4 +1,4 @@
-"""What C libraries print about damaged pictures, kept off the terminal.
+"""What C libraries print about damaged images, kept off the terminal.
 
 libjpeg and libpng write their complaints to file descriptor 2 themselves, and OpenCV offers no
 way to stop them. Pointing the descriptor elsewhere around each decode would swallow what other

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -52,7 +53,7 @@ Directory = dict[int, Tag]
 class TagFile:
     """The directories of a TIFF, a BigTIFF or an EXIF block."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes | mmap.mmap) -> None:
         if data[:2] not in (b"II", b"MM"):
             raise PictureError("it has no TIFF byte-order mark")
         self.data = data
@@ -100,7 +101,7 @@ class TagFile:
             if not at:
                 return
             if at in seen:
-                raise PictureError("the file is damaged: its directories come round in a circle")
+                raise PictureError("the file is damaged: its directories form a circle")
             seen.add(at)
             tags, at = self.directory(at)
             left -= len(tags)
@@ -112,7 +113,7 @@ class TagFile:
     def number(self, tag: Tag) -> int:
         """The first value of a tag."""
         if tag.kind not in NUMBERS or tag.count < 1:
-            raise PictureError("the file is damaged: a tag that should be a number is none")
+            raise PictureError("the file is damaged: a tag that should be a number is not one")
         return self.unpack(NUMBERS[tag.kind], tag.at)
 
     def block(self, tag: Tag | None) -> bytes | None:

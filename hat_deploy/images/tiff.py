@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from hat_deploy.errors import PictureError
-from hat_deploy.images.headers import Header
+from hat_deploy.images.headers import Content, Header
 from hat_deploy.images.opencv import bands
 from hat_deploy.images.picture import Pixels
 from hat_deploy.images.tags import (
@@ -34,7 +34,7 @@ _PHOTOMETRIC = {
 }
 
 
-def inspect_tiff(data: bytes) -> Header:
+def inspect_tiff(data: Content) -> Header:
     """The header of a TIFF or BigTIFF: its first page, and how many pages are frames.
 
     Raises:
@@ -44,7 +44,7 @@ def inspect_tiff(data: bytes) -> Header:
     pages = file.directories()
     page = next(pages, None)
     if page is None:
-        raise PictureError("the file is damaged: it is a TIFF without a picture")
+        raise PictureError("the file is damaged: it is a TIFF without an image")
 
     def number(tags: Directory, name: int, default: int) -> int:
         return file.number(tags[name]) if name in tags else default
@@ -93,7 +93,7 @@ def _refuse_tiff(kind: int, bits: int, samples: int, sample_format: int) -> None
 
 
 def _refuse_tiles(across: int, down: int, width: int, height: int) -> None:
-    """Refuse tiles that would take more memory than the size of the picture justifies."""
+    """Refuse tiles that would take more memory than the size of the image justifies."""
     if across > width + 4096 or down > height + 4096:
         raise PictureError(f"the file is damaged: {across}x{down} tiles of {width}x{height} pixels")
 

@@ -6,7 +6,6 @@ import struct
 import zlib
 from collections.abc import Iterator
 from fractions import Fraction
-from types import TracebackType
 from typing import BinaryIO, Self
 
 import numpy as np
@@ -26,10 +25,10 @@ TILE = 512
 """Height and width of a tile."""
 
 TILED_FROM = 2**28
-"""Pictures of so many bytes are written in tiles, of which a viewer reads those it shows."""
+"""Images of so many bytes are written in tiles, of which a viewer reads those it shows."""
 
 LEVEL = 4
-"""Of deflate: four times as fast as 6 on photographs, for files 7 % larger."""
+"""Deflate's level: four times as fast as 6 on photographs, with files 7 % larger."""
 
 _STRIP = 2**18
 """Bytes of a strip, about: as many whole rows as fit, at least one."""
@@ -39,12 +38,12 @@ _BIG_FROM = 2**32 - 2**26
 
 
 class TiffWriter:
-    """Writes one picture, deflated after differences of neighbours were taken.
+    """Writes one image, deflated after differences of neighbours were taken.
 
         with TiffWriter(file, picture.shape, picture.dtype, metadata) as writer:
             writer.write(rows)  # from the top down, in portions of any height
 
-    Portions of whole bands (512 rows of a tiled picture) are not copied; it holds a tile or a
+    Portions of whole bands (512 rows of a tiled image) are not copied; it holds a tile or a
     strip of 256 KiB and its compressed form. Rows that are no band yet are kept until they are.
 
     Args:
@@ -172,12 +171,7 @@ class TiffWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
         if kind is None:
             self.close()
 
@@ -190,7 +184,7 @@ def _differences(part: Pixels) -> Pixels:
 
 
 def _described(metadata: Metadata) -> Tree:
-    """The tags that hold a picture's metadata."""
+    """The tags that hold an image's metadata."""
     tags: dict[int, Value | Tree] = {}
     if metadata.exif:
         block = TagFile(metadata.exif)

@@ -23,7 +23,7 @@ def resized_xmp(xmp: bytes, *, size: tuple[int, int], scale: int) -> bytes:
 
     Args:
         xmp: any packet.
-        size: height and width of the picture it will describe.
+        size: height and width of the image it will describe.
         scale: how many pixels there are now where there was one.
     """
     height, width = (str(side).encode() for side in size)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import re
 import reprlib
 from collections.abc import Mapping
@@ -17,12 +16,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hat_deploy.errors import CheckpointError, UsageError, needed_for
+from hat_deploy.errors import CheckpointError, UsageError, about_its_file, needed_for
 
 with needed_for("Reading a checkpoint"):
     import torch
     from torch import Tensor
 
+from hat_deploy.files import replacing
 from hat_deploy.networks import Shape
 from hat_deploy.networks.hat import windows
 from hat_deploy.networks.hat.config import HATConfig, is_finite_number
@@ -51,6 +51,7 @@ _DERIVED = re.compile(r"(^|\.)(relative_position_index(_SA|_OCA)?|attn_mask|n_av
 _TORCH_SUFFIXES = (".pth", ".pt", ".ckpt")
 
 
+@about_its_file
 def load_network(
     path: str | Path,
     *,
@@ -94,6 +95,7 @@ def build(shape: Shape) -> HAT:
     return HAT(_known(shape))
 
 
+@about_its_file
 def inspect(path: str | Path) -> tuple[HATConfig, Stored]:
     """The config of a checkpoint and how the file holds its weights; no network is built.
 
@@ -134,12 +136,8 @@ def save_checkpoint(network: HAT, path: str | Path) -> None:
     else:
         known = ", ".join((*_TORCH_SUFFIXES, ".safetensors"))
         raise UsageError(f"a checkpoint's name ends in one of {known}, not in {path.name!r}")
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
+    with replacing(path) as partial:
         partial.write_bytes(content)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def checkpoint_sha256(path: str | Path) -> str:

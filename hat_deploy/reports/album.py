@@ -1,4 +1,4 @@
-"""The pictures of a page, within a budget of bytes."""
+"""The images of a page, within a budget of bytes."""
 
 from __future__ import annotations
 
@@ -9,21 +9,20 @@ SIDE = 640
 MAP_SIDE = 800
 """Longest side of an error map; larger ones are shrunk."""
 BUDGET = 20_000_000
-"""Bytes of all pictures of a page: what a phone still opens."""
+"""Bytes of all images of a page; a phone still opens that much."""
 
 
 class Album:
-    """Sections of a page, one a picture, for as long as the budget lasts.
+    """Sections of a page, one for each image, while the budget lasts.
 
-    What does not fit any more is counted, so that the page can say so: its figures stand in
-    the tables all the same.
+    An image that does not fit is named on the page. Its figures stand in the tables all the same.
     """
 
     def __init__(self, budget: int = BUDGET) -> None:
         self._left = budget
         self._sections: list[str] = []
         self.left_out: list[str] = []
-        """Names of the pictures that are not shown."""
+        """Names of the images that are not shown."""
 
     def add(self, name: str, make: Callable[[], str]) -> None:
         """Add a section, or leave it out once one did not fit."""
@@ -39,11 +38,11 @@ class Album:
 
     @property
     def note(self) -> str:
-        """What to say of pictures left out; empty where all are shown."""
+        """What to say of images left out; empty where all are shown."""
         if not self.left_out:
             return ""
         return (
-            f"{len(self.left_out)} pictures are not shown, for the page would pass "
+            f"{len(self.left_out)} images are not shown, for the page would pass "
             f"{BUDGET / 1e6:.0f} MB: {', '.join(self.left_out[:5])}"
             f"{' and more' if len(self.left_out) > 5 else ''}. Their figures are above."
         )

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from hat_deploy.precision import FP16_MAX
-from hat_deploy.reports import page
+from hat_deploy.reports.page import Table
 from hat_deploy.reports.svg import Axis, Canvas, Linear, Log, stacked
 
 if TYPE_CHECKING:
@@ -18,10 +17,8 @@ _KINDS = {"HAB": "s0", "OCAB": "s1", "RHAG": "s2"}
 _OTHER = "s3"
 
 
-def layers(report: LayersReport) -> Iterator[str]:
-    """Chart, finding and table of a comparison block by block, as pieces of HTML."""
-    yield page.paragraph(f"{report.summary}. One tile of {report.picture}, {report.engine}.")
-    yield f'<figure class="chart">{layers_svg(report)}</figure>'
+def layers_table(report: LayersReport) -> Table:
+    """The figures of a comparison block by block."""
     rows = [
         [
             block.block,
@@ -35,7 +32,7 @@ def layers(report: LayersReport) -> Iterator[str]:
         for block in report.blocks
     ]
     columns = ("block", "kind", "PSNR dB", "max abs", "relative", "peak", "artifact's peak")
-    yield page.table("what leaves each block, artifact against reference", columns, rows)
+    return Table("what leaves each block, artifact against reference", columns, rows)
 
 
 def layers_svg(report: LayersReport) -> str:

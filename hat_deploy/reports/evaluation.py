@@ -11,42 +11,33 @@ from hat_deploy.geometry import image_size
 from hat_deploy.reports import figures, page, pixels
 from hat_deploy.reports.album import MAP_SIDE, SIDE, Album
 from hat_deploy.reports.machine import machine
+from hat_deploy.reports.page import Table
 from hat_deploy.terminal.printable import display_name
 
 
 class EvaluationPage:
-    """Collects pictures while ``evaluate`` runs, and becomes a page with its scores."""
+    """Collects images while ``evaluate`` runs, and becomes a page with its scores."""
 
     def __init__(self) -> None:
         self._album = Album()
 
     def add(self, scored: Scored) -> None:
-        """Keep what is to be shown of a picture; the arrays themselves are let go."""
-        self._album.add(display_name(scored.score.name), lambda: "\n".join(_section(scored)))
+        """Keep what is to be shown of an image; the arrays themselves are let go."""
+        self._album.add(display_name(scored.score.name), lambda: _section(scored))
 
     def html(self, evaluation: Evaluation) -> str:
-        """The page of the run whose pictures were added."""
-        name = display_name(evaluation.model["name"] or "")
-        return page.page(f"evaluate: {name}", self._body(evaluation))
-
-    def _body(self, evaluation: Evaluation) -> Iterator[str]:
-        yield page.verdict(None, _headline(evaluation), _not_scored(evaluation))
-        yield page.paragraph(
-            "PSNR and SSIM on the Y channel, gray files read as RGB, "
-            f"{evaluation.border} pixels left out along each edge; "
-            f"low-resolution images: {display_name(evaluation.lr)}."
+        """The page of the run whose images were added."""
+        return page.render(
+            "evaluation.html",
+            title=f"evaluate: {display_name(evaluation.model['name'] or '')}",
+            headline=_headline(evaluation),
+            not_scored=_not_scored(evaluation),
+            border=evaluation.border,
+            lr=display_name(evaluation.lr),
+            scores=Table("scores", _COLUMNS, list(_rows(evaluation))),
+            album=self._album,
+            facts=_facts(evaluation),
         )
-        yield page.table("scores", _COLUMNS, _rows(evaluation))
-        yield page.paragraph(self._album.note, "note") if self._album.left_out else ""
-        yield from self._album
-        yield page.heading("On what")
-        found = machine(hardware.examine().to_dict(), hardware.versions())
-        model = {
-            "model": display_name(evaluation.model["name"] or ""),
-            "its file": display_name(evaluation.model["file"] or "none: an engine was handed in"),
-            "its SHA-256": evaluation.model["sha256"] or "unknown",
-        }
-        yield page.facts(model | {"engine": evaluation.engine} | found)
 
 
 def model_line(model: Mapping[str, str | None]) -> str:
@@ -57,16 +48,16 @@ def model_line(model: Mapping[str, str | None]) -> str:
     return f"{shown}, sha256 {model['sha256']}"
 
 
-_COLUMNS = ("picture", "PSNR dB", "SSIM", "bicubic PSNR", "bicubic SSIM", "gain dB")
+_COLUMNS = ("image", "PSNR dB", "SSIM", "bicubic PSNR", "bicubic SSIM", "gain dB")
 
 
 def _headline(evaluation: Evaluation) -> str:
     mean = evaluation.mean
     if mean is None:
-        return "No picture could be scored"
+        return "No image could be scored"
     return (
         f"x{evaluation.scale}: {mean.psnr:.2f} dB, SSIM {mean.ssim:.4f} over "
-        f"{_counted(len(evaluation.scores), 'picture')}; bicubic {mean.bicubic_psnr:.2f} dB, "
+        f"{_counted(len(evaluation.scores), 'image')}; bicubic {mean.bicubic_psnr:.2f} dB, "
         f"{mean.bicubic_ssim:.4f}"
     )
 
@@ -99,10 +90,18 @@ def _cells(score: Score) -> list[str]:
     ]
 
 
-def _section(scored: Scored) -> Iterator[str]:
-    score, scale = scored.score, scored.scale
-    height, width = scored.original.shape[:2]
-    yield page.heading(f"{display_name(score.name)}, {image_size(height, width)}")
+def _facts(evaluation: Evaluation) -> dict[str, object]:
+    model = {
+        "model": display_name(evaluation.model["name"] or ""),
+        "its file": display_name(evaluation.model["file"] or "none: an engine was handed in"),
+        "its SHA-256": evaluation.model["sha256"] or "unknown",
+        "engine": evaluation.engine,
+    }
+    return model | machine(hardware.examine().to_dict(), hardware.versions())
+
+
+def _section(scored: Scored) -> str:
+    scale, (height, width) = scored.scale, scored.original.shape[:2]
     errors = {"model": _error(scored, scored.result), "bicubic": _error(scored, scored.plain)}
     shown = pixels.window(errors["model"], SIDE, scale)
     pictures = {
@@ -111,14 +110,19 @@ def _section(scored: Scored) -> Iterator[str]:
         "original": scored.original,
     }
     cut = {name: shown.cut(pixels.as_rgb(picture), scale) for name, picture in pictures.items()}
-    yield figures.compare(cut, _caption(scored, shown), left="bicubic", right="model")
     full = max(pixels.full_scale(found) for found in errors.values())
-    for name, found in errors.items():
-        yield page.heading(f"Error of {'the model' if name == 'model' else name}", 3)
-        yield figures.heat(
-            pixels.heat_map(found, MAP_SIDE, full),
-            f"{name} against original; both maps have the same colours",
-        )
+    return page.render(
+        "evaluation_image.html",
+        title=f"{display_name(scored.score.name)}, {image_size(height, width)}",
+        slider=figures.slider(cut, _caption(scored, shown), left="bicubic", right="model"),
+        errors={
+            name: figures.error_map(
+                pixels.heat_map(found, MAP_SIDE, full),
+                f"{name} against original; both maps have the same colours",
+            )
+            for name, found in errors.items()
+        },
+    )
 
 
 def _error(scored: Scored, candidate: Array) -> Array:

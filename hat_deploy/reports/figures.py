@@ -1,20 +1,66 @@
-"""Pictures under a slider, and error maps under a grid, as HTML."""
+"""Images under a slider and error maps under a grid: what the templates need to show them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from html import escape
+from dataclasses import dataclass
 
 from hat_deploy.engines.base import Array
 from hat_deploy.reports.pixels import HeatMap, colour_bar, data_uri
 
 _COMFORTABLE = 800
-"""Width in CSS pixels that small pictures are enlarged towards, by a whole factor."""
+"""Width in CSS pixels that small images are enlarged towards, by a whole factor."""
 _LARGEST_ZOOM = 4
 
 
-def compare(pictures: Mapping[str, Array], caption: str, *, left: str, right: str) -> str:
-    """Pictures on top of each other, two of them shown, under a slider.
+@dataclass(frozen=True)
+class Size:
+    """Of an image, in its own pixels."""
+
+    height: int
+    width: int
+
+    @property
+    def shown(self) -> int:
+        """Width where there is room: enlarged by a whole factor."""
+        return self.width * max(1, min(_LARGEST_ZOOM, _COMFORTABLE // self.width))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slider:
+    """Images on top of each other, two of them shown."""
+
+    images: Mapping[str, str]
+    """Data URIs by name."""
+    size: Size
+    left: str
+    right: str
+    caption: str
+
+    def side(self, name: str) -> str:
+        """Where an image is shown at first; empty if it is not."""
+        return {self.left: "left", self.right: "right"}.get(name, "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ErrorMap:
+    """A heat map, the scale of its colours and the borders between tiles."""
+
+    uri: str
+    size: Size
+    caption: str
+    borders: str
+    """An SVG path; empty for none."""
+    drawn_on: tuple[int, int]
+    """Height and width of what the path is drawn on."""
+    colours: str
+    brightest: str
+    """The error that the brightest colour stands for."""
+    amplified: str
+
+
+def slider(pictures: Mapping[str, Array], caption: str, *, left: str, right: str) -> Slider:
+    """Put images under a slider.
 
     Args:
         pictures: by name, which also describes them: (H, W, 3) uint8. They may be of different
@@ -23,79 +69,44 @@ def compare(pictures: Mapping[str, Array], caption: str, *, left: str, right: st
         left, right: the names that are shown first.
     """
     height, width = max((picture.shape[:2] for picture in pictures.values()), key=lambda s: s[1])
-    sides = {left: "left", right: "right"}
-    images = "".join(
-        f'<img class="{sides.get(name, "")}" src="{data_uri(picture)}" alt="{escape(name)}" '
-        'draggable="false">'
-        for name, picture in pictures.items()
-    )
-    label = f"Border between {left} on the left and {right} on the right"
-    choices = "".join(_choice(side, name, list(pictures)) for name, side in sides.items())
-    return (
-        f'<figure class="compare" style="max-width:{_shown(width)}px">'
-        f"{_stage(height, width)}{images}"
-        '<div class="divider" aria-hidden="true"></div>'
-        '<input type="range" min="0" max="100" step="1" value="50" autocomplete="off" '
-        f'aria-label="{escape(label)}"></div>'
-        f'<div class="choices">{choices}</div>'
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
+    return Slider(
+        images={name: data_uri(picture) for name, picture in pictures.items()},
+        size=Size(height, width),
+        left=left,
+        right=right,
+        caption=caption,
     )
 
 
-def heat(found: HeatMap, caption: str, borders: str = "", size: tuple[int, int] = (1, 1)) -> str:
-    """An error map with the scale of its colours.
+def error_map(
+    found: HeatMap, caption: str, borders: str = "", drawn_on: tuple[int, int] = (1, 1)
+) -> ErrorMap:
+    """Show a heat map.
 
     Args:
         found: the map.
         caption: what is seen.
-        borders: an SVG path of the borders between tiles, which can be switched off.
-        size: height and width of what the path is drawn on.
+        borders: an SVG path of the borders between tiles.
+        drawn_on: height and width of what the path is drawn on.
     """
-    height, width = found.image.shape[:2]
-    toggle = overlay = ""
-    if borders:
-        toggle = (
-            '<label><input class="toggle" type="checkbox" autocomplete="off"> '
-            "borders between tiles</label>"
-        )
-        overlay = (
-            f'<svg viewBox="0 0 {size[1]} {size[0]}" preserveAspectRatio="none" '
-            f'aria-hidden="true"><path class="borders" d="{borders}"/></svg>'
-        )
-    return (
-        f'<figure class="heat">{toggle}{_stage(height, width)}'
-        f'<img src="{data_uri(found.image)}" alt="error map: {escape(caption)}">{overlay}</div>'
-        f"{_legend(found)}<figcaption>{escape(caption)}</figcaption></figure>"
+    return ErrorMap(
+        uri=data_uri(found.image),
+        size=Size(*found.image.shape[:2]),
+        caption=caption,
+        borders=borders,
+        drawn_on=drawn_on,
+        colours=colour_bar(),
+        brightest=f"{found.full:g}{' or more' if found.largest > found.full else ''}",
+        amplified=_amplified(found),
     )
 
 
-def _legend(found: HeatMap) -> str:
-    amplified = f"amplified {_times(1 / found.full)} times; largest difference {found.largest:.2g}"
-    beyond = "or more" if found.largest > found.full else ""
+def _amplified(found: HeatMap) -> str:
+    text = f"amplified {_times(1 / found.full)} times; largest difference {found.largest:.2g}"
     if found.shrunk > 1:
-        amplified += f"; a point is the largest of {found.shrunk}x{found.shrunk} pixels"
-    return (
-        f'<div class="legend"><span>0</span><span class="bar" style="background:{colour_bar()}">'
-        f'</span><span>{found.full:g} {beyond}</span></div><p class="note">{escape(amplified)}</p>'
-    )
+        text += f"; a point is the largest of {found.shrunk}x{found.shrunk} pixels"
+    return text
 
 
 def _times(factor: float) -> str:
     return f"{factor:,.0f}" if factor >= 10 else f"{factor:g}"
-
-
-def _stage(height: int, width: int) -> str:
-    return f'<div class="stage" style="aspect-ratio:{width}/{height};max-width:{_shown(width)}px">'
-
-
-def _shown(width: int) -> int:
-    """Of a picture that has room: enlarged by a whole factor."""
-    return width * max(1, min(_LARGEST_ZOOM, _COMFORTABLE // width))
-
-
-def _choice(side: str, chosen: str, names: list[str]) -> str:
-    options = "".join(
-        f'<option value="{number}"{" selected" if name == chosen else ""}>{escape(name)}</option>'
-        for number, name in enumerate(names)
-    )
-    return f'<label>{side} <select data-side="{side}" autocomplete="off">{options}</select></label>'

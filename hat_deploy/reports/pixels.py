@@ -1,4 +1,4 @@
-"""Pictures as a page shows them: crops, error maps, data URIs."""
+"""Images as a page shows them: crops, error maps, data URIs."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _ROUND = (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10)
 
 @dataclass(frozen=True)
 class Window:
-    """The part of a picture that is shown, in LR pixels."""
+    """The part of an image that is shown, in LR pixels."""
 
     rows: range
     columns: range
 
     def cut(self, pixels: Array, scale: int) -> Array:
-        """That part of (H, W, ...) which is ``scale`` times the LR picture."""
+        """That part of (H, W, ...) which is ``scale`` times the LR image."""
         rows, columns = (
             slice(span.start * scale, span.stop * scale) for span in (self.rows, self.columns)
         )
@@ -88,7 +88,7 @@ def window(found: Array, side: int, scale: int) -> Window:
     Args:
         found: (H, W) errors of the result.
         side: longest side shown, in pixels of the result.
-        scale: of the result over the LR picture.
+        scale: of the result over the LR image.
     """
     worst = np.unravel_index(np.argmax(np.nan_to_num(found, nan=np.inf)), found.shape)
     spans = []

@@ -10,6 +10,7 @@ from typing import Protocol
 SERIES = 4
 """Colours for series there are: classes ``s0`` to ``s3``."""
 _STYLE = """
+.chart-card{fill:#ffffff}
 .chart-ink{fill:#1b1f24}.chart-faint{fill:#57606a}.chart-line{stroke:#8c959f;stroke-width:1}
 .chart-grid{stroke:#d0d7de;stroke-width:1}.chart-mark{stroke:#a40e26;stroke-width:1.5;fill:none}
 .chart-ink,.chart-faint,text{font:14px system-ui,sans-serif}.chart-ink.title{font-weight:600}
@@ -17,6 +18,7 @@ _STYLE = """
 .chart-dot{fill:var(--c);fill-opacity:.55}.chart-bar{fill:var(--c)}
 .chart-path{stroke:var(--c);stroke-width:2;fill:none}.chart-box{fill:var(--c);fill-opacity:.18;stroke:var(--c)}
 @media (prefers-color-scheme:dark){
+.chart-card{fill:#0d1117}
 .chart-ink{fill:#e6edf3}.chart-faint{fill:#9198a1}.chart-line{stroke:#6e7681}.chart-grid{stroke:#30363d}
 .chart-mark{stroke:#ff7b72}.s0{--c:#79c0ff}.s1{--c:#ffa657}.s2{--c:#56d364}.s3{--c:#d2a8ff}}
 """

@@ -1,8 +1,7 @@
-"""What ``verify`` found, as a page: pictures, error maps, seams, figures, machine."""
+"""What ``verify`` found, as a page: images, error maps, seams, figures, machine."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from hat_deploy.metrics import SSIM_WINDOW, ssim_y
 from hat_deploy.reports import charts, figures, page, pixels, wording
 from hat_deploy.reports.album import MAP_SIDE, SIDE, Album
 from hat_deploy.reports.machine import machine
+from hat_deploy.reports.page import Table
 from hat_deploy.terminal.printable import display_name
 from hat_deploy.verify.fidelity import PictureFidelity, Report
 
@@ -22,77 +22,78 @@ if TYPE_CHECKING:
 
 
 class VerificationPage:
-    """Collects pictures while ``verify`` runs, and becomes a page with its report."""
+    """Collects images while ``verify`` runs, and becomes a page with its report."""
 
     def __init__(self) -> None:
         self._album = Album()
-        self._ssim: dict[int, float | None] = {}
+        self._ssim: list[float | None] = []
 
     def add(self, rendering: Rendering) -> None:
-        """Keep what is to be shown of a picture; the arrays themselves are let go."""
+        """Keep what is to be shown of an image; the arrays themselves are let go."""
         name = display_name(rendering.fidelity.name)
-        self._ssim[len(self._ssim)] = _ssim(rendering.expected, rendering.computed)
-        self._album.add(name, lambda: "\n".join(_section(rendering)))
+        self._ssim.append(_ssim(rendering.expected, rendering.computed))
+        self._album.add(name, lambda: _section(rendering))
 
     def html(self, report: Report) -> str:
         """The page.
 
         Args:
-            report: of the run whose pictures were added, in the same order.
+            report: of the run whose images were added, in the same order.
         """
-        title = f"verify: {display_name(PurePath(report.artifact['path']).name)}"
-        return page.page(title, self._body(report))
-
-    def _body(self, report: Report) -> Iterator[str]:
-        headline = "Verified" if report.passed else "Not verified"
-        yield page.verdict(report.passed, headline, report.failures)
-        yield page.bullets([f"warning: {warning}" for warning in report.warnings])
-        yield page.paragraph(f"Asked: {wording.limits(report)}.")
-        if report.foreign_constants == ():
-            yield page.paragraph("Every constant of the artifact is the checkpoint's, bit for bit.")
-        for number, picture in enumerate(report.pictures):
-            yield _table(picture, self._ssim[number])
-        yield page.paragraph(self._album.note, "note") if self._album.left_out else ""
-        yield from self._album
-        if report.layers is not None:
-            yield page.heading("Block by block")
-            yield from charts.layers(report.layers)
-        yield page.heading("What was compared, on what")
-        yield page.facts(_facts(report))
+        layers = report.layers
+        return page.render(
+            "verification.html",
+            title=f"verify: {display_name(PurePath(report.artifact['path']).name)}",
+            passed=report.passed,
+            failures=report.failures,
+            warnings=[f"warning: {warning}" for warning in report.warnings],
+            limits=wording.limits(report),
+            constants_equal=report.foreign_constants == (),
+            tables=[_table(*found) for found in zip(report.pictures, self._ssim, strict=True)],
+            album=self._album,
+            layers=layers,
+            layers_chart=None if layers is None else charts.layers_svg(layers),
+            layers_table=None if layers is None else charts.layers_table(layers),
+            facts=_facts(report),
+        )
 
 
-def _table(picture: PictureFidelity, ssim: float | None) -> str:
+def _table(picture: PictureFidelity, ssim: float | None) -> Table:
     size = image_size(picture.height, picture.width)
     caption = f"{display_name(picture.name)}, {size}"
     rows = []
     for name, difference in wording.rows(picture):
         told = "" if ssim is None or name != "end to end" else f"{ssim:.6f}"
         rows.append([name, *wording.cells(difference), told])
-    return page.table(caption, ["compared", *wording.COLUMNS, "SSIM (Y)"], rows)
+    return Table(caption, ["compared", *wording.COLUMNS, "SSIM (Y)"], rows)
 
 
-def _section(rendering: Rendering) -> Iterator[str]:
-    found, scale = rendering.fidelity, rendering.scale
-    yield page.heading(f"{display_name(found.name)}, {image_size(found.height, found.width)}")
-    whole = rendering.whole
+def _section(rendering: Rendering) -> str:
+    found, whole = rendering.fidelity, rendering.whole
     wrong = pixels.error(rendering.expected, rendering.computed)
     seams = None if whole is None else pixels.error(whole, rendering.expected)
-    shown = pixels.window(_telling(wrong, seams), SIDE, scale)
-    yield figures.compare(
-        _pictures(rendering, shown), _caption(rendering, shown), left="reference", right="artifact"
+    shown = pixels.window(_telling(wrong, seams), SIDE, rendering.scale)
+    pictures, caption = _pictures(rendering, shown), _caption(rendering, shown)
+    return page.render(
+        "verification_image.html",
+        title=f"{display_name(found.name)}, {image_size(found.height, found.width)}",
+        slider=figures.slider(pictures, caption, left="reference", right="artifact"),
+        error=_error_map(rendering, wrong, "artifact against reference, both in the same tiles"),
+        seams=None
+        if seams is None
+        else _error_map(
+            rendering,
+            seams,
+            "reference in tiles against reference at once; a halo too narrow shows as lines",
+        ),
+        whole_skipped=found.whole_skipped,
     )
-    yield page.heading("Error of the artifact", 3)
-    heat = pixels.heat_map(wrong, MAP_SIDE)
-    borders, size = _borders(rendering.grid, found, scale), wrong.shape
-    caption = "artifact against reference, both in the same tiles"
-    yield figures.heat(heat, caption, borders, (size[0], size[1]))
-    yield page.heading("Seams: what tiles change", 3)
-    if seams is None:
-        yield page.paragraph(f"The picture was not run whole: {found.whole_skipped}.", "note")
-        return
-    heat = pixels.heat_map(seams, MAP_SIDE)
-    caption = "reference in tiles against reference at once; a halo too narrow shows as lines"
-    yield figures.heat(heat, caption, borders, (size[0], size[1]))
+
+
+def _error_map(rendering: Rendering, error: Array, caption: str) -> figures.ErrorMap:
+    borders = _borders(rendering.grid, rendering.fidelity, rendering.scale)
+    height, width = error.shape
+    return figures.error_map(pixels.heat_map(error, MAP_SIDE), caption, borders, (height, width))
 
 
 def _telling(wrong: Array, seams: Array | None) -> Array:
@@ -120,7 +121,7 @@ def _pictures(rendering: Rendering, shown: pixels.Window) -> dict[str, Array]:
 def _caption(rendering: Rendering, shown: pixels.Window) -> str:
     found, scale = rendering.fidelity, rendering.scale
     if (len(shown.rows), len(shown.columns)) == (found.height, found.width):
-        return f"The whole picture, x{scale}: drag, or focus it and press the arrow keys."
+        return f"The whole image, x{scale}: drag, or focus it and press the arrow keys."
     return (
         f"Rows {shown.rows.start} to {shown.rows.stop - 1} and columns {shown.columns.start} to "
         f"{shown.columns.stop - 1} of the input, x{scale}: a part of at most {SIDE} pixels a side "
@@ -139,7 +140,7 @@ def _borders(grid: Grid, found: PictureFidelity, scale: int) -> str:
 
 
 def _ssim(expected: Array, computed: Array) -> float | None:
-    """Of the two as 8-bit pictures; None where they are too small, or not finite."""
+    """Of the two as 8-bit images; None where they are too small, or not finite."""
     if min(expected.shape[1:]) < SSIM_WINDOW or not np.isfinite(computed).all():
         return None
     return ssim_y(pixels.to_rgb(expected), pixels.to_rgb(computed), border=0)

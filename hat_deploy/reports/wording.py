@@ -10,7 +10,7 @@ COLUMNS = ("PSNR dB", "max abs", "mean abs", "8-bit equal", "by 1", "more", "NaN
 
 
 def rows(picture: PictureFidelity) -> list[tuple[str, Difference]]:
-    """Everything that was compared on one picture."""
+    """Everything that was compared on one image."""
     found = [
         (f"all tiles ({len(picture.tiles)})", picture.all_tiles),
         ("worst tile", picture.worst_tile.difference),
@@ -36,10 +36,10 @@ def cells(found: Difference) -> list[str]:
 
 
 def limits(report: Report) -> str:
-    """What was asked of every tile and picture."""
+    """What was asked of every tile and image."""
     asked = report.limits
     text = (
-        f"every tile and picture has at least {asked.min_psnr:.1f} dB, "
+        f"every tile and image has at least {asked.min_psnr:.1f} dB, "
         f"no value is off by more than {asked.max_abs:.1e}"
     )
     if asked.rounding:

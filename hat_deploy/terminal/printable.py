@@ -2,9 +2,10 @@
 
 File names, tensor names, artifact metadata and journals hold what anybody wrote there: escape
 sequences that move the cursor or retitle the window, marks that turn the direction of writing,
-halves of surrogate pairs that cannot be encoded. :func:`printable` shows such characters as
-escapes; :func:`guard` puts it in front of standard output and error, so that whatever is printed
-passes through it.
+bytes of names that are not UTF-8 and so cannot be encoded. All of them are shown as escapes, in
+one way: by :func:`printable` what a terminal would not show as itself, by :func:`whole_characters`
+only what no file could hold. :func:`guard` puts the first in front of standard output and error,
+so that whatever is printed passes through it.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ def printable(text: str, keep: str = "") -> str:
     """The text with an escape for each character that a terminal would not show as itself.
 
     These are Unicode's classes of others (control, format, surrogate, private, unassigned) and
-    of separators, but for the plain space. Bytes of names that are no UTF-8 become ``\\xff``.
+    of separators, but for the plain space. Bytes of names that are not UTF-8 become ``\\xff``.
 
     Args:
         keep: characters that stay although they are among those.
@@ -45,17 +46,23 @@ def display_name(path: Path | str) -> str:
 
 
 def whole_characters(text: str) -> str:
-    """Text that can be encoded: what stands for a byte of a name that is not UTF-8 is escaped."""
-    return "".join(
-        f"\\x{ord(character) - 0xDC00:02x}" if "\udc80" <= character <= "\udcff" else character
-        for character in text
-    )
+    """For a file: the text with an escape for each byte that is not UTF-8, and all else as it is.
+
+    >>> whole_characters("a\\udcff\\n")
+    'a\\\\xff\\n'
+    """
+    return "".join(_escape(c) if _is_a_byte(c) else c for c in text)
 
 
 def _escape(character: str) -> str:
-    if "\udc80" <= character <= "\udcff":  # a byte that is no UTF-8, as Python stores it
+    if _is_a_byte(character):
         return f"\\x{ord(character) - 0xDC00:02x}"
     return character.encode("unicode_escape").decode("ascii")
+
+
+def _is_a_byte(character: str) -> bool:
+    """Whether it stands for a byte that is not UTF-8, as Python stores it in a name."""
+    return "\udc80" <= character <= "\udcff"
 
 
 class Guarded:
@@ -96,5 +103,8 @@ def guarded(stream: TextIO) -> TextIO:
 
 
 def guard() -> None:
-    """Guard standard output and error from here on."""
-    sys.stdout, sys.stderr = guarded(sys.stdout), guarded(sys.stderr)
+    """Guard standard output and error from here on, where there are any."""
+    if sys.stdout is not None:
+        sys.stdout = guarded(sys.stdout)
+    if sys.stderr is not None:
+        sys.stderr = guarded(sys.stderr)

@@ -1,4 +1,4 @@
-"""Which tile computes a set of pictures with the least work, within the memory there is."""
+"""Chooses the tile that computes a set of images with the least work and fits into memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hat_deploy.networks import Shape
 SIDES = (64, 96, 128, 160, 192, 224, 256, 320, 384, 448, 512, 640, 768)
 """Sides of square tiles to try, rounded up to the window."""
 WHOLE = 3
-"""So many of the commonest picture sizes are tried as tiles of their own."""
+"""How many of the commonest image sizes are tried as tiles of their own."""
 BATCH_PIXELS = 2**18
 """Pixels of a batch beyond which a GPU gains nothing from more tiles at once."""
 LARGEST_BATCH = 16
@@ -21,12 +21,12 @@ LARGEST_BATCH = 16
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """A tile, a batch, and what speaks for them."""
+    """A tile, a batch, and why they were chosen."""
 
     tile: tuple[int, int]
     batch: int
     work: float
-    """Pixels computed for each pixel of the pictures."""
+    """Pixels computed for each pixel of the images."""
     memory: int
     """Bytes that a batch is estimated to need."""
     reason: str
@@ -41,20 +41,20 @@ def choose(
     gpu: bool = False,
     ready: tuple[int, int] | None = None,
 ) -> Choice:
-    """The tile that computes the fewest pixels for these pictures, halo and padding included.
+    """The tile that computes the fewest pixels for these images, halo and padding included.
 
     Args:
-        sizes: heights and widths of the pictures, or of a fair sample.
-        shape: of the network; its cost model says what a tile needs.
+        sizes: heights and widths of the images, or of a fair sample.
+        config: of the network; its cost model says what a tile needs.
         free: bytes to stay within.
         gpu: whether attention is fused and batches pay.
         ready: a tile for which an artifact exists: it is kept unless another one saves a tenth.
 
     Raises:
-        UsageError: there is no picture, or not even the smallest tile fits.
+        UsageError: there is no image, or not even the smallest tile fits.
     """
     if not sizes:
-        raise UsageError("--tile auto needs pictures to choose by: give a tile, 256 for instance")
+        raise UsageError("--tile auto needs images to choose by: give a tile, such as 256")
     window = shape.window
     useful = sum(height * width for height, width in sizes)
     tried = {}
@@ -65,7 +65,7 @@ def choose(
     if not tried:
         smallest = min(_candidates(sizes, window, ready), key=_area)
         raise UsageError(
-            f"{_mib(free)} of memory are too little for this network: a tile of "
+            f"{_mib(free)} of memory is too little for this network: a tile of "
             f"{format_size(smallest)} needs about {_mib(_needed(shape, smallest, gpu=gpu))}"
         )
     best = min(tried, key=lambda tile: (tried[tile][0], _area(tile)))
@@ -76,7 +76,7 @@ def choose(
     reason = (
         f"tile {format_size(best)}"
         + (f", {batch} at a time" if batch > 1 else "")
-        + f": {work:.2f} pixels computed for each of the {len(sizes)} pictures' own"
+        + f": {work:.2f} pixels computed for each of the {len(sizes)} images' own"
         + _comparison(tried, best)
         + f"; about {_mib(batch * needed)} of {_mib(free)}"
     )

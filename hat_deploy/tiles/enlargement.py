@@ -1,4 +1,7 @@
-"""Pictures of any kind as planes of tiles, which is all that an engine sees of them."""
+"""One image on its way through an engine: split into planes, and each plane into tiles.
+
+A plane is as many channels as the engine takes at once; a piece is one tile of one plane.
+"""
 
 from __future__ import annotations
 
@@ -24,10 +27,10 @@ Allocate = Callable[[tuple[int, ...], tiling.DType], Array]
 
 @dataclass(frozen=True, eq=False)
 class Plane:
-    """As many channels of a picture as the engine takes, and where their result goes."""
+    """As many channels of an image as the engine takes, and where their result goes."""
 
     source: Array
-    """(H, W, C), C as the engine's; a view of the picture."""
+    """(H, W, C), C as the engine's; a view of the image."""
     target: Array
     """(scale * H, scale * W, C), or without C where channels are to become one gray again; a
     view of the result."""
@@ -59,10 +62,10 @@ class Piece(NamedTuple):
 
 
 class Enlargement:
-    """One picture while it is being enlarged.
+    """One image while it is being enlarged.
 
-    Gray pictures go through a colour network as three equal channels, colour pictures through
-    a gray network channel by channel. Alpha is enlarged as a gray picture of its own, unless it
+    Gray images go through a colour network as three equal channels, colour images through
+    a gray network channel by channel. Alpha is enlarged as a gray image of its own, unless it
     is the same everywhere.
 
     Args:
@@ -73,7 +76,7 @@ class Enlargement:
 
     Raises:
         ValueError: another shape or dtype.
-        PictureError: the picture has 16 bits, the engine takes bytes.
+        PictureError: the image has 16 bits, the engine takes bytes.
         UsageError: the halo does not fit the engine's tile.
     """
 
@@ -83,7 +86,7 @@ class Enlargement:
         require_picture(pixels)
         if pixels.dtype == np.uint16 and engine.input.dtype == "uint8":
             raise PictureError(
-                "a picture of 16 bits needs an artifact with float input and output; "
+                "a 16-bit image needs an artifact with float input and output; "
                 "this one takes bytes: export it with --io float"
             )
         scale = scale_of(engine)
@@ -92,14 +95,14 @@ class Enlargement:
         self.result = allocate((height * scale, width * scale, *pixels.shape[2:]), pixels.dtype)
         self.done = 0
         self.error: CheckFailed | None = None
-        grid = tiling.plan(engine, (height, width), halo)
+        grid = tiling.grid_for(engine, (height, width), halo)
         pairs = _pairs(pixels, self.result, engine.input.channels)
         self._planes = [Plane(source, target, grid) for source, target in pairs]
         self.total = len(grid.tiles) * len(self._planes)
 
     @property
     def finished(self) -> bool:
-        """Whether nothing more will be written into the result, for better or for worse."""
+        """Whether nothing more is written into the result: it is whole, or it failed."""
         return self.done == self.total or self.error is not None
 
     def pieces(self) -> Iterator[Piece]:
@@ -109,7 +112,7 @@ class Enlargement:
                 yield Piece(self, plane, tile)
 
     def accept(self, piece: Piece, value: Array) -> None:
-        """Take a computed tile; one that is not finite ends the picture with ``error``."""
+        """Take a computed tile; one that is not finite ends the image with ``error``."""
         if self.error is not None:
             return
         try:
@@ -121,12 +124,12 @@ class Enlargement:
 
 
 def gather(pieces: list[Piece], spec: TensorSpec) -> Array:
-    """Tiles of one or several pictures as a batch; one not full repeats its last tile."""
+    """Tiles of one or several images as a batch; a batch that is not full repeats its last tile."""
     return tiling.gather_from([(piece.plane.source, piece.tile) for piece in pieces], spec)
 
 
 def require_picture(pixels: Array) -> None:
-    """Refuse an array that is no picture.
+    """Refuse an array that is not an image.
 
     Raises:
         ValueError: another shape than (H, W), (H, W, 3) or (H, W, 4), or another dtype than

@@ -1,4 +1,4 @@
-"""Arrays enlarged with one model, whatever the user named: what files and folders build on."""
+"""Enlarges arrays with the model that the user named; files and folders build on it."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ import hashlib
 import json
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 
-from hat_deploy import artifact, engines
-from hat_deploy.artifact import zoo
+from hat_deploy import engines
+from hat_deploy.artifact import Artifact, Description, zoo
+from hat_deploy.artifact.resolve import Checkpoint, resolve
 from hat_deploy.engines.base import Array, Engine, scale_of
 from hat_deploy.errors import (
     HatDeployError,
@@ -23,10 +25,10 @@ from hat_deploy.errors import (
     UsageError,
 )
 from hat_deploy.export import on_demand
-from hat_deploy.export.recipe import OnStage
 from hat_deploy.geometry import check_tile, default_halo
 from hat_deploy.images import bleed
 from hat_deploy.networks.unstored import Unstored
+from hat_deploy.terminal.progress import OnStage
 from hat_deploy.tiles import tiling
 from hat_deploy.tiles.enlargement import Allocate, Enlargement, require_picture
 from hat_deploy.tiles.streaming import One, stream
@@ -42,14 +44,14 @@ class Enlarger:
     """
 
     engine: Engine
-    """What computes 8-bit pictures, and 16-bit ones where it takes floats."""
+    """What computes 8-bit images, and 16-bit ones where it takes floats."""
     halo: int
     """The border of a tile that is dropped."""
     model: Mapping[str, str | None]
     """What it upscales with, for people: ``name``, ``file`` and that file's ``sha256``. The last
     two are None for an engine that was handed in."""
     settings: Mapping[str, Any]
-    """What decides how a picture comes out, as JSON types; journals keep it."""
+    """What decides how an image comes out, as JSON types; journals keep it."""
 
     def __init__(
         self,
@@ -96,21 +98,16 @@ class Enlarger:
             self.settings = self._settings(_engine_identity(model), "", None)
             return
 
-        def make(io: str) -> Path:
+        wanted = on_demand.Wanted(tile=tile, batch=batch, device=device, unstored=unstored)
+
+        def make(named: Artifact | Checkpoint, io: str) -> Artifact:
             return on_demand.artifact_for(
-                model,
-                tile=tile,
-                batch=batch,
-                io=io,
-                device=device,
-                unstored=unstored,
-                on_stage=on_stage,
-                on_warning=on_warning,
+                named, replace(wanted, io=io), on_stage=on_stage, on_warning=on_warning
             )
 
-        def load(path: Path) -> Engine:
+        def load(found: Artifact) -> Engine:
             return engines.open_artifact(
-                path,
+                found,
                 device=device,
                 threads=threads,
                 backend=backend,
@@ -118,26 +115,27 @@ class Enlarger:
                 streams=streams,
             )
 
-        path = _with_bytes(make) if device == "cuda" else make("float")
-        described = artifact.describe(path)
+        named = resolve(model)
+        found = _with_bytes(partial(make, named)) if device == "cuda" else make(named, "float")
+        described = found.description
         self.halo = described.halo if halo is None else halo
         check_tile(described.tile, self.halo, described.window)
-        given = path == Path(model)
-        if given and batch not in (1, described.batch):
+        if found is named and batch not in (1, described.batch):
             raise UsageError(
                 f"{model} was built for {described.batch} tiles in one call, not {batch}: export "
                 "it again with --batch, or leave batch out"
             )
-        self.engine = load(path)
-        self.model = _named(model, path, described, given=given)
-        identity = _loaded(path, self.engine) if given else _identity(described)
+        self.engine = load(found)
+        digest = found.sha256 if isinstance(named, Artifact) else described.checkpoint_sha256
+        self.model = {"name": described.model, "file": str(named.path), "sha256": digest}
         self.settings = self._settings(
-            identity,
+            found.sha256 if isinstance(named, Artifact) else _identity(described),
             described.checkpoint_sha256,
             compute if compute != described.precision else None,
         )
-        if described.io == "uint8" and not given:
-            self._open_deep = lambda: load(make("float"))
+        if described.io == "uint8" and found is not named:
+            # Resolved again: the checkpoint may have changed by then, and so its hash.
+            self._open_deep = lambda: load(make(resolve(model), "float"))
 
     def _settings(self, identity: str, checkpoint: str, compute: str | None) -> Mapping[str, Any]:
         return {
@@ -154,11 +152,11 @@ class Enlarger:
         return scale_of(self.engine)
 
     def tiles(self, height: int, width: int) -> int:
-        """Tiles the engine computes for one colour picture of this size."""
-        return len(tiling.plan(self.engine, (height, width), self.halo).tiles)
+        """Tiles the engine computes for one colour image of this size."""
+        return len(tiling.grid_for(self.engine, (height, width), self.halo).tiles)
 
     def engine_for(self, dtype: tiling.DType) -> Engine:
-        """The engine for pictures of a sample type, opened when first asked for.
+        """The engine for images of a sample type, opened when first asked for.
 
         Raises:
             PictureError: there is none for 16 bits, and the reason.
@@ -171,7 +169,7 @@ class Enlarger:
             except HatDeployError as error:
                 self._deep = error
         if isinstance(self._deep, HatDeployError):
-            raise PictureError(f"nothing here runs 16-bit pictures: {self._deep}")
+            raise PictureError(f"no engine here runs 16-bit images: {self._deep}")
         return self._deep
 
     def enlargement(
@@ -186,10 +184,10 @@ class Enlarger:
         return Enlargement(bleed(pixels, consume=consume), engine, self.halo, allocate=allocate)
 
     def upscale(self, pixels: Array, *, progress: OnTiles | None = None) -> Array:
-        """Upscale one picture.
+        """Upscale one image.
 
-        Gray pictures go through a colour network as three equal channels, colour pictures
-        through a gray network channel by channel. Alpha is upscaled as a gray picture of its
+        Gray images go through a colour network as three equal channels, colour images
+        through a gray network channel by channel. Alpha is upscaled as a gray image of its
         own, unless it is the same everywhere; where it is 0, the colour of the nearest visible
         pixel takes the place of what lies there.
 
@@ -202,7 +200,7 @@ class Enlarger:
 
         Raises:
             ValueError: another shape or dtype.
-            PictureError: the picture has 16 bits, the engine takes bytes.
+            PictureError: the image has 16 bits, the engine takes bytes.
             CheckFailed: the engine returned values that are not finite.
             ArtifactError: the engine failed.
         """
@@ -228,18 +226,7 @@ class Enlarger:
             self._deep.__exit__(kind, error, trace)
 
 
-def _named(
-    model: str | Path, path: Path, described: artifact.Description, *, given: bool
-) -> dict[str, str | None]:
-    """The model by its name and by the file that was named: an artifact, or weights."""
-    if given:
-        return {"name": described.model, "file": str(path), "sha256": artifact.sha256(path)}
-    file = Path(model) if Path(model).exists() else zoo.find(str(model)).checkpoint
-    digest = described.checkpoint_sha256
-    return {"name": described.model, "file": str(file), "sha256": digest}
-
-
-def _with_bytes(make: Callable[[str], Path]) -> Path:
+def _with_bytes(make: Callable[[str], Artifact]) -> Artifact:
     """An artifact that takes bytes; where none can be made, the ready one that takes floats."""
     try:
         return make("uint8")
@@ -247,29 +234,24 @@ def _with_bytes(make: Callable[[str], Path]) -> Path:
         return make("float")
 
 
-_NO_MATTER = ("model", "versions", "io", "batch", "targets", "halo", "format")
-"""What may differ between artifacts of one model without another picture coming out."""
+_WITHOUT_EFFECT = ("model", "versions", "io", "batch", "targets", "halo", "format")
+"""What may differ between artifacts of one model while their images stay the same."""
 
 
-def _loaded(path: Path, engine: Engine) -> str:
-    """SHA-256 of the artifact that was named, of the bytes that were loaded where that is known."""
-    return getattr(engine, "sha256", None) or artifact.sha256(path)
-
-
-def _identity(described: artifact.Description) -> str:
+def _identity(described: Description) -> str:
     """What a journal knows an artifact by that was made from a checkpoint.
 
-    Not its own hash but that of what makes its pictures: it stays when the cache is emptied or
-    a library is upgraded.
+    It is the hash of what decides its images, not of the file: it stays the same when the cache
+    is emptied or a library is upgraded.
     """
-    values = {k: v for k, v in asdict(described).items() if k not in _NO_MATTER}
+    values = {k: v for k, v in asdict(described).items() if k not in _WITHOUT_EFFECT}
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def _engine_identity(engine: Engine) -> str:
-    """Of an engine that was handed in: its own word."""
+    """Of an engine that was handed in: what it says of itself."""
     text = f"{engine.name} {engine.input} {engine.output}"
     described = getattr(engine, "description", None)
-    if isinstance(described, artifact.Description):
+    if isinstance(described, Description):
         text += described.to_json()
     return hashlib.sha256(text.encode()).hexdigest()

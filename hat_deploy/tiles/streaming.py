@@ -1,7 +1,7 @@
-"""The engine loop: tiles of whatever pictures are there, in full batches, through an engine.
+"""The engine loop: tiles of all waiting images go through an engine in full batches.
 
-One picture and a folder of them go the same way: somebody feeds :class:`Enlargement` objects,
-:func:`stream` cuts, batches, computes and puts together.
+One image and a folder go the same way: the caller feeds :class:`Enlargement` objects,
+:func:`stream` cuts them, computes batches and writes the results.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from hat_deploy.tiles.enlargement import Enlargement, Piece, gather
 
 
 class Feed(Protocol):
-    """Where pictures come from."""
+    """Where images come from."""
 
     @property
     def ended(self) -> bool:
-        """Whether no picture will come any more."""
+        """Whether no more images will come."""
 
     def take(self) -> Enlargement | None:
-        """The next picture; None if there is none now and none comes soon."""
+        """The next image; None if there is none now and none comes soon."""
 
 
 class One:
-    """A feed of a single picture."""
+    """A feed of a single image."""
 
     def __init__(self, picture: Enlargement) -> None:
         self._picture: Enlargement | None = picture
@@ -37,21 +37,21 @@ class One:
         return self._picture is None
 
     def take(self) -> Enlargement | None:
-        """The picture, once."""
+        """The image, once."""
         picture, self._picture = self._picture, None
         return picture
 
 
 def stream(feed: Feed) -> Iterator[list[Piece]]:
-    """Enlarge what the feed gives, tiles of several pictures in one batch.
+    """Enlarge what the feed gives, tiles of several images in one batch.
 
-    Pictures may want different engines; tiles wait until those for one engine fill a batch. A
+    Images may want different engines; tiles wait until those for one engine fill a batch. A
     batch that is not full is computed when the feed has nothing soon. Whenever there is nothing
-    to compute, batches in flight are waited for, so that a feed that waits in turn for pictures
+    to compute, batches in flight are waited for, so that a feed that waits in turn for images
     to be finished gets them.
 
     Yields:
-        After each batch its tiles, written into their pictures already; an empty list each
+        After each batch its tiles, written into their images already; an empty list each
         time the feed had nothing although nothing was left to do. A list is emptied when the
         next is asked for.
 
@@ -74,7 +74,7 @@ class _Lane:
         return len(self.pieces) / self.engine.input.batch
 
     def pop(self) -> Piece | None:
-        """The next tile of a picture that has not failed."""
+        """The next tile of an image that has not failed."""
         while self.pieces:
             piece = self.pieces.popleft()
             if piece.picture.error is None:
@@ -112,7 +112,7 @@ class _Stream:
                 piece.picture.accept(piece, value)
             yield group
             del piece
-            group.clear()  # holds the last picture, perhaps a large one that is long written
+            group.clear()  # holds the last image, perhaps a large one that is long written
 
     def _group(self, lane: _Lane) -> list[Piece]:
         """Tiles for the next batch; none if another engine has more to do, or there are none."""

@@ -1,4 +1,4 @@
-"""Tiles cut out of pictures, and computed tiles made samples again. Knows no engine."""
+"""Cuts tiles out of images and turns computed tiles back into samples; runs no engine."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from hat_deploy.geometry import Grid, Tile, grid, reflect_indices
 DType = np.dtype[Any]
 
 
-def plan(engine: Engine, size: tuple[int, int], halo: int) -> Grid:
-    """The grid of an engine's tiles over a picture of ``size`` (height, width)."""
+def grid_for(engine: Engine, size: tuple[int, int], halo: int) -> Grid:
+    """The grid of an engine's tiles over an image of ``size`` (height, width)."""
     return grid(size, engine.input.size, halo, engine.window)
 
 
@@ -26,7 +26,7 @@ def batches(tiles: Sequence[Tile], size: int) -> Iterator[Sequence[Tile]]:
 
 
 def gather(pixels: Array, tiles: Sequence[Tile], spec: TensorSpec) -> Array:
-    """Cut tiles out of a reflect-padded picture into one batch.
+    """Cut tiles out of a reflect-padded image into one batch.
 
     A batch that is not full repeats its last tile.
 
@@ -40,7 +40,7 @@ def gather(pixels: Array, tiles: Sequence[Tile], spec: TensorSpec) -> Array:
 
 
 def gather_from(cuts: Sequence[tuple[Array, Tile]], spec: TensorSpec) -> Array:
-    """:func:`gather` for tiles of several pictures, each with the pixels it is cut from."""
+    """:func:`gather` for tiles of several images, each with the pixels it is cut from."""
     batch = np.empty(spec.shape, spec.dtype)
     for slot, (pixels, tile) in enumerate(cuts):
         cut(pixels, tile, batch[slot], spec)
@@ -49,7 +49,7 @@ def gather_from(cuts: Sequence[tuple[Array, Tile]], spec: TensorSpec) -> Array:
 
 
 def cut(pixels: Array, tile: Tile, out: Array, spec: TensorSpec) -> None:
-    """Copy one tile of a reflect-padded picture into its place in a batch.
+    """Copy one tile of a reflect-padded image into its place in a batch.
 
     Args:
         pixels: (H, W, C), uint8 or uint16; a view will do.
@@ -63,7 +63,7 @@ def cut(pixels: Array, tile: Tile, out: Array, spec: TensorSpec) -> None:
 
 
 def _reflected(pixels: Array, tile: Tile, size: tuple[int, int]) -> Array:
-    """The samples of a tile; a view where it lies inside the picture."""
+    """The samples of a tile; a view where it lies inside the image."""
     spans = list(zip(pixels.shape, (tile.rows.start, tile.columns.start), size, strict=False))
     if all(start + side <= length for length, start, side in spans):
         rows, columns = (slice(start, start + side) for _, start, side in spans)

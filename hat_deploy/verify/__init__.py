@@ -1,3 +1,3 @@
-"""An artifact held against the PyTorch reference."""
+"""An artifact compared with the PyTorch reference."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""An engine and the PyTorch reference, side by side on one picture after the other."""
+"""An engine and the PyTorch reference, side by side on one image after the other."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ if TYPE_CHECKING:
     from hat_deploy.networks.network import Network
 
 ROUNDING_SIDE = 64
-"""Side of the piece of a picture that the reference also computes in fp64."""
+"""Side of the piece of an image that the reference also computes in fp64."""
 MEMORY_SHARE = 0.6
-"""Share of the free memory that running a whole picture at once may be expected to take."""
+"""Share of the free memory that running a whole image at once may be expected to take."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Rendering:
-    """What became of one picture, for those who look at it.
+    """What became of one image, for those who look at it.
 
     Results are (C, scale * H, scale * W) float32, not clamped.
     """
 
     pixels: Array
-    """The picture: (H, W, C) uint8."""
+    """The image: (H, W, C) uint8."""
     computed: Array
     """By the engine, tile by tile."""
     expected: Array
@@ -51,18 +51,18 @@ class Rendering:
 
 
 OnRendering = Callable[[Rendering], None]
-"""Shown what became of each picture."""
+"""Shown what became of each image."""
 
 
 class Comparison:
-    """An engine and the reference, side by side on one picture after the other.
+    """An engine and the reference, side by side on one image after the other.
 
     Args:
         engine: what is verified.
         network: the reference; moved to ``device`` and kept in fp32.
         halo: border of a tile that is dropped.
         device: ``cpu`` or ``cuda``.
-        whole: whether pictures are also run whole, where they fit into memory.
+        whole: whether images are also run whole, where they fit into memory.
         free_memory: bytes that may be used; by default asked of the system.
     """
 
@@ -87,17 +87,17 @@ class Comparison:
     def run(
         self, sample: Sample, on_rendering: OnRendering = lambda rendering: None
     ) -> PictureFidelity:
-        """Compare on one picture.
+        """Compare on one image.
 
         Args:
-            sample: the picture.
+            sample: the image.
             on_rendering: shown what became of it.
 
         Raises:
             UsageError: the halo does not fit the tile.
         """
         height, width = sample.pixels.shape[:2]
-        grid = tiling.plan(self._engine, (height, width), self._halo)
+        grid = tiling.grid_for(self._engine, (height, width), self._halo)
         with _full_precision():
             tiles, computed, expected = self._tiles(sample.pixels, grid)
             whole_skipped = self._reason_to_skip_whole(height, width)
@@ -128,7 +128,7 @@ class Comparison:
         return found
 
     def _tiles(self, pixels: Array, grid: Grid) -> tuple[list[TileFidelity], Array, Array]:
-        """Every tile compared, and what engine and reference make of the whole picture."""
+        """Every tile compared, and what engine and reference make of the whole image."""
         scale = scale_of(self._engine)
         shape = (pixels.shape[2], pixels.shape[0] * scale, pixels.shape[1] * scale)
         computed, expected = (np.empty(shape, np.float32) for _ in range(2))
@@ -153,13 +153,13 @@ class Comparison:
             yield from zip(tiles, _floats(values, self._engine.output), strict=False)
 
     def _run_reference(self, pixels: Array) -> Array:
-        """The whole picture at once: (H, W, C) uint8 to CHW float32."""
+        """The whole image at once: (H, W, C) uint8 to CHW float32."""
         with TorchEngine(self._network, tile=pixels.shape[:2], device=self._device) as whole:
             result: Array = whole.run(_nchw(pixels))[0]
         return result
 
     def _rounding(self, pixels: Array) -> Difference:
-        """The reference in fp32 against fp64 on the middle of the picture."""
+        """The reference in fp32 against fp64 on the middle of the image."""
         import torch
 
         piece = _nchw(_middle(pixels, ROUNDING_SIDE))

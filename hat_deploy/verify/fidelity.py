@@ -1,6 +1,6 @@
-"""Fidelity: what was found when an artifact was held against its reference, and what may be.
+"""Fidelity: what a comparison with the reference found, and how far it may be off.
 
-A tiled engine differs from the network run on the whole image for three reasons. Each has a
+Three things part a tiled engine from the network run on the whole image, and each has a
 :class:`~hat_deploy.metrics.Difference` of its own: what the engine computes otherwise (its
 precision, or damage), what cutting into tiles changes, and both together. Only the first
 decides, tile by tile and end to end; the second is the same for every engine.
@@ -39,19 +39,19 @@ class Limits:
     """What the difference from the reference must keep to; make one with :meth:`of`."""
 
     min_psnr: float
-    """Lowest PSNR of every tile, and of every image end to end, in dB, peak 1."""
+    """In dB, peak 1: of every tile, and of every image end to end."""
     max_abs: float
     """Largest error of a single value."""
     rounding: float | None = None
-    """The same limit as a multiple of the reference's own rounding error; None: none is set."""
+    """No value may be off by more than this many times the reference's rounding error, if asked."""
 
     @classmethod
     def of(
         cls, precision: str, *, min_psnr: float | None = None, max_abs: float | None = None
     ) -> Self:
-        """The limits of a precision, or what the user as_it_rounds for instead.
+        """The limits of a precision, or what the user asks for instead.
 
-        An fp32 artifact must also keep to ``ROUNDING``, unless the user as_it_rounds for less than
+        An fp32 artifact must also keep to ``ROUNDING``, unless the user asks for less than
         the default.
 
         Args:
@@ -100,7 +100,7 @@ class Limits:
         if found.reference_non_finite:
             return (
                 f"the reference itself gave {found.reference_non_finite} values that are not "
-                "finite: the checkpoint is damaged, or was trained with another --img-range"
+                "finite: the checkpoint is damaged, or it was trained with another input range"
             )
         if found.non_finite:
             return f"{found.non_finite} values are not finite"
@@ -120,7 +120,7 @@ class TileFidelity:
 
     row: int
     column: int
-    """Where its first pixel is in the LR image."""
+    """Where its first pixel lies in the low-resolution image."""
     difference: Difference
 
 
@@ -201,7 +201,7 @@ class Report:
     limits: Limits
     pictures: tuple[PictureFidelity, ...]
     foreign_constants: tuple[str, ...] | None
-    """Constants of the artifact that are none of the reference's tensors; None: not looked at."""
+    """Constants of the artifact that are not among the reference's tensors; None: not looked at."""
     warnings: tuple[str, ...]
     layers: LayersReport | None = None
     """Block by block; None: not asked for."""
@@ -214,7 +214,7 @@ class Report:
             names = ", ".join(self.foreign_constants[:3])
             more = len(self.foreign_constants) - 3
             found.append(
-                f"{len(self.foreign_constants)} constants of the artifact are none of the "
+                f"{len(self.foreign_constants)} constants of the artifact are not among the "
                 f"reference's weights: {names}{f' and {more} more' if more > 0 else ''}"
             )
         return tuple(found)

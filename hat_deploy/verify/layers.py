@@ -1,7 +1,7 @@
 """An artifact against the reference after every block: where it begins to differ.
 
 An ``.onnx`` is given the values between its blocks as further outputs, in a copy in memory, and
-is run once on a tile of a picture; the network runs on the same tile with hooks. Values are found
+is run once on a tile of an image; the network runs on the same tile with hooks. Values are found
 by the graph's form, which follows from the network's: its LayerNorms and its last convolutions
 come in a known order, and the stream that leaves a block is the sum that its second norm's
 input goes into. Names are not relied on: equal constants are stored once, under one name.
@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hat_deploy import artifact
-from hat_deploy.artifact import Description
+from hat_deploy.artifact import Artifact, Description
 from hat_deploy.engines.base import Array, TensorSpec
 from hat_deploy.errors import UsageError, needed_for
 from hat_deploy.geometry import grid
@@ -39,23 +38,24 @@ if TYPE_CHECKING:
     from hat_deploy.networks.hat.network import HAT
 
 
-def compare_blocks(path: Path, network: HAT, sample: Sample) -> LayersReport:
-    """Run an ``.onnx`` and the network on the tile in the middle of a picture.
+def compare_blocks(named: Path | Artifact, network: HAT, sample: Sample) -> LayersReport:
+    """Run an ``.onnx`` and the network on the tile in the middle of an image.
 
     All values between blocks are held at once: for a full HAT at 256x256 about 3 GB.
 
     Args:
-        path: the artifact.
+        named: the artifact.
         network: the reference: float32, on the CPU.
-        sample: the picture.
+        sample: the image.
 
     Raises:
         UsageError: the artifact is no ``.onnx``, is in a precision that ONNX Runtime does not
             run on a CPU, or its graph is not of the form that ``export`` writes.
     """
-    described = artifact.describe(path)
-    if path.suffix.lower() != ".onnx":
-        raise UsageError(f"--layers looks into an .onnx; {path} is none: verify the ONNX file")
+    artifact = Artifact.of(named)
+    path, described = artifact.path, artifact.description
+    if not artifact.is_onnx:
+        raise UsageError(f"--layers needs an .onnx, and {path} is not one: verify the ONNX file")
     if Precision.of(described.precision).usual is None:
         raise UsageError(
             f"--layers runs the file on the CPU, where ONNX Runtime has no {described.precision}: "
@@ -154,7 +154,7 @@ def _float_shape(described: Description) -> tuple[int, int, int, int]:
 
 
 def _batch(described: Description, sample: Sample, spec: TensorSpec) -> Array:
-    """The tile in the middle of the picture, as often as the batch is long."""
+    """The tile in the middle of the image, as often as the batch is long."""
     height, width = sample.pixels.shape[:2]
     tiles = grid((height, width), described.tile, described.halo, described.window).tiles
     return tiling.gather(sample.pixels, [tiles[len(tiles) // 2]], spec)
@@ -163,7 +163,7 @@ def _batch(described: Description, sample: Sample, spec: TensorSpec) -> Array:
 def _compared(
     network: HAT, x: Tensor, values: dict[str, Array], io: str
 ) -> Iterator[BlockDifference]:
-    """Run the network; each value is compared as it comes by, and then let go."""
+    """Run the network and compare each value as it appears; none is kept."""
     network.freeze()
     found: list[BlockDifference] = []
 

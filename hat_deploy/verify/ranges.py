@@ -1,4 +1,4 @@
-"""How large a checkpoint's values grow on pictures, as a report; it takes no artifact."""
+"""How large a checkpoint's values grow on images, as a report; it takes no artifact."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hat_deploy.artifact.resolve import checkpoint_named
 from hat_deploy.engines.torch import TorchEngine
 from hat_deploy.geometry import round_up
 from hat_deploy.images.samples import Sample
 from hat_deploy.networks.checkpoint import load_network
 from hat_deploy.networks.hat.ranges import Peak, advice, measure
+from hat_deploy.networks.unstored import Unstored
 from hat_deploy.precision import FP16_MAX
+from hat_deploy.terminal.progress import OnStage
 from hat_deploy.tiles import tiling
 from hat_deploy.verify.verification import (
-    OnStage,
-    VerifyOptions,
     choose_samples,
     facts,
-    find_checkpoint,
 )
 
 if TYPE_CHECKING:
@@ -28,12 +28,22 @@ if TYPE_CHECKING:
 
 MEASURED = ("stream", "inside", "scores", "everything")
 SIDE = 128
-"""Side of the tiles that pictures are measured in, rounded up to the window."""
+"""Side of the tiles that images are measured in, rounded up to the window."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RangesOptions(Unstored):
+    """What to measure on, and where."""
+
+    random: int = 0
+    """Images of seeded noise besides the others."""
+    device: str = "cpu"
+    """``cpu`` or ``cuda``."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RangesReport:
-    """Each block's largest values on some pictures, and what they mean."""
+    """Each block's largest values on some images, and what they mean."""
 
     reference: dict[str, Any]
     """The checkpoint: ``path``, ``sha256`` and ``bytes``."""
@@ -55,33 +65,33 @@ class RangesReport:
 
 
 def share(value: float) -> float:
-    """What part of fp16's largest number a value takes: above 1 it overflows."""
+    """A value as a share of fp16's largest number; above 1 it overflows."""
     return value / FP16_MAX
 
 
 def report(
     reference: str | Path,
     pictures: Sequence[Path],
-    options: VerifyOptions,
+    options: RangesOptions,
     *,
     on_stage: OnStage = lambda stage: None,
 ) -> RangesReport:
     """Measure the values inside the network of a checkpoint, in fp32.
 
-    Pictures go through in tiles, so that large ones need no more memory than small ones.
+    Images go through in tiles, so that large ones need no more memory than small ones.
 
     Args:
         reference: a checkpoint, or the name of a model that ships.
-        pictures: files; where there are none, the pictures that ship.
-        options: ``random``, ``device`` and what checkpoints do not store count here.
+        pictures: files; where there are none, the images that ship.
+        options: what to measure on, where, and what checkpoints do not store.
 
     Raises:
         CheckpointError: the checkpoint cannot be read.
         UsageError: there is no such checkpoint or device.
-        PictureError: a picture cannot be decoded.
+        PictureError: an image cannot be decoded.
     """
-    checkpoint = find_checkpoint(reference)
-    network = load_network(checkpoint, **options.given)
+    checkpoint = checkpoint_named(reference)
+    network = load_network(checkpoint.path, **options.given)
     config = network.config
     side = round_up(SIDE, config.window_size)
     tile = (side, side)
@@ -101,13 +111,13 @@ def report(
 def _batches(
     engine: TorchEngine, chosen: Sequence[Sample], device: str, on_stage: OnStage
 ) -> Iterator[Tensor]:
-    """Every tile of every picture: (1, C, side, side) float32 in [0, 1]."""
+    """Every tile of every image: (1, C, side, side) float32 in [0, 1]."""
     import torch
 
     for number, sample in enumerate(chosen, 1):
         on_stage(f"{sample.name} ({number} of {len(chosen)})")
         height, width = sample.pixels.shape[:2]
-        for tile in tiling.plan(engine, (height, width), halo=0).tiles:
+        for tile in tiling.grid_for(engine, (height, width), halo=0).tiles:
             yield torch.from_numpy(tiling.gather(sample.pixels, [tile], engine.input)).to(device)
 
 

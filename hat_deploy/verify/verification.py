@@ -1,14 +1,15 @@
-"""An artifact against the PyTorch reference, on pictures: tile by tile and end to end."""
+"""An artifact against the PyTorch reference, on images: tile by tile and end to end."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hat_deploy import artifact, engines, machine
-from hat_deploy.artifact import zoo
+from hat_deploy import engines, machine
+from hat_deploy.artifact import Artifact
+from hat_deploy.artifact.resolve import Checkpoint, checkpoint_named
 from hat_deploy.engines.base import Array
 from hat_deploy.errors import UsageError
 from hat_deploy.export import misfit
@@ -17,6 +18,7 @@ from hat_deploy.images.samples import Sample
 from hat_deploy.networks import shape_of
 from hat_deploy.networks.checkpoint import load_network
 from hat_deploy.networks.unstored import Unstored
+from hat_deploy.terminal.progress import OnStage
 from hat_deploy.verify.comparison import Comparison, OnRendering
 from hat_deploy.verify.fidelity import Limits, PictureFidelity, Report
 
@@ -26,16 +28,12 @@ if TYPE_CHECKING:
     from hat_deploy.verify.layer_errors import LayersReport
 
 
-OnStage = Callable[[str], None]
-"""Told what is being done, for a progress display."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class VerifyOptions(Unstored):
     """What to verify on, and how strictly."""
 
     random: int = 0
-    """Pictures of seeded noise besides the others."""
+    """Images of seeded noise besides the others."""
     halo: int | None = None
     """Border of a tile that is dropped; None: what the artifact carries."""
     min_psnr: float | None = None
@@ -47,13 +45,13 @@ class VerifyOptions(Unstored):
     compute: str | None = None
     """What runs the artifact; see :func:`hat_deploy.engines.open_artifact`."""
     whole: bool = True
-    """Whether pictures are also run whole by the reference, where they fit into memory."""
+    """Whether images are also run whole by the reference, where they fit into memory."""
     layers: bool = False
     """Whether the two are also compared after every block, which takes an ``.onnx``."""
 
 
 def verify(
-    engine: Path,
+    engine: Path | Artifact,
     reference: str | Path,
     pictures: Sequence[Path],
     options: VerifyOptions,
@@ -61,9 +59,9 @@ def verify(
     on_stage: OnStage = lambda stage: None,
     on_rendering: OnRendering = lambda rendering: None,
 ) -> Report:
-    """Hold an artifact against the network of a checkpoint, in fp32.
+    """Compare an artifact with the network of a checkpoint, in fp32.
 
-    Besides running both on pictures, the constants of an ``.onnx`` are compared with the
+    Besides running both on images, the constants of an ``.onnx`` are compared with the
     checkpoint's tensors, converted to its precision: damage that moves the output by less than
     the precision's own rounding shows there and nowhere else.
 
@@ -72,7 +70,7 @@ def verify(
         reference: a checkpoint, or the name of a model that ships.
         pictures: image files, or folders of them; where there are none, images that ship.
         on_stage: told what is being done.
-        on_rendering: shown what engine and reference made of each picture.
+        on_rendering: shown what engine and reference made of each image.
 
     Returns:
         What was found. Whether it is good enough is in the report; nothing is raised for it.
@@ -82,11 +80,12 @@ def verify(
         CheckpointError: the checkpoint cannot be read.
         UsageError: the two are networks of different scale, window or channels, the halo
             does not fit, or blocks are to be compared in a file that does not allow it.
-        PictureError: a picture cannot be decoded.
+        PictureError: an image cannot be decoded.
     """
-    described = artifact.describe(engine)
-    checkpoint = find_checkpoint(reference)
-    network = load_network(checkpoint, **options.given)
+    artifact = Artifact.of(engine)
+    described = artifact.description
+    checkpoint = checkpoint_named(reference)
+    network = load_network(checkpoint.path, **options.given)
     _require_alike(described, network)
     warnings = tuple(_warnings(described, checkpoint, network))
     limits = _limits(described, options)
@@ -97,19 +96,19 @@ def verify(
         window=described.window,
         channels=described.channels,
     )
-    constants = _foreign_constants(engine, described, network)
+    constants = _foreign_constants(artifact, network)
     halo = described.halo if options.halo is None else options.halo
     with engines.open_artifact(
-        engine, device=options.device, backend=options.backend, compute=options.compute
+        artifact, device=options.device, backend=options.backend, compute=options.compute
     ) as opened:
         comparison = Comparison(
             opened, network, halo=halo, device=options.device, whole=options.whole
         )
         figures = tuple(_run_all(comparison, chosen, on_stage, on_rendering))
         engine_name = opened.name
-    depth = _layers(engine, network, chosen[0], on_stage) if options.layers else None
+    depth = _layers(artifact, network, chosen[0], on_stage) if options.layers else None
     return Report(
-        artifact=facts(engine) | {"description": asdict(described)},
+        artifact=facts(artifact) | {"description": asdict(described)},
         reference=facts(checkpoint),
         engine=engine_name,
         settings=asdict(options) | {"halo": halo},
@@ -123,23 +122,10 @@ def verify(
     )
 
 
-def find_checkpoint(reference: str | Path) -> Path:
-    """The file of a path or of a shipped model's name.
-
-    Raises:
-        UsageError: there is neither.
-    """
-    path = Path(reference)
-    if path.exists():
-        return path
-    if path.suffix or len(path.parts) > 1:
-        raise UsageError(f"there is no checkpoint {path}")
-    return zoo.find(str(reference)).checkpoint
-
-
-def facts(path: Path) -> dict[str, Any]:
+def facts(file: Artifact | Checkpoint) -> dict[str, Any]:
     """Which file it was, for a report: ``path``, ``sha256`` and ``bytes``."""
-    return {"path": str(path), "sha256": artifact.sha256(path), "bytes": path.stat().st_size}
+    size = file.path.stat().st_size
+    return {"path": str(file.path), "sha256": file.sha256, "bytes": size}
 
 
 def _limits(described: Description, options: VerifyOptions) -> Limits:
@@ -159,7 +145,7 @@ def _run_all(
         yield comparison.run(sample, on_rendering)
 
 
-def _layers(engine: Path, network: HAT, sample: Sample, on_stage: OnStage) -> LayersReport:
+def _layers(engine: Artifact, network: HAT, sample: Sample, on_stage: OnStage) -> LayersReport:
     from hat_deploy.verify import layers
 
     on_stage(f"{sample.name}, block by block")
@@ -184,17 +170,17 @@ def _require_alike(described: Description, network: HAT) -> None:
 def choose_samples(
     pictures: Sequence[Path], random: int, *, tile: tuple[int, int], window: int, channels: int
 ) -> list[Sample]:
-    """The pictures named, or those that ship where none is, and ``random`` ones of noise.
+    """The images named, or those that ship if none is, and ``random`` images of noise.
 
     Args:
         pictures: image files, or folders of them.
-        random: how many pictures of noise, each of a tile's size.
+        random: how many images of noise, each of a tile's size.
         tile: height and width of a tile.
         window: the network's.
         channels: 1 or 3.
 
     Raises:
-        PictureError: a picture cannot be decoded.
+        PictureError: an image cannot be decoded.
     """
     if pictures:
         chosen = [samples.read(path, channels) for path in samples.listed(pictures)]
@@ -203,17 +189,18 @@ def choose_samples(
     return chosen + samples.noise(random, tile, channels)
 
 
-def _foreign_constants(path: Path, described: Description, network: HAT) -> tuple[str, ...] | None:
-    if path.suffix.lower() != ".onnx":
+def _foreign_constants(artifact: Artifact, network: HAT) -> tuple[str, ...] | None:
+    if not artifact.is_onnx:
         return None
     from hat_deploy.verify import weights as constants
 
-    return tuple(constants.foreign(path, network.in_precision(described.precision)))
+    converted = network.in_precision(artifact.description.precision)
+    return tuple(constants.foreign(artifact.path, converted))
 
 
-def _warnings(described: Description, checkpoint: Path, network: HAT) -> Iterator[str]:
-    if described.checkpoint_sha256 != artifact.sha256(checkpoint):
-        yield f"the artifact says that it was made from another file than {checkpoint}"
+def _warnings(described: Description, checkpoint: Checkpoint, network: HAT) -> Iterator[str]:
+    if described.checkpoint_sha256 != checkpoint.sha256:
+        yield f"the artifact says that it was made from another file than {checkpoint.path}"
     differing = shape_of(described.config).differences(network.config)
     for name, (own, wanted) in differing.items():
         yield f"the artifact was made with {name} {own}; the reference has {wanted}"
@@ -223,7 +210,7 @@ def _warnings(described: Description, checkpoint: Path, network: HAT) -> Iterato
 
 def _gray_warning(described: Description, chosen: Sequence[Sample]) -> Iterator[str]:
     if described.channels == 3 and all(_is_gray(sample.pixels) for sample in chosen):
-        yield "all pictures are gray: swapped channels would not show"
+        yield "all images are gray: swapped channels would not show"
 
 
 def _is_gray(pixels: Array) -> bool:

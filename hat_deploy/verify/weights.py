@@ -1,7 +1,7 @@
 """Whether the constants of an ONNX file are the tensors of a network, bit for bit.
 
 Some weights move a network's output by less than fp32 rounds: one entry of a position bias,
-one weight of channel attention. No comparison of pictures can see those change; this can.
+one weight of channel attention. No comparison of images can see those change; this can.
 """
 
 from __future__ import annotations

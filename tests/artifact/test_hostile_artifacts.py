@@ -216,6 +216,7 @@ def assert_one_sentence(wrong: dict[str, Any]) -> None:
     assert not wrong, "\n".join(f"{name}: {how}" for name, how in wrong.items())
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the memory of a process as Linux does")
 def test_hostile_files_are_one_sentence(tmp_path: Path, tiny_onnx: Path) -> None:
     files = []

@@ -10,15 +10,16 @@ from pathlib import Path
 import onnx
 import pytest
 import torch
-from networks import save_tensors, tiny_config
+from tiny import save_tensors, tiny_config
 from typer.testing import CliRunner
 
 from hat_deploy import artifact
-from hat_deploy.artifact import info, sha256, zoo
+from hat_deploy.artifact import info, zoo
 from hat_deploy.artifact.info import ArtifactInfo, CheckpointInfo, examine, lines, network_cost
 from hat_deploy.artifact.zoo import ShippedModel
 from hat_deploy.cli import app
 from hat_deploy.errors import ArtifactError, CheckpointError, MissingExtraError, UsageError
+from hat_deploy.files import sha256
 from hat_deploy.networks.hat.config import VARIANTS
 from hat_deploy.networks.hat.network import HAT
 

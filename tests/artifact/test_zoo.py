@@ -13,13 +13,14 @@ import pytest
 import safetensors.torch
 import torch
 from independent import independent_hat
-from networks import picture
 from onnx import numpy_helper
 from sklearn.datasets import load_sample_image
+from tiny import picture
 
 from hat_deploy import Upscaler, artifact
 from hat_deploy.artifact import zoo
 from hat_deploy.export.to_onnx import ExportOptions, export_onnx
+from hat_deploy.files import sha256
 from hat_deploy.images import decode
 from hat_deploy.images.resize import bicubic, round_to_uint8
 from hat_deploy.metrics import psnr_y
@@ -34,7 +35,7 @@ def test_every_shipped_model_is_complete() -> None:
         described = artifact.describe(model.onnx)
         assert described.model == model.name
         assert described.config == model.config
-        assert described.checkpoint_sha256 == artifact.sha256(model.checkpoint)
+        assert described.checkpoint_sha256 == sha256(model.checkpoint)
         assert len(model.summary) > 40
 
 
@@ -64,7 +65,7 @@ def test_the_shipped_onnx_file_is_what_export_makes(tmp_path: Path) -> None:
         tmp_path / "again.onnx",
         ExportOptions(tile=described.tile),
         model=MODEL.name,
-        checkpoint_sha256=artifact.sha256(MODEL.checkpoint),
+        checkpoint_sha256=sha256(MODEL.checkpoint),
     )
     shipped, again = onnx.load(MODEL.onnx).graph, onnx.load(report.path).graph
     assert [n.op_type for n in shipped.node] == [n.op_type for n in again.node]
@@ -90,7 +91,7 @@ def test_it_beats_bicubic_on_pictures_it_never_saw(name: str, gain: float) -> No
     assert row and [float(row[1]), float(row[2])] == pytest.approx([simple, ours], abs=0.02)
 
 
-@pytest.mark.slow
+@pytest.mark.slowest
 def test_the_demonstration_runs(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, ROOT / "examples" / "demo.py", "--out", tmp_path],

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from networks import random_network, tiny_config
+from tiny import random_network, tiny_config
 from torch import Tensor, nn
 
 from hat_deploy import cli, images

@@ -51,11 +51,11 @@ CONTENDERS = """
 import sys
 from pathlib import Path
 import gpu_contenders
-from networks import random_network, tiny_config
+from tiny import random_network, tiny_config
 from hat_deploy.networks.checkpoint import save_checkpoint
 
 folder = Path(sys.argv[1])
-network = random_network(tiny_config())
+network = random_network(tiny_config(depths=(1,)))
 save_checkpoint(network, folder / "tiny.pth")
 found, absent = gpu_contenders.contenders(network, folder, "tiny", (8, 8), 2, print)
 labels = [contender.label for contender in found]
@@ -82,12 +82,14 @@ def run(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_what_is_measured_and_how_it_is_written(tmp_path: Path) -> None:
     done = run(PURE, tmp_path)
     assert done.returncode == 0, done.stderr
     assert list(json.loads((tmp_path / "gpu.json").read_text())) == ["one"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(local_gpu() is not None, reason="this machine has a GPU")
 def test_contenders_that_cannot_run_are_named_with_the_reason(tmp_path: Path) -> None:
     done = run(CONTENDERS, tmp_path)

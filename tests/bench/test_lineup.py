@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+import shutil
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from networks import random_network, tiny_config
+from tiny import random_network, tiny_config
 
-from hat_deploy.artifact import sha256, zoo
+from hat_deploy.artifact import zoo
 from hat_deploy.artifact.zoo import ShippedModel
 from hat_deploy.bench.contenders import of_artifact, of_network
 from hat_deploy.bench.lineup import for_engine, for_machine
@@ -16,7 +18,8 @@ from hat_deploy.bench.memory import random_batch
 from hat_deploy.engines import doctor
 from hat_deploy.engines.doctor import Finding
 from hat_deploy.errors import ArtifactError, CheckpointError, MissingExtraError, UsageError
-from hat_deploy.export.to_onnx import ExportOptions, export_onnx
+from hat_deploy.export.to_onnx import ExportReport
+from hat_deploy.files import sha256
 from hat_deploy.networks.checkpoint import save_checkpoint
 from hat_deploy.networks.hat.network import HAT
 
@@ -27,21 +30,18 @@ def no_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "hat_deploy.engines.torch", raising=False)
 
 
-def export_of(network: HAT, checkpoint: Path, path: Path, side: int = 8) -> Path:
-    export_onnx(
-        network,
-        path,
-        ExportOptions(tile=(side, side)),
-        model="x",
-        checkpoint_sha256=sha256(checkpoint),
-    )
-    return path
+Exported = Callable[..., ExportReport]
 
 
+def export_of(exported: Exported, network: HAT, checkpoint: Path) -> Path:
+    return exported(network, tile=(8, 8), checkpoint_sha256=sha256(checkpoint)).path
+
+
+@pytest.mark.slow
 def test_the_reference_has_the_artifacts_shape_and_weights(
-    tiny_network: HAT, tiny_checkpoint: Path, tmp_path: Path
+    tiny_network: HAT, tiny_checkpoint: Path, exported: Exported
 ) -> None:
-    onnx = export_of(tiny_network, tiny_checkpoint, tmp_path / "x.onnx")
+    onnx = export_of(exported, tiny_network, tiny_checkpoint)
     found = for_engine(onnx, reference=str(tiny_checkpoint))
     assert [c.label for c in found.contenders] == ["reference", "engine"]
     assert (found.baseline, found.subject, found.notes) == ("reference", "engine", ())
@@ -98,11 +98,11 @@ def test_without_torch_an_artifact_is_timed_alone(tiny_onnx: Path, tiny_checkpoi
         for_engine(tiny_onnx, reference=str(tiny_checkpoint))
 
 
+@pytest.mark.slow
 def test_what_cannot_be_compared_is_refused(
-    tiny_onnx: Path, tiny_checkpoint: Path, tmp_path: Path
+    tiny_onnx: Path, tiny_checkpoint: Path, tmp_path: Path, exported: Exported
 ) -> None:
-    network = random_network(tiny_config(3))
-    other = export_of(network, tiny_checkpoint, tmp_path / "x3.onnx")
+    other = exported(random_network(tiny_config(3)), tile=(16, 16)).path
     with pytest.raises(UsageError, match="scale 2 and 3"):
         for_engine(tiny_onnx, against=[other])
     with pytest.raises(UsageError, match="no checkpoint"):
@@ -127,19 +127,25 @@ def test_a_plan_runs_on_cuda_and_takes_its_reference_along(
     assert of_network(plan, label="reference", checkpoint=None).device == "cuda"
 
 
-def shipped(network: HAT, folder: Path) -> ShippedModel:
+def shipped(network: HAT, artifact: Path, folder: Path) -> ShippedModel:
     model = ShippedModel(folder / "tiny")
     model.folder.mkdir()
     (model.folder / "README.md").write_text("# tiny\n\nA model.\n")
     save_checkpoint(network, model.checkpoint)
-    export_of(network, model.checkpoint, model.onnx)
+    shutil.copy(artifact, model.onnx)
     return model
 
 
+@pytest.mark.slow
 def test_every_engine_of_this_machine_runs_the_shipped_model(
-    tiny_network: HAT, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_network: HAT,
+    tiny_checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    exported: Exported,
 ) -> None:
-    model = shipped(tiny_network, tmp_path)
+    artifact = export_of(exported, tiny_network, tiny_checkpoint)
+    model = shipped(tiny_network, artifact, tmp_path)
     monkeypatch.setattr(zoo, "shipped", lambda: [model])
     names = ["torch, cpu", "torch, cuda", "openvino, cpu, fp32", "onnxruntime, cpu"]
     usable = {"torch, cpu", "openvino, cpu, fp32", "onnxruntime, cpu"}

@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fakes import IdentityEngine
-from networks import tiny_config
+from tiny import tiny_config
 
 from hat_deploy import images
 from hat_deploy.bench.contenders import Contender
 from hat_deploy.bench.scopes import (
     Entrant,
-    Sample,
     Scope,
+    TimedImage,
     make_sample,
     prepare,
     read_sample,
@@ -124,7 +124,7 @@ def test_a_picture_of_the_user_is_read(tmp_path: Path) -> None:
     pixels = make_sample(pretender(tile=(8, 16)), tmp_path).pixels
     images.write(images.Picture(pixels=pixels), path)
     sample = read_sample(path)
-    assert isinstance(sample, Sample)
+    assert isinstance(sample, TimedImage)
     assert np.array_equal(sample.pixels, pixels)
     gray = replace(images.decode(path), pixels=pixels[..., 0])
     images.write(gray, path)

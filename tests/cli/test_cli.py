@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import re
@@ -16,13 +17,17 @@ import interrupts
 import numpy as np
 import pytest
 from PIL import Image
+from typer.main import get_command
 
+from hat_deploy.cli import commands
 from hat_deploy.folders.journal import NAME, Journal
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = (
-    "export", "upscale", "verify", "bench", "evaluate", "info", "models", "doctor",
+    "export", "upscale", "verify", "ranges", "bench", "evaluate", "attribute", "info", "models",
+    "doctor",
 )  # fmt: skip
+HEAVY = {"torch", "cv2", "onnx", "onnxruntime", "numpy", "openvino", "tensorrt", "rich"}
 
 
 def cli(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
@@ -31,7 +36,7 @@ def cli(*arguments: object, **options: object) -> subprocess.CompletedProcess[st
         capture_output=True,
         text=True,
         errors="backslashreplace",
-        timeout=120,
+        timeout=600,
         **options,
     )
 
@@ -43,30 +48,82 @@ def picture(path: Path, size: tuple[int, int] = (12, 10)) -> Path:
     return path
 
 
+@pytest.fixture
+def tiny_checkpoint(shallow_checkpoint: Path) -> Path:
+    """One that is exported in half the time."""
+    return shallow_checkpoint
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_explains_itself(command: str) -> None:
     shown = cli(command, "--help")
     assert shown.returncode == 0
     assert "Usage" in shown.stdout
+    assert cli(command, "-h").stdout == shown.stdout
 
 
-def test_help_imports_nothing_heavy() -> None:
+def test_help_shows_each_summary_whole() -> None:
+    words = " ".join(cli("-h", env=os.environ | {"COLUMNS": "80"}).stdout.split())
+    assert tuple(commands.COMMANDS) == COMMANDS
+    for name, command in commands.COMMANDS.items():
+        summary = inspect.getdoc(command).splitlines()[0]
+        assert summary.endswith(".")
+        assert f"{name} {summary}" in words
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_option_is_explained_by_a_sentence(command: str) -> None:
+    for parameter in get_command(commands.app).commands[command].params:
+        assert re.fullmatch(r"[A-Z0-9].*\.", parameter.help), parameter.name
+
+
+def imported(*arguments: str, **environment: str) -> set[str]:
     listed = subprocess.run(
-        [sys.executable, "-X", "importtime", ROOT / "cli.py", "--help"],
+        [sys.executable, "-X", "importtime", ROOT / "cli.py", *arguments],
         capture_output=True,
         text=True,
         check=True,
+        env=os.environ | environment,
     )
-    imported = set(re.findall(r"\|\s+([\w.]+)$", listed.stderr, re.MULTILINE))
-    heavy = {"torch", "cv2", "onnx", "onnxruntime", "numpy", "openvino", "tensorrt", "rich"}
-    assert "typer" in imported
-    assert not imported & heavy
+    found = set(re.findall(r"\|\s+([\w.]+)$", listed.stderr, re.MULTILINE))
+    assert "typer" in found
+    return found
+
+
+def test_help_imports_nothing_heavy() -> None:
+    assert not imported("--help") & HEAVY
+
+
+COMPLETING = {
+    "_CLI.PY_COMPLETE": "complete_bash",
+    "COMP_WORDS": "hat-deploy ran",
+    "COMP_CWORD": "1",
+}
+
+
+def test_the_shell_completes_commands_and_options() -> None:
+    assert cli(env=os.environ | COMPLETING).stdout.split() == ["ranges"]
+    words = {"COMP_WORDS": "hat-deploy ranges --rand", "COMP_CWORD": "2"}
+    assert cli(env=os.environ | COMPLETING | words).stdout.split() == ["--random"]
+
+
+def test_completing_imports_nothing_heavy() -> None:
+    assert not imported(**COMPLETING) & HEAVY
+
+
+def test_completion_is_installed(tmp_path: Path) -> None:
+    home = {"HOME": str(tmp_path), "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+    done = cli("--install-completion", "bash", env=os.environ | home)
+    assert done.returncode == 0, done.stderr
+    assert "completion installed" in done.stdout
+    assert ".bash_completions" in (tmp_path / ".bashrc").read_text("utf-8")
 
 
 def test_version() -> None:
     assert re.fullmatch(r"hat-deploy \d+\.\d+\.\d+\n", cli("--version").stdout)
 
 
+@pytest.mark.slow
 def test_export_then_upscale(tmp_path: Path, tiny_checkpoint: Path) -> None:
     artifact = tmp_path / "tiny.onnx"
     exported = cli("export", tiny_checkpoint, "-o", artifact, "--tile", "16x24")
@@ -191,6 +248,7 @@ def test_a_hostile_folder(tmp_path: Path, tiny_onnx: Path) -> None:
     assert (deep.dtype, deep.ndim) == (np.uint16, 2)
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_no_half_file(tmp_path: Path, tiny_onnx: Path) -> None:
     for number in range(200):
         picture(tmp_path / "in" / f"{number:03}.png", (150, 150))
@@ -202,12 +260,12 @@ def test_ctrl_c_leaves_no_half_file(tmp_path: Path, tiny_onnx: Path) -> None:
         preexec_fn=interrupts.default,
     )
     results = tmp_path / "in-x2"
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while len(list(results.glob("*.png")) if results.is_dir() else []) < 2:
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == 130
     assert "Traceback" not in errors
     for path in shown(results):
@@ -362,10 +420,11 @@ class TestUpscaleOptions:
         assert "1 upscaled, 1 skipped (results exist), 1 not processed" in done.stdout
         assert "note: 1 skipped: it exists, and the journal does not know it" in done.stderr
 
+    @pytest.mark.slow
     def test_a_chosen_tile_is_explained(self, folder: Path, tiny_checkpoint: Path) -> None:
         first = cli("upscale", folder, "--model", tiny_checkpoint, "--tile", "auto")
         assert "2 upscaled" in first.stdout, first.stderr
         (why,) = [line for line in first.stderr.splitlines() if line.startswith("tile ")]
         assert "pixels computed for each of" in why
         refused = cli("upscale", folder, "--engine", "x.onnx", "--tile", "auto")
-        assert refused.returncode == 2 and "tile of its own" in refused.stderr
+        assert refused.returncode == 2 and "--tile does not apply" in refused.stderr

@@ -22,7 +22,7 @@ WITH_TORCH = {
     "score a checkpoint": ("evaluate", "--hr", "photos", "--model", "tiny.pth", "--tile", "16"),
     "attribute": ("attribute", "photos/a.png", "--box", "8,8,16,16", "--model", "tiny.pth"),
     "verify": ("verify", "--engine", "tiny.onnx", "--reference", "tiny.pth", "photos/a.png"),
-    "ranges": ("verify", "--ranges", "--reference", "tiny.pth", "photos/a.png"),
+    "ranges": ("ranges", "tiny.pth", "photos/a.png"),
     "info": ("info", "tiny.pth"),
     "reference": ("bench", "--engine", "tiny.onnx", "--reference", "tiny.pth"),
 }
@@ -79,6 +79,7 @@ def test_with_the_cpu_extra_alone(folder: Path) -> None:
     assert not (folder / "new.onnx").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("library", "extra", "command"),
     [
@@ -87,7 +88,7 @@ def test_with_the_cpu_extra_alone(folder: Path) -> None:
         ("onnxruntime", "cpu", WITH_TORCH["export"]),
         ("onnx", "export", (*WITH_TORCH["verify"], "--layers")),
         ("onnx", "export", WITH_TORCH["a checkpoint"]),
-        ("safetensors", "export", ("verify", "--ranges", "--reference", "hat-nano-x2")),
+        ("safetensors", "export", ("ranges", "hat-nano-x2")),
     ],
 )
 def test_without_one_library(

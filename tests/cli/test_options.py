@@ -25,7 +25,6 @@ VALUES = {
     "opset": "--opset 20",
     "prove": "--prove auto",
     "min_psnr": "--min-psnr 1",
-    "max_abs": "--max-abs 1",
     "conv_scale": "--conv-scale 1",
     "img_range": "--img-range 1",
     "qk_scale": "--qk-scale 1",
@@ -37,9 +36,6 @@ VALUES = {
     "compute": "--compute fp32",
     "streams": "--streams 2",
     "quality": "--quality 95",
-    "whole": "--no-whole",
-    "layers": "--layers",
-    "report": "--report x.html",
     "reference": "--reference tiny.pth",
     "reference_precision": "--reference-precision fp32",
     "against": "--against tiny.onnx",
@@ -56,9 +52,6 @@ MODES: dict[tuple[str, str], tuple[str, ...]] = {
     ("export", "tiny.onnx -o x.plan"): (
         "tile", "batch", "halo", "precision", "io", "opset", "prove", "min_psnr", "conv_scale",
         "img_range", "qk_scale", "shift",
-    ),
-    ("verify", "--ranges --reference tiny.pth"): (
-        "min_psnr", "max_abs", "halo", "whole", "layers", "report", "backend", "compute",
     ),
     ("verify", "--engine x.plan --reference tiny.pth"): ("device", "backend", "compute"),
     ("bench", ""): (
@@ -82,12 +75,16 @@ MODES: dict[tuple[str, str], tuple[str, ...]] = {
 ALWAYS = {
     "export": {"checkpoint", "output"},
     "verify": {
-        "reference", "engine", "pictures", "ranges", "random", "conv_scale", "img_range",
-        "qk_scale", "shift", "as_json",
+        "reference", "engine", "images", "random", "min_psnr", "max_abs", "halo", "whole",
+        "layers", "report", "conv_scale", "img_range", "qk_scale", "shift", "as_json",
+    },
+    "ranges": {
+        "checkpoint", "images", "random", "conv_scale", "img_range", "qk_scale", "shift", "device",
+        "as_json",
     },
     "bench": {
-        "engine", "threads", "halo", "picture", "scope", "iterations", "seconds", "warmup", "limit",
-        "memory", "max_ratio", "json_", "plot",
+        "engine", "threads", "halo", "image", "scope", "iterations", "seconds", "warmup", "limit",
+        "memory", "max_ratio", "as_json", "plot",
     },
     "upscale": {
         "paths", "output", "model", "engine", "halo", "recursive", "overwrite", "format_", "memory",
@@ -95,10 +92,10 @@ ALWAYS = {
     },
     "evaluate": {"hr", "lr", "model", "engine", "halo", "csv", "report", "as_json"},
     "attribute": {
-        "picture", "box", "model", "output", "around", "tile", "steps", "conv_scale", "img_range",
+        "image", "box", "model", "output", "around", "tile", "steps", "conv_scale", "img_range",
         "qk_scale", "shift", "device", "as_json",
     },
-    "info": {"file", "json_"},
+    "info": {"file", "as_json"},
     "models": set(),
     "doctor": set(),
 }  # fmt: skip

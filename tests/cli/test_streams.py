@@ -37,7 +37,7 @@ def unread(*arguments: object, errors: bool = True, closed: bool = False) -> int
         preexec_fn=close if closed else None,
     )
     os.close(writing)
-    _, said = process.communicate(timeout=120)
+    _, said = process.communicate(timeout=300)
     assert not said
     return process.returncode
 

@@ -89,7 +89,7 @@ def test_images_are_width_x_height_everywhere(folder: Path, run: Run) -> None:
     run("evaluate --hr photos --engine tiny.onnx --report page.html")
     assert "a.png, 32x40" in page.read_text("utf-8")
     bench = "bench --engine tiny.onnx --no-reference --no-memory --iterations 1 --seconds 0"
-    told = run(bench + " --scope call --picture photos/a.png").out
+    told = run(bench + " --scope call --image photos/a.png").out
     assert "picture: a.png, 32x40" in told
     assert "tile 24x16 (height x width)" in told
     assert "tile 24x16 (height x width)" in run("info tiny.onnx").out
@@ -100,7 +100,7 @@ def test_images_are_width_x_height_everywhere(folder: Path, run: Run) -> None:
 def test_a_file_that_bench_cannot_read_is_named(folder: Path, run: Run) -> None:
     (folder / "bad.png").write_bytes(b"hello")
     Image.new("L", (20, 20)).save(folder / "gray.png")
-    bench = "bench --engine tiny.onnx --no-reference --no-memory --picture"
+    bench = "bench --engine tiny.onnx --no-reference --no-memory --image"
     assert run(f"{bench} bad.png").refused("bad.png: it is a text file")
     assert run(f"{bench} gray.png").refused("gray.png is gray: bench takes RGB")
 
@@ -109,11 +109,18 @@ def test_verify_takes_folders(folder: Path, run: Run) -> None:
     ended = run("verify --engine tiny.onnx --reference tiny.pth --no-whole photos --json")
     assert ended.code == 0, ended.err
     assert [p["name"] for p in json.loads(ended.out)["pictures"]] == ["a.png", "b.png"]
-    told = json.loads(run("verify --ranges --reference tiny.pth photos --json").out)
+    told = json.loads(run("ranges tiny.pth photos --json").out)
     assert told["pictures"] == ["a.png", "b.png"]
     (folder / "empty").mkdir()
     ended = run("verify --engine tiny.onnx --reference tiny.pth empty")
     assert ended.refused("no images found in the folder empty")
+
+
+def test_a_folder_without_images_is_not_a_failure(folder: Path, run: Run) -> None:
+    (folder / "empty").mkdir()
+    ended = run("upscale empty --engine tiny.onnx")
+    assert ended.code == 0, ended.err
+    assert "no images found in empty: there is nothing to do" in ended.out
 
 
 def test_the_limit_on_pixels_names_its_option(folder: Path, run: Run) -> None:
@@ -151,8 +158,9 @@ class TestThePythonApiNamesTheFile:
     def test_one_that_cannot_be_read(self, folder: Path) -> None:
         (folder / "bad.png").write_bytes(b"hello")
         with Upscaler(folder / "tiny.onnx") as upscaler:
-            with pytest.raises(PictureError, match=r"bad\.png: it is a text file"):
+            with pytest.raises(PictureError, match=r"bad\.png: it is a text file") as raised:
                 upscaler.upscale_file("bad.png", "out.png")
+            assert raised.value.path == Path("bad.png")
             with pytest.raises(PictureError, match=r"none\.png: "):
                 upscaler.upscale_file("none.png", "out.png")
 

@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import pytest
 from fakes import IdentityEngine
-from networks import random_network, tiny_config
+from tiny import random_network, tiny_config
 
 from hat_deploy import Upscaler
 from hat_deploy.engines import BACKENDS, open_artifact

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 from gpu import harness_prepare
-from networks import tiny_config
+from tiny import tiny_config
 
 from hat_deploy.artifact import describe
 from hat_deploy.engines import open_artifact

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from hat_deploy.engines import openvino
 from hat_deploy.engines.openvino import OpenVINOEngine
 from hat_deploy.engines.torch import TorchEngine
 from hat_deploy.errors import ArtifactError, UsageError
-from hat_deploy.export.to_onnx import ExportOptions, export_onnx
+from hat_deploy.export.to_onnx import ExportReport
 from hat_deploy.metrics import compare
 from hat_deploy.networks.hat.network import HAT
 
@@ -70,10 +71,11 @@ def test_bf16_is_asked_for_and_holds_its_floor(engine: OpenVINOEngine, tiny_onnx
     assert half.name.endswith("bf16")
 
 
-def test_a_bf16_artifact_runs_in_bf16(tiny_network: HAT, tmp_path: Path) -> None:
-    path = tmp_path / "half.onnx"
-    options = ExportOptions(tile=(16, 16), precision="bf16", min_psnr=30)
-    export_onnx(tiny_network, path, options, model="tiny", checkpoint_sha256="00" * 32)
+@pytest.mark.slow
+def test_a_bf16_artifact_runs_in_bf16(
+    tiny_network: HAT, exported: Callable[..., ExportReport]
+) -> None:
+    path = exported(tiny_network, tile=(16, 16), precision="bf16").path
     try:
         engine = OpenVINOEngine(path, threads=1)
     except UsageError as error:
@@ -89,10 +91,9 @@ def test_a_bf16_artifact_runs_in_bf16(tiny_network: HAT, tmp_path: Path) -> None
     assert "bf16" in engine.name
 
 
-def test_bytes_go_in_and_out(tiny_network: HAT, tmp_path: Path) -> None:
-    path = tmp_path / "bytes.onnx"
-    options = ExportOptions(tile=(16, 16), io="uint8")
-    export_onnx(tiny_network, path, options, model="tiny", checkpoint_sha256="00" * 32)
+@pytest.mark.slow
+def test_bytes_go_in_and_out(tiny_network: HAT, exported: Callable[..., ExportReport]) -> None:
+    path = exported(tiny_network, tile=(16, 16), io="uint8").path
     with OpenVINOEngine(path, threads=1) as engine:
         assert (engine.input.dtype, engine.input.layout) == ("uint8", "NHWC")
         result = engine.run(np.full((1, 16, 16, 3), 128, np.uint8))
@@ -197,13 +198,6 @@ def test_other_settings_are_another_blob(tiny_onnx: Path) -> None:
     for threads, streams in ((1, 1), (2, 1), (2, 2), (2, 2)):
         OpenVINOEngine(tiny_onnx, threads=threads, streams=streams).close()
     assert len(blobs()) == 3
-
-
-def test_weights_in_other_files_are_not_cached(tiny_onnx: Path, tmp_path: Path) -> None:
-    path = tmp_path / "apart.onnx"
-    onnx.save(onnx.load(tiny_onnx), path, save_as_external_data=True, location="weights")
-    assert np.array_equal(computed(path), computed(tiny_onnx))
-    assert len(blobs()) == 1
 
 
 def test_a_folder_that_cannot_be_written_is_done_without_and_said_once(

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from networks import random_network, tiny_config
+from tiny import random_network, tiny_config
 
 from hat_deploy import cli, images
 from hat_deploy.artifact import zoo
+from hat_deploy.artifact.resolve import resolve
 from hat_deploy.export import misfit, on_demand
 from hat_deploy.networks.checkpoint import load_network, save_checkpoint
 from hat_deploy.networks.hat.network import HAT
@@ -104,6 +105,7 @@ def photo(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_export_and_verify_say_it(
     checkpoint: Path,
     photo: Path,
@@ -122,6 +124,7 @@ def test_export_and_verify_say_it(
     assert "what --qk-scale decides was settled" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_upscale_says_it(
     checkpoint: Path,
     photo: Path,
@@ -141,6 +144,7 @@ def test_upscale_says_it(
     assert not (wrong == right).any()
 
 
+@pytest.mark.slow
 def test_evaluate_and_python_take_what_is_not_stored(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -148,5 +152,6 @@ def test_evaluate_and_python_take_what_is_not_stored(
     images.write(images.Picture(pixels=photo), tmp_path / "photo.png")
     evaluate = ("evaluate", "--hr", tmp_path, "--model", checkpoint, "--tile", 16)
     assert exit_code(monkeypatch, *evaluate, "--no-shift", "--qk-scale", 0.5) == 0
+    wanted = on_demand.Wanted(tile=(16, 16), unstored=Unstored(img_range=255.0))
     with pytest.warns(UserWarning, match=DOUBT):
-        on_demand.artifact_for(checkpoint, tile=(16, 16), unstored=Unstored(img_range=255.0))
+        on_demand.artifact_for(resolve(checkpoint), wanted)

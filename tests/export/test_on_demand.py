@@ -6,20 +6,36 @@ from pathlib import Path
 
 import pytest
 import torch
-from networks import random_network, tiny_config
+from tiny import random_network, tiny_config
 
 from hat_deploy import cache
 from hat_deploy.artifact import describe, zoo
+from hat_deploy.artifact.resolve import Checkpoint, resolve
 from hat_deploy.engines import cuda
 from hat_deploy.engines.tensorrt import library
 from hat_deploy.engines.tensorrt.flavours import Flavour
 from hat_deploy.errors import ArtifactError, CheckFailed, UsageError
 from hat_deploy.export import on_demand, to_onnx, to_plan
-from hat_deploy.export.recipe import PlanTarget, Recipe
+from hat_deploy.export.on_demand import Wanted
+from hat_deploy.export.on_demand_export import OnDemandExport, PlanTarget
 from hat_deploy.networks.checkpoint import save_checkpoint
 from hat_deploy.networks.unstored import Unstored
 
 TILE = (16, 16)
+
+
+def artifact_for(
+    model: str | Path, *, on_stage: Callable[[str], None] = lambda stage: None, **wanted: object
+) -> Path:
+    """The file that runs for what was named."""
+    found = on_demand.artifact_for(resolve(model), Wanted(**wanted), on_stage=on_stage)
+    return found.path
+
+
+@pytest.fixture
+def tiny_checkpoint(shallow_checkpoint: Path) -> Path:
+    """One that is exported in half the time."""
+    return shallow_checkpoint
 
 
 @pytest.fixture
@@ -41,85 +57,96 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return pretend
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("shared_cache")
 def test_on_a_cpu_a_checkpoint_becomes_fp32_onnx_for_floats_or_bytes(
     tiny_checkpoint: Path,
 ) -> None:
-    floats = describe(on_demand.artifact_for(tiny_checkpoint, tile=TILE))
-    rounded = describe(on_demand.artifact_for(tiny_checkpoint, tile=TILE, io="uint8"))
+    floats = describe(artifact_for(tiny_checkpoint, tile=TILE))
+    rounded = describe(artifact_for(tiny_checkpoint, tile=TILE, io="uint8"))
     assert (floats.precision, floats.io, floats.tile) == ("fp32", "float", TILE)
     assert (rounded.precision, rounded.io, rounded.tile) == ("fp32", "uint8", TILE)
 
 
+@pytest.mark.slow
 def test_without_a_tile_the_networks_window_decides(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checkpoint = tmp_path / "twelve.pth"
     save_checkpoint(random_network(tiny_config(window_size=12)), checkpoint)
     monkeypatch.setattr(to_onnx, "default_tile", lambda window: (window, 2 * window))
-    assert describe(on_demand.artifact_for(checkpoint)).tile == (12, 24)
+    assert describe(artifact_for(checkpoint)).tile == (12, 24)
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("shared_cache")
 def test_what_lies_beside_a_checkpoint_makes_another_artifact(
     tmp_path: Path, tiny_checkpoint: Path
 ) -> None:
     checkpoint = tmp_path / "mine.pth"
     checkpoint.write_bytes(tiny_checkpoint.read_bytes())
-    without = describe(on_demand.artifact_for(checkpoint, tile=TILE))
+    without = describe(artifact_for(checkpoint, tile=TILE))
     (tmp_path / "config.json").write_text('{"conv_scale": 0.5}')
-    with_alpha = describe(on_demand.artifact_for(checkpoint, tile=TILE))
+    with_alpha = describe(artifact_for(checkpoint, tile=TILE))
     assert (without.config["conv_scale"], with_alpha.config["conv_scale"]) == (0.01, 0.5)
 
 
+@pytest.mark.slowest
+@pytest.mark.usefixtures("shared_cache")
 def test_the_ready_file_of_a_shipped_model_is_for_floats_on_a_cpu() -> None:
     shipped = zoo.find(zoo.DEFAULT)
-    assert on_demand.artifact_for(zoo.DEFAULT) == shipped.onnx
-    rounded = on_demand.artifact_for(zoo.DEFAULT, tile=TILE, io="uint8")
+    assert artifact_for(zoo.DEFAULT) == shipped.onnx
+    rounded = artifact_for(zoo.DEFAULT, tile=TILE, io="uint8")
     assert describe(rounded).io == "uint8"
     assert describe(rounded).model == zoo.DEFAULT
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("shared_cache")
 def test_what_a_checkpoint_does_not_store_reaches_the_artifact_and_its_name(
     tiny_checkpoint: Path, tiny_onnx: Path
 ) -> None:
-    plain = on_demand.artifact_for(tiny_checkpoint, tile=TILE)
+    plain = artifact_for(tiny_checkpoint, tile=TILE)
     given = Unstored(conv_scale=0.5, img_range=2.0, qk_scale=0.9, shift=False)
-    made = on_demand.artifact_for(tiny_checkpoint, tile=TILE, unstored=given)
+    made = artifact_for(tiny_checkpoint, tile=TILE, unstored=given)
     assert made != plain
     assert given.given.items() <= describe(made).config.items()
-    assert on_demand.artifact_for(tiny_checkpoint, tile=TILE, unstored=given) == made
+    assert artifact_for(tiny_checkpoint, tile=TILE, unstored=given) == made
     with pytest.raises(UsageError, match=r"what --conv-scale, .*--no-shift decides was settled"):
-        on_demand.artifact_for(tiny_onnx, unstored=given)
+        artifact_for(tiny_onnx, unstored=given)
     ready = zoo.find(zoo.DEFAULT).onnx
     published = Unstored(conv_scale=0.01, img_range=1.0, shift=True)
-    assert on_demand.artifact_for(zoo.DEFAULT, unstored=published) == ready
+    assert artifact_for(zoo.DEFAULT, unstored=published) == ready
 
 
+@pytest.mark.usefixtures("shared_cache")
 def test_a_cached_entry_needs_no_torch(
     tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = on_demand.artifact_for(tiny_checkpoint, tile=TILE)
+    made = artifact_for(tiny_checkpoint, tile=TILE)
     for name in ("torch", "onnx"):
         monkeypatch.setitem(sys.modules, name, None)
-    assert on_demand.artifact_for(tiny_checkpoint, tile=TILE) == made
+    assert artifact_for(tiny_checkpoint, tile=TILE) == made
 
 
 def test_cuda_without_a_gpu_is_said_before_anything_is_made(
     no_gpu: None, tiny_checkpoint: Path
 ) -> None:
     with pytest.raises(UsageError, match="no NVIDIA GPU"):
-        on_demand.artifact_for(tiny_checkpoint, device="cuda")
+        artifact_for(tiny_checkpoint, device="cuda")
     with pytest.raises(UsageError, match="no NVIDIA GPU"):
-        on_demand.artifact_for(zoo.DEFAULT, device="cuda")
+        artifact_for(zoo.DEFAULT, device="cuda")
     assert not cache.cache_folder().exists()
 
 
+@pytest.mark.slow
 def test_on_a_gpu_a_checkpoint_becomes_a_plan_once_and_again_if_damaged(
     gpu: Callable[..., None], tiny_checkpoint: Path
 ) -> None:
     pytest.importorskip("tensorrt_rtx_bindings")
     gpu()
     stages: list[str] = []
-    made = on_demand.artifact_for(tiny_checkpoint, tile=TILE, device="cuda", on_stage=stages.append)
+    made = artifact_for(tiny_checkpoint, tile=TILE, device="cuda", on_stage=stages.append)
     described = describe(made)
     assert made.suffix == ".plan"
     assert (described.precision, described.targets, described.tile) == ("fp16", ("sm89",), TILE)
@@ -127,19 +154,20 @@ def test_on_a_gpu_a_checkpoint_becomes_a_plan_once_and_again_if_damaged(
     assert "building" in stages
     assert [path.suffix for path in cache.cache_folder().iterdir()] == [".plan"]
     stages.clear()
-    assert on_demand.artifact_for(tiny_checkpoint, tile=TILE, device="cuda") == made
+    assert artifact_for(tiny_checkpoint, tile=TILE, device="cuda") == made
     assert not stages
     made.write_bytes(made.read_bytes()[:-1])
-    again = on_demand.artifact_for(tiny_checkpoint, tile=TILE, device="cuda")
+    again = artifact_for(tiny_checkpoint, tile=TILE, device="cuda")
     assert describe(again).precision == "fp16"
 
 
+@pytest.mark.slow
 def test_without_a_tensorrt_that_can_a_gpu_gets_onnx_in_half(
     gpu: Callable[..., None], tiny_checkpoint: Path
 ) -> None:
     gpu("sm90")
     stages: list[str] = []
-    made = on_demand.artifact_for(tiny_checkpoint, tile=TILE, device="cuda", on_stage=stages.append)
+    made = artifact_for(tiny_checkpoint, tile=TILE, device="cuda", on_stage=stages.append)
     assert (made.suffix, describe(made).precision) == (".onnx", "fp16")
     assert stages[0] == "TensorRT for RTX does not build for this GPU, sm90"
 
@@ -172,17 +200,16 @@ def test_nothing_to_call_cuda_with_is_no_target(
     assert on_demand.plan_target() is None
 
 
-def recipe(checkpoint: Path, **changes: object) -> Recipe:
+def to_make(path: Path, *, name: str = "x", **changes: object) -> OnDemandExport:
     values = {
-        "checkpoint": checkpoint,
-        "name": "x",
+        "checkpoint": Checkpoint(path, name),
         "tile": TILE,
         "batch": 1,
         "io": "float",
         "precisions": ("fp16", "fp32"),
         "target": PlanTarget(flavour="rtx", version="1.7.1", sm="sm89", gpu="NVIDIA L4"),
     }
-    return Recipe(**values | changes)
+    return OnDemandExport(**values | changes)
 
 
 def test_everything_the_content_depends_on_is_in_the_key(
@@ -195,17 +222,17 @@ def test_everything_the_content_depends_on_is_in_the_key(
         values = {"flavour": "rtx", "version": "1.7.1", "sm": "sm89", "gpu": "NVIDIA L4"}
         return PlanTarget(**values | changes)
 
-    recipes = [
-        recipe(tiny_checkpoint),
-        recipe(other),
-        recipe(tiny_checkpoint, name="y"),
-        recipe(tiny_checkpoint, tile=None),
-        recipe(tiny_checkpoint, batch=2),
-        recipe(tiny_checkpoint, io="uint8"),
-        recipe(tiny_checkpoint, precisions=("fp32",)),
-        recipe(tiny_checkpoint, target=None),
+    exports = [
+        to_make(tiny_checkpoint),
+        to_make(other),
+        to_make(tiny_checkpoint, name="y"),
+        to_make(tiny_checkpoint, tile=None),
+        to_make(tiny_checkpoint, batch=2),
+        to_make(tiny_checkpoint, io="uint8"),
+        to_make(tiny_checkpoint, precisions=("fp32",)),
+        to_make(tiny_checkpoint, target=None),
         *(
-            recipe(tiny_checkpoint, unstored=Unstored(**given))
+            to_make(tiny_checkpoint, unstored=Unstored(**given))
             for given in (
                 {"conv_scale": 0.5},
                 {"img_range": 0.5},
@@ -214,16 +241,17 @@ def test_everything_the_content_depends_on_is_in_the_key(
                 {"shift": True},
             )
         ),
-        recipe(tiny_checkpoint, target=target(flavour="tensorrt")),
-        recipe(tiny_checkpoint, target=target(version="1.8.0")),
-        recipe(tiny_checkpoint, target=target(sm="sm120")),
-        recipe(tiny_checkpoint, target=target(gpu="NVIDIA L40")),
+        to_make(tiny_checkpoint, target=target(flavour="tensorrt")),
+        to_make(tiny_checkpoint, target=target(version="1.8.0")),
+        to_make(tiny_checkpoint, target=target(sm="sm120")),
+        to_make(tiny_checkpoint, target=target(gpu="NVIDIA L40")),
     ]
-    keys = {str(each.made_from) for each in recipes}
-    assert len(keys) == len(recipes)
-    assert str(recipe(tiny_checkpoint).made_from) in keys
+    keys = {str(each.made_from) for each in exports}
+    assert len(keys) == len(exports)
+    assert str(to_make(tiny_checkpoint).made_from) in keys
 
 
+@pytest.mark.slow
 def test_a_precision_that_fails_its_proof_gives_way_to_the_next(tmp_path: Path) -> None:
     network = random_network(tiny_config())
     with torch.no_grad():
@@ -233,12 +261,12 @@ def test_a_precision_that_fails_its_proof_gives_way_to_the_next(tmp_path: Path) 
     checkpoint = tmp_path / "loud.pth"
     save_checkpoint(network, checkpoint)
     stages: list[str] = []
-    loud = recipe(checkpoint, target=None, precisions=("fp16-pure", "fp32"))
+    loud = to_make(checkpoint, target=None, precisions=("fp16-pure", "fp32"))
     loud.make(tmp_path / "x.onnx", stages.append)
     assert describe(tmp_path / "x.onnx").precision == "fp32"
     assert any(stage.startswith("fp16-pure cannot be used (") for stage in stages)
     with pytest.raises(CheckFailed):
-        recipe(checkpoint, target=None, precisions=("fp16-pure",)).make(
+        to_make(checkpoint, target=None, precisions=("fp16-pure",)).make(
             tmp_path / "y.onnx", stages.append
         )
 

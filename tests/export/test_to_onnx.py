@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 import torch
-from networks import amplified, picture, random_network, tiny_config, with_constant_scores
+from tiny import amplified, picture, random_network, tiny_config, with_constant_scores
 
 from hat_deploy import Upscaler
 from hat_deploy.artifact import Description
@@ -17,6 +18,10 @@ from hat_deploy.export import to_onnx
 from hat_deploy.export.to_onnx import ExportOptions, ExportReport, export_onnx
 from hat_deploy.networks.hat.islands import convert
 from hat_deploy.networks.hat.network import HAT
+
+TILE = (16, 16)
+"""Of the exports that other tests share."""
+Exported = Callable[..., ExportReport]
 
 
 def export_tiny(network: HAT, path: Path, **options: object) -> ExportReport:
@@ -61,14 +66,16 @@ def test_the_file_names_no_path_of_the_machine_that_made_it(tiny_onnx: Path) -> 
     assert b".py" not in tiny_onnx.read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("opset", [18, 20])
 @pytest.mark.parametrize("scale", [3, 4])
-def test_scales_and_opsets(tmp_path: Path, opset: int, scale: int) -> None:
-    report = export_tiny(random_network(tiny_config(scale)), tmp_path / "x.onnx", opset=opset)
+def test_scales_and_opsets(exported: Exported, opset: int, scale: int) -> None:
+    report = exported(random_network(tiny_config(scale)), tile=TILE, opset=opset)
     assert report.proof.max_abs <= 1e-5
     assert onnx.load(report.path).opset_import[0].version == opset
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "ablation",
     [
@@ -79,13 +86,14 @@ def test_scales_and_opsets(tmp_path: Path, opset: int, scale: int) -> None:
         {"qk_scale": 0.9, "shift": False},
     ],
 )
-def test_ablations_and_gray(tmp_path: Path, ablation: dict[str, object]) -> None:
-    report = export_tiny(random_network(tiny_config(**ablation)), tmp_path / "x.onnx")
+def test_ablations_and_gray(exported: Exported, ablation: dict[str, object]) -> None:
+    report = exported(random_network(tiny_config(**ablation)), tile=TILE)
     assert report.proof.max_abs <= 1e-5
 
 
+@pytest.mark.slow
 def test_a_wrong_graph_leaves_no_file(
-    tmp_path: Path, tiny_network: HAT, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, shallow_network: HAT, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written = to_onnx.write
 
@@ -100,7 +108,7 @@ def test_a_wrong_graph_leaves_no_file(
 
     monkeypatch.setattr(to_onnx, "write", damaged)
     with pytest.raises(CheckFailed, match="differs from PyTorch"):
-        export_tiny(tiny_network, tmp_path / "x.onnx")
+        export_tiny(shallow_network, tmp_path / "x.onnx")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -116,11 +124,12 @@ def test_an_earlier_file_survives_a_failed_export(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["x.onnx"]
 
 
+@pytest.mark.slow
 def test_an_expensive_export_is_proved_by_a_sibling(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_network: HAT
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shallow_network: HAT
 ) -> None:
     monkeypatch.setattr(to_onnx, "CHEAP_MULTI_ADDS", 0)
-    report = export_tiny(tiny_network, tmp_path / "x.onnx")
+    report = export_tiny(shallow_network, tmp_path / "x.onnx")
     assert report.proof_tile == (64, 64)
     assert not report.proved_at_full_size
 
@@ -144,19 +153,21 @@ def test_what_does_not_fit_is_a_usage_error(
         export_tiny(tiny_network, tmp_path / "x.onnx", **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("precision", "least"), [("fp16", 75), ("bf16", 60), ("fp16-pure", 60)])
 def test_half_precision_is_proved_twice(
-    tmp_path: Path, tiny_network: HAT, precision: str, least: float
+    exported: Exported, tiny_network: HAT, precision: str, least: float
 ) -> None:
-    report = export_tiny(tiny_network, tmp_path / "x.onnx", precision=precision)
+    report = exported(tiny_network, tile=TILE, precision=precision)
     assert report.arithmetic is not None
     assert report.arithmetic.meets(least) and report.proof.meets(least)
     assert report.description.precision == precision
 
 
-def test_half_precision_is_in_the_graph(tmp_path: Path, tiny_network: HAT) -> None:
-    export_tiny(tiny_network, tmp_path / "x.onnx", precision="fp16")
-    model = onnx.shape_inference.infer_shapes(onnx.load(tmp_path / "x.onnx"))
+@pytest.mark.slow
+def test_half_precision_is_in_the_graph(exported: Exported, tiny_network: HAT) -> None:
+    path = exported(tiny_network, tile=TILE, precision="fp16").path
+    model = onnx.shape_inference.infer_shapes(onnx.load(path))
     graph = model.graph
     kinds = {v.name: v.type.tensor_type.elem_type for v in (*graph.value_info, *graph.input)}
     kinds |= {w.name: w.data_type for w in graph.initializer}
@@ -167,6 +178,7 @@ def test_half_precision_is_in_the_graph(tmp_path: Path, tiny_network: HAT) -> No
     assert not {("MatMul", single), ("Softmax", single), ("LayerNormalization", half)} & inputs
 
 
+@pytest.mark.slow
 def test_a_network_beyond_half_precision_is_refused_in_pure_half(tmp_path: Path) -> None:
     network = amplified(tiny_config(), 2.0**18)
     with pytest.raises(CheckFailed, match="use fp16 or bf16"):
@@ -205,16 +217,17 @@ def test_only_precisions_that_were_tried_are_advised(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def byte_report(tiny_network: HAT, tmp_path_factory: pytest.TempPathFactory) -> ExportReport:
+def byte_report(shallow_network: HAT, tmp_path_factory: pytest.TempPathFactory) -> ExportReport:
     path = tmp_path_factory.mktemp("bytes") / "uint8.onnx"
-    return export_tiny(tiny_network, path, precision="fp16", io="uint8", batch=2)
+    return export_tiny(shallow_network, path, precision="fp16", io="uint8", batch=2)
 
 
+@pytest.mark.slow
 def test_a_graph_of_bytes_equals_the_rounded_graph_of_floats(
-    tmp_path: Path, tiny_network: HAT, byte_report: ExportReport
+    tmp_path: Path, shallow_network: HAT, byte_report: ExportReport
 ) -> None:
     pixels = np.random.default_rng(1).integers(0, 256, (29, 21, 3), np.uint8)
-    export_tiny(tiny_network, tmp_path / "float.onnx", precision="fp16", batch=2)
+    export_tiny(shallow_network, tmp_path / "float.onnx", precision="fp16", batch=2)
     assert byte_report.proof.meets(60)
     results = []
     for path in (tmp_path / "float.onnx", byte_report.path):
@@ -239,12 +252,13 @@ def test_a_graph_of_bytes_refuses_sixteen_bits(byte_report: ExportReport) -> Non
         upscaler.upscale(np.zeros((8, 8, 3), np.uint16))
 
 
+@pytest.mark.slow
 def test_a_large_graph_of_bytes_is_proved_by_siblings(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_network: HAT
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shallow_network: HAT
 ) -> None:
     monkeypatch.setattr(to_onnx, "CHEAP_MULTI_ADDS", 0)
     monkeypatch.setattr(to_onnx, "PROOF_SIDE", 12)
-    report = export_tiny(tiny_network, tmp_path / "x.onnx", io="uint8")
+    report = export_tiny(shallow_network, tmp_path / "x.onnx", io="uint8")
     assert (report.proof_tile, report.description.io) == ((12, 12), "uint8")
 
 

@@ -31,8 +31,8 @@ KILLS = 50
 
 
 def run(upscaler: Upscaler, folder: Path, output: Path, report: Path | None = None) -> None:
-    plan = job_list.plan([folder], scale=upscaler.scale, output=output, recursive=True)
-    with Report(report) as lines, closing(folders.run(plan.jobs, upscaler)) as outcomes:
+    listed = job_list.list_jobs([folder], scale=upscaler.scale, output=output, recursive=True)
+    with Report(report) as lines, closing(folders.run(listed.jobs, upscaler)) as outcomes:
         for outcome in outcomes:
             lines.add(outcome)
             assert not isinstance(outcome, folders.Failed), outcome

@@ -4,20 +4,21 @@ from pathlib import Path
 
 import pytest
 from fakes import IdentityEngine
-from folders import picture
+from folder_runs import picture
 
 from hat_deploy import artifact, folders
 from hat_deploy.api import Upscaler
 from hat_deploy.artifact import zoo
 from hat_deploy.errors import UsageError
+from hat_deploy.files import sha256
 from hat_deploy.folders import auto_tile, job_list
 from hat_deploy.machine import available_memory
 
 OPTIONS = folders.Options()
 
 
-def plan(folder: Path) -> list[job_list.Job]:
-    return job_list.plan([folder], scale=2, output=None, recursive=True).jobs
+def jobs_of(folder: Path) -> list[job_list.Job]:
+    return job_list.list_jobs([folder], scale=2, output=None, recursive=True).jobs
 
 
 def test_a_model_that_ships_keeps_its_tile_where_there_is_no_torch(
@@ -25,7 +26,9 @@ def test_a_model_that_ships_keeps_its_tile_where_there_is_no_torch(
 ) -> None:
     picture(tmp_path / "in" / "a.png", (20, 20))
     monkeypatch.setattr(auto_tile, "find_spec", lambda name: None)
-    tile, batch, why = auto_tile.choose_tile(plan(tmp_path / "in"), zoo.DEFAULT, OPTIONS, gpu=False)
+    tile, batch, why = auto_tile.choose_tile(
+        jobs_of(tmp_path / "in"), zoo.DEFAULT, OPTIONS, gpu=False
+    )
     assert (tile, batch) == (artifact.describe(zoo.find(zoo.DEFAULT).onnx).tile, 1)
     assert "without torch" in why
 
@@ -34,7 +37,7 @@ def test_pictures_decide(tmp_path: Path, tiny_checkpoint: Path) -> None:
     picture(tmp_path / "in" / "a.png", (100, 200))
     (tmp_path / "in" / "bad.png").write_bytes(b"")
     tile, batch, why = auto_tile.choose_tile(
-        plan(tmp_path / "in"), str(tiny_checkpoint), OPTIONS, gpu=False
+        jobs_of(tmp_path / "in"), str(tiny_checkpoint), OPTIONS, gpu=False
     )
     assert (tile, batch) == ((100, 200), 1)
     assert why.startswith("tile 100x200: 1.00 pixels computed")
@@ -46,13 +49,13 @@ def test_a_run_that_goes_on_keeps_its_tile(tmp_path: Path, tiny_checkpoint: Path
 
         def __init__(self) -> None:
             super().__init__(IdentityEngine((24, 16)))
-            checkpoint = artifact.sha256(tiny_checkpoint)
+            checkpoint = sha256(tiny_checkpoint)
             self.settings = {**self.settings, "checkpoint": checkpoint}
 
     picture(tmp_path / "in" / "a.png", (100, 200))
-    list(folders.run(plan(tmp_path / "in"), OfTheCheckpoint()))
+    list(folders.run(jobs_of(tmp_path / "in"), OfTheCheckpoint()))
     tile, batch, why = auto_tile.choose_tile(
-        plan(tmp_path / "in"), str(tiny_checkpoint), OPTIONS, gpu=False
+        jobs_of(tmp_path / "in"), str(tiny_checkpoint), OPTIONS, gpu=False
     )
     assert (tile, batch) == ((24, 16), 1)
     assert "journal" in why
@@ -69,12 +72,14 @@ def test_a_tile_that_is_none_is_not_believed(
     class Odd(Upscaler):
         def __init__(self) -> None:
             super().__init__(IdentityEngine((24, 16)))
-            checkpoint = artifact.sha256(tiny_checkpoint)
+            checkpoint = sha256(tiny_checkpoint)
             self.settings = {**self.settings, "checkpoint": checkpoint, "tile": tile}
 
     picture(tmp_path / "in" / "a.png", (100, 200))
-    list(folders.run(plan(tmp_path / "in"), Odd()))
-    chosen = auto_tile.choose_tile(plan(tmp_path / "in"), str(tiny_checkpoint), OPTIONS, gpu=False)
+    list(folders.run(jobs_of(tmp_path / "in"), Odd()))
+    chosen = auto_tile.choose_tile(
+        jobs_of(tmp_path / "in"), str(tiny_checkpoint), OPTIONS, gpu=False
+    )
     assert chosen[0] == (100, 200)
 
 

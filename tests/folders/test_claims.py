@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 from fakes import IdentityEngine
-from folders import kinds, picture, results, run
+from folder_runs import kinds, picture, results, run
 
-from hat_deploy import folders
+from hat_deploy import files, folders
 from hat_deploy.api import Upscaler
 from hat_deploy.errors import UsageError
-from hat_deploy.folders import claims, pipeline, writing
-from hat_deploy.folders.claims import FOLDER_LOCK
-from hat_deploy.folders.journal import Journal, Reading
+from hat_deploy.folders import claims, folder_lock, pipeline
+from hat_deploy.folders.folder_lock import NAME as FOLDER_LOCK
+from hat_deploy.folders.journal import Journal, JournalReader
 
 forked = multiprocessing.get_context("fork")
 
@@ -48,7 +48,7 @@ def without_locks(monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(claims.fcntl, "lockf", refuse)
-    monkeypatch.setattr(writing.fcntl, "flock", refuse)
+    monkeypatch.setattr(files.fcntl, "flock", refuse)
 
 
 def test_a_claim_is_exclusive_until_it_is_given_back(tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ class TestSettings:
     def test_the_last_of_several_keeps_others_out(self, tmp_path: Path) -> None:
         first, second = Journal(tmp_path, {"model": "a"}), Journal(tmp_path, {"model": "a"})
         first.close()
-        with Reading(tmp_path):  # its end must not drop the locks of the one at work
+        with JournalReader(tmp_path):  # its end must not drop the locks of the one at work
 
             def other() -> object:
                 try:
@@ -260,7 +260,7 @@ class TestWithoutLocks:
         def refuse(*_: object) -> None:
             raise OSError(errno.EPERM, "Operation not permitted")
 
-        monkeypatch.setattr(claims.os, "link", refuse)
+        monkeypatch.setattr(folder_lock.os, "link", refuse)
         self.test_one_run_has_the_folder(tmp_path)
 
     def test_a_lock_of_another_machine_is_respected(self, tmp_path: Path) -> None:
@@ -272,7 +272,7 @@ class TestWithoutLocks:
 class TestLeftovers:
     def leave(self, folder: Path) -> None:
         def die() -> None:
-            with writing.workshop(folder / "a.png") as path:
+            with files.staged(folder / "a.png") as path:
                 path.write_bytes(b"half")
                 os._exit(9)
 
@@ -291,8 +291,8 @@ class TestLeftovers:
         assert list(results(tmp_path / "in-x2")) == ["b.png"]
 
     def test_those_of_living_ones_stay(self, tmp_path: Path) -> None:
-        with writing.workshop(tmp_path / "a.png") as path:
-            assert in_another_process(lambda: writing.sweep([tmp_path])) == 0
+        with files.staged(tmp_path / "a.png") as path:
+            assert in_another_process(lambda: files.remove_abandoned([tmp_path])) == 0
             assert path.parent.exists()
         assert not path.parent.exists()
-        assert writing.sweep([tmp_path / "none"]) == 0
+        assert files.remove_abandoned([tmp_path / "none"]) == 0

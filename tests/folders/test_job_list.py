@@ -13,7 +13,7 @@ import pytest
 
 from hat_deploy.errors import UsageError
 from hat_deploy.files import make_folder
-from hat_deploy.folders.job_list import Plan, plan
+from hat_deploy.folders.job_list import JobList, list_jobs
 from hat_deploy.images.picture import SUFFIXES
 from hat_deploy.terminal.printable import display_name
 
@@ -25,7 +25,7 @@ def make(folder: Path, *names: str) -> None:
         path.write_bytes(b"")
 
 
-def pairs(result: Plan, folder: Path) -> list[tuple[str, str]]:
+def pairs(result: JobList, folder: Path) -> list[tuple[str, str]]:
     """Jobs as (source, target) relative to ``folder``, in order."""
     return [
         (os.path.relpath(job.source, folder), os.path.relpath(job.target, folder))
@@ -33,11 +33,13 @@ def pairs(result: Plan, folder: Path) -> list[tuple[str, str]]:
     ]
 
 
-def run(*paths: Path, output: Path | None = None, recursive: bool = False, **options: str) -> Plan:
-    return plan(paths, scale=2, output=output, recursive=recursive, **options)
+def run(
+    *paths: Path, output: Path | None = None, recursive: bool = False, **options: str
+) -> JobList:
+    return list_jobs(paths, scale=2, output=output, recursive=recursive, **options)
 
 
-def reasons(result: Plan) -> dict[str, str]:
+def reasons(result: JobList) -> dict[str, str]:
     return {item.source.name: item.reason for item in result.rejected}
 
 
@@ -132,9 +134,9 @@ def test_what_only_looks_like_a_picture_is_listed(tmp_path: Path) -> None:
     assert "does not exist" in found.pop("dangling.png")
     assert "symbolic links" in found.pop("self.png")
     assert found == {
-        "folder.png": "it is a folder, not a picture",
-        "pipe.png": "it is a named pipe, not a picture",
-        "socket.png": "it is a socket, not a picture",
+        "folder.png": "it is a folder, not an image",
+        "pipe.png": "it is a named pipe, not an image",
+        "socket.png": "it is a socket, not an image",
     }
 
 
@@ -142,8 +144,8 @@ def test_named_pipes_and_devices_are_rejected(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
     result = run(tmp_path / "pipe.png", Path("/dev/null"))
     assert [item.reason for item in result.rejected] == [
-        "it is a named pipe, not a picture",
-        "it is a device, not a picture",
+        "it is a named pipe, not an image",
+        "it is a device, not an image",
     ]
 
 
@@ -383,6 +385,6 @@ def test_with_overwrite_a_named_input_is_never_a_result(tmp_path: Path) -> None:
     for name in ("cat.png", "cat-x2.png"):
         (tmp_path / name).write_bytes(b"x")
     named = [tmp_path / "cat.png", tmp_path / "cat-x2.png"]
-    careful = plan(named, scale=2, output=None, recursive=False, overwrite=True)
+    careful = list_jobs(named, scale=2, output=None, recursive=False, overwrite=True)
     assert [job.source.name for job in careful.jobs] == ["cat-x2.png"]
     assert [rejected.source.name for rejected in careful.rejected] == ["cat.png"]

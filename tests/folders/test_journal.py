@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from fakes import IdentityEngine
-from folders import kinds, leftovers, picture, results, run
+from folder_runs import kinds, leftovers, picture, results, run
 
 from hat_deploy import folders
 from hat_deploy.api import Upscaler
@@ -205,8 +205,8 @@ def test_a_bad_line_is_passed_over_and_told(folder: Path, output: Path, line: by
     path = output / NAME
     path.write_bytes(line + b"\n" + path.read_bytes() + line + b"\n")
     notes: list[str] = []
-    plan = job_list.plan([folder], scale=2, output=None, recursive=True)
-    outcomes = list(folders.run(plan.jobs, Upscaler(IdentityEngine()), on_note=notes.append))
+    listed = job_list.list_jobs([folder], scale=2, output=None, recursive=True)
+    outcomes = list(folders.run(listed.jobs, Upscaler(IdentityEngine()), on_note=notes.append))
     assert [(type(o).__name__, o.reason) for o in outcomes] == [("Skipped", None)] * 3
     assert notes == [f"2 lines of {path} cannot be read as entries: ignored"]
     picture(folder / "new.png")
@@ -278,7 +278,7 @@ class TestRenewal:
                 second.close()
         Journal(long.parent).close()
         assert long.stat().st_size < len(journal_)
-        with journal.Reading(long.parent) as reading:
+        with journal.JournalReader(long.parent) as reading:
             assert reading.last("0.png") == changed
 
     def test_many_that_come_at_once_lose_no_line(self, long: Path) -> None:
@@ -297,7 +297,7 @@ class TestRenewal:
         for process in processes:
             process.join()
         assert [process.exitcode for process in processes] == [0] * 10
-        with journal.Reading(long.parent) as reading:
+        with journal.JournalReader(long.parent) as reading:
             names = [f"{n}.png" for n in range(3)] + [f"new{n}.png" for n in range(10)]
             assert all(reading.last(name) is not None for name in names)
         assert not leftovers(long.parent)
@@ -325,7 +325,7 @@ class TestRenewal:
             process = forked.Process(target=die)
             process.start()
             process.join()
-            with journal.Reading(long.parent) as reading:
+            with journal.JournalReader(long.parent) as reading:
                 assert all(reading.last(f"{n}.png") is not None for n in range(3))
             if process.exitcode == 0:
                 break
@@ -382,10 +382,10 @@ def test_lines_of_other_processes_are_seen(tmp_path: Path, folder: Path, output:
 
 def test_results_of_named_files_are_known_too(tmp_path: Path) -> None:
     source = picture(tmp_path / "a.png")
-    plan = job_list.plan([source], scale=2, output=None, recursive=False)
+    listed = job_list.list_jobs([source], scale=2, output=None, recursive=False)
     upscaler = Upscaler(IdentityEngine())
-    assert isinstance(next(folders.run(plan.jobs, upscaler)), folders.Done)
-    assert isinstance(next(folders.run(plan.jobs, upscaler)), folders.Skipped)
+    assert isinstance(next(folders.run(listed.jobs, upscaler)), folders.Done)
+    assert isinstance(next(folders.run(listed.jobs, upscaler)), folders.Skipped)
     assert (tmp_path / NAME).is_file()
 
 

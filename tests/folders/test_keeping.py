@@ -11,15 +11,15 @@ import cv2
 import numpy as np
 import pytest
 from fakes import IdentityEngine
-from folders import kinds, leftovers, picture, results, run
+from folder_runs import kinds, leftovers, picture, results, run
 
 from hat_deploy import folders
 from hat_deploy.api import Upscaler
 from hat_deploy.engines.base import Array
 from hat_deploy.errors import UsageError
-from hat_deploy.folders import claims, stages, writing
+from hat_deploy.files import alone
+from hat_deploy.folders import claims, folder_lock, stages, writing
 from hat_deploy.folders.journal import NAME
-from hat_deploy.locks import alone
 
 SUFFIXES = ("png", "jpg", "webp", "tif", "bmp")
 
@@ -255,7 +255,7 @@ class TestStrangeNodes:
             raise OSError(errno.ENOLCK, "No locks available")
 
         monkeypatch.setattr(claims.fcntl, "lockf", refuse)
-        victim = self.plant(folder.with_name("in-x2") / claims.FOLDER_LOCK, kind)
+        victim = self.plant(folder.with_name("in-x2") / folder_lock.NAME, kind)
         (failed,) = run(folder).values()
         assert isinstance(failed, folders.Failed) and "not a plain file: remove it" in failed.reason
         assert victim.read_bytes() == b"precious"

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pytest
 from fakes import IdentityEngine, NaNEngine
-from folders import kinds, leftovers, picture, results, run
+from folder_runs import kinds, leftovers, picture, results, run
 
 from hat_deploy import folders, images
 from hat_deploy.api import Upscaler
@@ -115,10 +115,10 @@ def test_values_that_are_not_finite_write_nothing(tmp_path: Path) -> None:
 
 def test_what_a_format_cannot_hold_is_listed(tmp_path: Path) -> None:
     picture(tmp_path / "in" / "a.png", dtype=np.uint16)
-    plan = job_list.plan(
+    listed = job_list.list_jobs(
         [tmp_path / "in"], scale=2, output=tmp_path / "out", recursive=False, format="jpg"
     )
-    (failed,) = folders.run(plan.jobs, Upscaler(IdentityEngine()))
+    (failed,) = folders.run(listed.jobs, Upscaler(IdentityEngine()))
     assert isinstance(failed, folders.Failed) and "16 bits" in failed.reason
 
 
@@ -160,8 +160,8 @@ def test_an_interrupt_leaves_no_half_file(tmp_path: Path) -> None:
 def test_a_run_that_is_closed_stops(tmp_path: Path) -> None:
     for n in range(50):
         picture(tmp_path / "in" / f"{n}.png")
-    plan = job_list.plan([tmp_path / "in"], scale=2, output=None, recursive=True)
-    with closing(folders.run(plan.jobs, Upscaler(IdentityEngine()))) as outcomes:
+    listed = job_list.list_jobs([tmp_path / "in"], scale=2, output=None, recursive=True)
+    with closing(folders.run(listed.jobs, Upscaler(IdentityEngine()))) as outcomes:
         next(outcomes)
     assert not leftovers(tmp_path)
 
@@ -224,9 +224,11 @@ def test_fail_fast_stops_and_lists_the_rest(tmp_path: Path) -> None:
 
 def test_fail_fast_heeds_what_was_rejected(tmp_path: Path) -> None:
     job = job_list.Job(picture(tmp_path / "a.png"), tmp_path / "out" / "a.png")
-    plan = job_list.Plan(jobs=[job], rejected=[job_list.Rejected(Path("x.png"), "it is a pipe")])
+    listed = job_list.JobList(
+        jobs=[job], rejected=[job_list.Rejected(Path("x.png"), "it is a pipe")]
+    )
     options = folders.Options(fail_fast=True)
-    found = list(folders.run_plan(plan, Upscaler(IdentityEngine()), options))
+    found = list(folders.run_list(listed, Upscaler(IdentityEngine()), options))
     assert [(o.source.name, o.tried) for o in found] == [("x.png", True), ("a.png", False)]
     assert not (tmp_path / "out").exists()
 

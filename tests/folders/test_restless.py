@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from folders import leftovers, picture, results
+from folder_runs import leftovers, picture, results
 
 ROOT = Path(__file__).parents[2]
 
@@ -28,7 +28,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "in"
 
 
-def restless(*arguments: object, timeout: float = 200) -> str:
+def restless(*arguments: object, timeout: float = 600) -> str:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, Path(__file__).with_name("restless.py"), *map(str, arguments)],

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from networks import random_network, tiny_config
+from tiny import random_network, tiny_config
 
 from hat_deploy.engines.torch import TorchEngine
 from hat_deploy.export.to_onnx import ExportOptions, describe, write

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from networks import random_network, tiny_config
+from tiny import random_network, tiny_config
 
 from hat_deploy import artifact
+from hat_deploy.artifact.resolve import resolve
 from hat_deploy.engines import open_artifact
 from hat_deploy.engines.base import Array, Engine
 from hat_deploy.engines.torch import TorchEngine
@@ -89,14 +90,16 @@ def test_a_checkpoint_becomes_an_artifact_for_this_gpu_once(
     tiny_checkpoint: Path, executed: Ran
 ) -> None:
     stages: list[str] = []
-    made = on_demand.artifact_for(tiny_checkpoint, tile=TILE, device="cuda", on_stage=stages.append)
+    wanted = on_demand.Wanted(tile=TILE, device="cuda")
+    checkpoint = resolve(tiny_checkpoint)
+    made = on_demand.artifact_for(checkpoint, wanted, on_stage=stages.append).path
     target = on_demand.plan_target()
     assert made.suffix == (".plan" if target else ".onnx")
     if target:
         assert stages[0].startswith(f"building a plan for {target.gpu}, once")
         assert artifact.describe(made).targets == (target.sm,)
     stages.clear()
-    assert on_demand.artifact_for(tiny_checkpoint, tile=TILE, device="cuda") == made
+    assert on_demand.artifact_for(checkpoint, wanted).path == made
     assert not stages
     with on_cuda(made) as engine:
         assert np.isfinite(engine.run(np.zeros(engine.input.shape, np.float32))).all()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from gpu import harness_prepare
-from networks import tiny_config
+from tiny import tiny_config
 
 pytestmark = pytest.mark.gpu
 ROOT = Path(__file__).parents[2]

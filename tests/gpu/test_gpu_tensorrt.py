@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from networks import random_network, tiny_config
+from tiny import random_network, tiny_config
 
 from hat_deploy.engines import cuda, open_artifact
 from hat_deploy.engines.base import Engine

@@ -94,7 +94,7 @@ def decode_bytes(data, **options):
     return Picture(pixels=np.zeros((1, 1), np.uint8))
 
 decode_damaged.decode_bytes = decode_bytes
-decode_damaged.main("png", 0, 5, 3, 64 << 20)
+decode_damaged.main("png", 0, 5, {5 if "sleep" in fault else 60}, 64 << 20)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.split()[-1] == "1"

@@ -142,6 +142,7 @@ COSTLY: dict[str, Callable[[], bytes]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_kind_takes_much_more_than_its_pixels_do(
     kind: str, taken: Callable[[str], Taken]
@@ -152,6 +153,7 @@ def test_no_kind_takes_much_more_than_its_pixels_do(
     assert taken(kind).grown < (4 if "16 bits" in kind else 2) * plain + 2**25
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [*KINDS, *COSTLY])
 def test_what_decoding_takes_is_known_from_the_header(
     kind: str, taken: Callable[[str], Taken]

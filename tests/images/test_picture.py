@@ -15,7 +15,7 @@ from hat_deploy.images import Metadata, Picture, Pixels
     ids=lambda pixels: f"{pixels.dtype}{pixels.shape}",
 )
 def test_only_pictures_are_pictures(pixels: Pixels) -> None:
-    with pytest.raises(ValueError, match="a picture is"):
+    with pytest.raises(ValueError, match="an image must be"):
         Picture(pixels=pixels)
 
 

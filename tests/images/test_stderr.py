@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 SCRIPT = r"""
 import os, sys
-sys.path.insert(0, "tests/images")
+sys.path.insert(0, sys.argv[2])
 from picture_files import RGB, saved
 from hat_deploy.errors import PictureError
 from hat_deploy.images import decode_bytes
@@ -38,7 +39,7 @@ print("last", file=sys.stderr)
 
 @pytest.mark.parametrize("how", ["silenced", "heard"])
 def test_a_damaged_jpeg_is_complained_about_unless_libraries_are_silenced(how: str) -> None:
-    command = [sys.executable, "-c", SCRIPT, how]
+    command = [sys.executable, "-c", SCRIPT, how, Path(__file__).parent]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     if how == "silenced":
         assert done.stderr.splitlines() == ["before", "said", "after", "last"]

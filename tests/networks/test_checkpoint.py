@@ -15,7 +15,7 @@ import pytest
 import safetensors.torch
 import torch
 from independent import authors_state_dict, independent_hat
-from networks import picture, random_network, randomise, save_tensors, tiny_config
+from tiny import picture, random_network, randomise, save_tensors, tiny_config
 from torch import Tensor, nn
 
 from hat_deploy.errors import CheckpointError, UsageError
@@ -624,6 +624,7 @@ def test_shapes_that_contradict_each_other(
     refusal(load_network, save_tensors(weights | changes, tmp_path / "w.pth"))
 
 
+@pytest.mark.slow
 def test_any_missing_tensor_is_refused(tmp_path: Path, network: HAT) -> None:
     weights = dict(network.state_dict())
     for name in weights:

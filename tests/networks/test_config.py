@@ -6,7 +6,7 @@ import sys
 from dataclasses import replace
 
 import pytest
-from networks import tiny_config
+from tiny import tiny_config
 
 from hat_deploy.networks.hat.config import VARIANTS, HATConfig
 

@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from networks import tiny_config
+from tiny import tiny_config
 
 from hat_deploy import networks
 from hat_deploy.networks.checkpoint import build

@@ -55,7 +55,13 @@ def counted(config: HATConfig, height: int, width: int) -> tuple[int, int]:
     return sum(p.numel() for p in network.parameters()), counter.get_total_flops() // 2
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow) if name.startswith("HAT") else name
+        for name in CONFIGS
+    ],
+)
 def test_equals_what_the_network_does(name: str) -> None:
     config = CONFIGS[name]
     result = cost(config)

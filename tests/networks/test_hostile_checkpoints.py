@@ -16,7 +16,7 @@ import pytest
 import torch
 from independent import authors_state_dict
 from limited import run_limited
-from networks import random_network, save_tensors, tiny_config
+from tiny import random_network, save_tensors, tiny_config
 from torch import Tensor
 
 from hat_deploy.networks.checkpoint import load_network

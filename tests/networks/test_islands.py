@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from networks import FP16_MAX, amplified, peak, picture, random_network, run, tiny_config
+from tiny import FP16_MAX, amplified, peak, picture, random_network, run, tiny_config
 from torch import Tensor
 
 from hat_deploy.metrics import Difference, compare

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from networks import picture, random_network, randomise, tiny_config
+from tiny import picture, random_network, randomise, tiny_config
 
 from hat_deploy.geometry import reflect_indices
 from hat_deploy.networks.hat.config import VARIANTS

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from independent import authors_state_dict, independent_hat
-from networks import picture, random_network, tiny_config
+from tiny import picture, random_network, tiny_config
 
 from hat_deploy.networks.hat.config import VARIANTS
 from hat_deploy.networks.hat.network import HAT
@@ -37,6 +37,7 @@ def difference(network: HAT, *sizes: tuple[int, int], batch: int = 1) -> float:
     return worst
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [2, 3, 4])
 @pytest.mark.parametrize("name", VARIANTS)
 def test_published_variants(name: str, scale: int) -> None:
@@ -44,6 +45,7 @@ def test_published_variants(name: str, scale: int) -> None:
     assert difference(network, (16, 32)) <= TOLERANCE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["HAT-S", "HAT"])
 def test_published_width_on_many_windows(name: str) -> None:
     """Enough windows that all four patterns of a shifted map occur."""

@@ -22,6 +22,10 @@ from hat_deploy.reports.verification import _section
 from hat_deploy.verify.comparison import Comparison
 
 PHONE, DESKTOP = (375, 667), (1200, 900)
+ONE_SLIDER = (
+    '{% extends "page.html" %}{% import "pieces.html" as pieces %}'
+    "{% block content %}{{ pieces.slider(figure) }}{% endblock %}"
+)
 
 
 def photo(height: int, width: int) -> Array:
@@ -213,7 +217,7 @@ def test_pictures_beyond_the_budget_are_left_out_and_said() -> None:
         book.add(name, lambda length=length: "x" * length)
     assert list(book) == ["xxxxxx"]
     assert book.left_out == ["b", "c"]
-    assert book.note.startswith("2 pictures are not shown")
+    assert book.note.startswith("2 images are not shown")
 
 
 def test_a_large_picture_is_shown_in_part_and_says_so(tiny_network: HAT) -> None:
@@ -221,7 +225,7 @@ def test_a_large_picture_is_shown_in_part_and_says_so(tiny_network: HAT) -> None
     kept = []
     comparison = Comparison(IdentityEngine((16, 16)), tiny_network, halo=0, whole=False)
     comparison.run(Sample(name="wide", pixels=pixels_), kept.append)
-    text = "\n".join(_section(kept[0]))
+    text = _section(kept[0])
     assert "a part of at most 640 pixels" in text
     assert "not run whole: not asked for" in text
 
@@ -230,7 +234,7 @@ def test_what_is_not_finite_can_be_looked_at(tiny_network: HAT) -> None:
     kept = []
     comparison = Comparison(NaNEngine(), tiny_network, halo=0)
     comparison.run(Sample(name="nan", pixels=np.zeros((20, 20, 3), np.uint8)), kept.append)
-    assert "largest difference 0" in "\n".join(_section(kept[0]))
+    assert "largest difference 0" in _section(kept[0])
 
 
 @pytest.mark.parametrize("size", [DESKTOP, PHONE])
@@ -333,9 +337,10 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
     checks = np.indices((64, 640)).sum(axis=0) % 2 * 255
     large = np.repeat(checks[..., None], 3, 2).astype(np.uint8)
     both = {"small": large[:8, :80], "large": large}
-    figure = figures.compare(both, "", left="small", right="large")
+    figure = figures.slider(both, "", left="small", right="large")
     target = tmp_path_factory.mktemp("wide") / "page.html"
-    page.save(page.page("wide", [figure]), target)
+    shell = page.environment().from_string(ONE_SLIDER)
+    page.save(shell.render(title="wide", figure=figure), target)
     return target
 
 

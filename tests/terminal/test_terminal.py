@@ -15,9 +15,9 @@ from pathlib import Path
 import onnx
 import pytest
 import torch
-from networks import save_tensors
 from onnx import TensorProto, helper
 from PIL import Image
+from tiny import save_tensors
 
 from hat_deploy import artifact
 from hat_deploy.terminal.printable import Guarded, guarded, printable

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from networks import tiny_config
+from tiny import tiny_config
 
 from hat_deploy.errors import UsageError
 from hat_deploy.geometry import check_tile, default_halo, grid
@@ -74,7 +74,7 @@ def test_other_windows_get_their_multiples() -> None:
 
 
 def test_what_cannot_be_chosen_is_said() -> None:
-    with pytest.raises(UsageError, match="needs pictures"):
+    with pytest.raises(UsageError, match="needs images"):
         choose([], HAT, free=MUCH)
     with pytest.raises(UsageError, match=r"1 MiB.*a tile of 64x64 needs about \d"):
         choose([(100, 100)], HAT, free=2**20)

@@ -6,7 +6,7 @@ import torch
 from fakes import IdentityEngine, NaNEngine
 from hypothesis import given
 from hypothesis import strategies as st
-from networks import random_network, tiny_config
+from tiny import random_network, tiny_config
 
 from hat_deploy.engines.torch import TorchEngine
 from hat_deploy.errors import CheckFailed
@@ -34,7 +34,7 @@ def test_tiles_cut_and_put_back_are_the_picture(
     engine = IdentityEngine((20, 16), layout=layout)
     pixels = noise(height, width, dtype=dtype)
     result = np.zeros((2 * height, 2 * width, 3), dtype)
-    for tile in tiling.plan(engine, (height, width), halo).tiles:
+    for tile in tiling.grid_for(engine, (height, width), halo).tiles:
         value = engine.run(tiling.gather(pixels, [tile], engine.input))[0]
         _, place = tiling.placement(tile, 2)
         result[place] = tiling.finish(value, tile, 2, engine.output, np.dtype(dtype))
@@ -44,7 +44,7 @@ def test_tiles_cut_and_put_back_are_the_picture(
 def test_a_batch_that_is_not_full_repeats_its_last_tile() -> None:
     engine = IdentityEngine((16, 16), batch=3)
     pixels = noise(40, 40)
-    first, second, *_ = tiling.plan(engine, (40, 40), 2).tiles
+    first, second, *_ = tiling.grid_for(engine, (40, 40), 2).tiles
     batch = tiling.gather(pixels, [first, second], engine.input)
     assert np.array_equal(batch[1], batch[2])
     assert not np.array_equal(batch[0], batch[1])
@@ -52,7 +52,7 @@ def test_a_batch_that_is_not_full_repeats_its_last_tile() -> None:
 
 def test_tiles_inside_and_at_the_edge_are_cut_alike() -> None:
     engine = IdentityEngine((8, 8))
-    (tile,) = tiling.plan(engine, (8, 8), 0).tiles
+    (tile,) = tiling.grid_for(engine, (8, 8), 0).tiles
     pixels = noise(8, 8)
     inside = tiling.gather(noise(8, 8), [tile], engine.input)
     at_the_edge = tiling.gather(pixels[:7, :7], [tile], engine.input)
@@ -62,7 +62,7 @@ def test_tiles_inside_and_at_the_edge_are_cut_alike() -> None:
 
 def test_values_that_are_not_finite_are_refused() -> None:
     engine = NaNEngine((8, 8))
-    (tile,) = tiling.plan(engine, (8, 8), 0).tiles
+    (tile,) = tiling.grid_for(engine, (8, 8), 0).tiles
     value = engine.run(tiling.gather(noise(8, 8), [tile], engine.input))[0]
     with pytest.raises(CheckFailed, match="not finite"):
         tiling.finish(value, tile, 2, engine.output, np.dtype(np.uint8))
@@ -82,7 +82,7 @@ class TestAgainstTheWholePicture:
             whole = network(x)[0].numpy()
         engine = TorchEngine(network, tile=(2 * halo + 4, 2 * halo + 8))
         result = np.zeros_like(whole)
-        layout = tiling.plan(engine, self.SIZE, halo)
+        layout = tiling.grid_for(engine, self.SIZE, halo)
         assert len(layout.tiles) > 4 or halo > 10
         for tile in layout.tiles:
             value = engine.run(tiling.gather(pixels, [tile], engine.input))[0]

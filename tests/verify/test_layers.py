@@ -9,13 +9,12 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from networks import random_network, tiny_config
 from onnx import numpy_helper
+from tiny import random_network, tiny_config
 
 from hat_deploy import cli, images
 from hat_deploy.errors import UsageError
-from hat_deploy.export import to_onnx
-from hat_deploy.export.to_onnx import ExportOptions
+from hat_deploy.export.to_onnx import ExportReport
 from hat_deploy.images import samples
 from hat_deploy.images.samples import Sample
 from hat_deploy.networks.hat.network import HAT
@@ -49,20 +48,11 @@ def sample() -> Sample:
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> Write:
-    """Writes a network as ONNX, without export's own proofs; the same one only once."""
-    folder = tmp_path_factory.mktemp("layers")
-    done: dict[object, tuple[HAT, Path]] = {}
+def written(exported: Callable[..., ExportReport]) -> Write:
+    """Writes a network as ONNX; the same one only once."""
 
     def write(network: HAT, **options: object) -> Path:
-        asked = ExportOptions(**{"tile": TILE} | options)
-        key = (id(network), asked)
-        if key not in done:
-            path = folder / f"{len(done)}.onnx"
-            described = to_onnx.describe(network, asked, model="x", checkpoint_sha256="")
-            to_onnx.write(network, path, described)
-            done[key] = (network, path)
-        return done[key][1]
+        return exported(network, **{"tile": TILE} | options).path
 
     return write
 
@@ -78,6 +68,7 @@ def damaged(source: Path, target: Path, name: str, by: float) -> Path:
     return target
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("precision", "io", "batch"),
     [("fp32", "float", 2), ("fp32", "uint8", 1), ("fp16", "float", 1), ("fp16-pure", "uint8", 1)],
@@ -150,6 +141,7 @@ def test_values_that_are_not_finite_name_the_block_they_come_from(
     assert "first offender" in charts.layers_svg(found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -174,6 +166,7 @@ def test_every_shape_of_network_can_be_looked_into(
     assert max(block.relative for block in report.blocks) < 4e-6
 
 
+@pytest.mark.slow
 def test_equal_constants_are_no_obstacle(written: Write, sample: Sample) -> None:
     """As in a network before training: all LayerNorms alike, stored once under one name."""
     network = HAT(tiny_config()).freeze()
@@ -191,21 +184,15 @@ def test_relative_error_and_psnr_are_in_the_range_of_the_reference() -> None:
     assert layers._difference("x", "HAB", reference, reference).psnr == math.inf
 
 
+@pytest.mark.slow
 def test_a_graph_of_another_form_is_refused(
-    tiny_network: HAT, written: Write, sample: Sample, tmp_path: Path
+    tiny_network: HAT, written: Write, sample: Sample
 ) -> None:
     other = random_network(tiny_config(depths=(1, 2)))
     with pytest.raises(UsageError, match="not of the form"):
         layers.compare_blocks(written(tiny_network), other, sample)
-    described = to_onnx.describe(
-        tiny_network,
-        ExportOptions(tile=TILE, precision="bf16"),
-        model="x",
-        checkpoint_sha256="",
-    )
-    to_onnx.write(tiny_network, tmp_path / "bf16.onnx", described)
     with pytest.raises(UsageError, match="no bf16"):
-        layers.compare_blocks(tmp_path / "bf16.onnx", tiny_network, sample)
+        layers.compare_blocks(written(tiny_network, precision="bf16"), tiny_network, sample)
 
 
 def test_the_command_prints_the_table_and_names_the_offender(

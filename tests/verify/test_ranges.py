@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from networks import (
+from tiny import (
     FP16_MAX,
     amplified,
     peak,

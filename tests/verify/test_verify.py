@@ -11,15 +11,15 @@ import onnx
 import pytest
 import torch
 from fakes import IdentityEngine, NaNEngine
-from networks import amplified, random_network, tiny_config
 from onnx import helper, numpy_helper
+from tiny import amplified, random_network, tiny_config
 
 from hat_deploy import artifact, cli, images
 from hat_deploy.engines.base import Array
 from hat_deploy.engines.torch import TorchEngine
 from hat_deploy.errors import UsageError
-from hat_deploy.export import to_onnx
-from hat_deploy.export.to_onnx import ExportOptions
+from hat_deploy.export.to_onnx import ExportReport
+from hat_deploy.files import sha256
 from hat_deploy.images import samples
 from hat_deploy.images.samples import Sample
 from hat_deploy.metrics import compare
@@ -46,7 +46,7 @@ def redescribed(source: Path, target: Path, **changes: object) -> Path:
 def good(tiny_onnx: Path, tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An artifact that names the checkpoint it was made from."""
     target = tmp_path_factory.mktemp("verify") / "tiny.onnx"
-    return redescribed(tiny_onnx, target, checkpoint_sha256=artifact.sha256(tiny_checkpoint))
+    return redescribed(tiny_onnx, target, checkpoint_sha256=sha256(tiny_checkpoint))
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +143,7 @@ def test_the_report_is_strict_json_and_says_what_was_measured(
 ) -> None:
     report = json.loads(json.dumps(run(good, tiny_checkpoint, photo).to_dict(), allow_nan=False))
     assert report["passed"] is True
-    assert report["artifact"]["sha256"] == artifact.sha256(good)
+    assert report["artifact"]["sha256"] == sha256(good)
     assert report["artifact"]["description"]["checkpoint_sha256"] == report["reference"]["sha256"]
     assert report["settings"]["halo"] == 4
     assert report["limits"] == {"min_psnr": 90.0, "max_abs": 1e-4, "rounding": 10.0}
@@ -238,13 +238,15 @@ def test_a_change_below_rounding_shows_in_the_constants(
     assert found in failure
 
 
+@pytest.mark.slow
 def test_half_precision_is_held_to_its_own_limits_and_constants(
-    tiny_network: HAT, tiny_checkpoint: Path, photo: Path, tmp_path: Path
+    tiny_network: HAT,
+    tiny_checkpoint: Path,
+    photo: Path,
+    tmp_path: Path,
+    exported: Callable[..., ExportReport],
 ) -> None:
-    half = tmp_path / "half.onnx"
-    options = ExportOptions(tile=(16, 16), precision="fp16", io="uint8")
-    described = to_onnx.describe(tiny_network, options, model="tiny", checkpoint_sha256="")
-    to_onnx.write(tiny_network, half, described)
+    half = exported(tiny_network, tile=(16, 16), precision="fp16", io="uint8").path
     report = run(half, tiny_checkpoint, photo)
     assert report.passed
     assert report.limits == Limits.of("fp16").for_bytes()
@@ -443,10 +445,10 @@ def test_the_command_decides_by_its_exit_code(
 def test_ranges_prints_each_block_of_a_checkpoint_and_advice(
     tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ("verify", "--ranges", "--reference", tiny_checkpoint)
+    arguments = ("ranges", tiny_checkpoint)
     assert exit_code(monkeypatch, *arguments) == 0
     output = capsys.readouterr().out
-    assert "pictures: astronaut.png, coffee.png" in output
+    assert "images: astronaut.png, coffee.png" in output
     assert "…" not in output
     rows = [line.split() for line in output.splitlines() if line.startswith(" layers.")]
     assert [row[0].removeprefix("layers.0.residual_group.") for row in rows[:4]] == [
@@ -470,14 +472,14 @@ def test_ranges_warn_an_amplified_network_off_pure_half(
 ) -> None:
     loud = tmp_path / "loud.pth"
     save_checkpoint(amplified(tiny_config(), 2.0**17), loud)
-    arguments = ("verify", "--ranges", "--reference", loud, photo)
+    arguments = ("ranges", loud, photo)
     assert exit_code(monkeypatch, *arguments) == 0
     assert "not fp16-pure" in capsys.readouterr().out
     assert exit_code(monkeypatch, *arguments, "--json") == 0
     report = json.loads(capsys.readouterr().out)
     assert report["pictures"] == ["photo.png"]
     assert "not fp16-pure" in report["advice"]
-    assert report["reference"]["sha256"] == artifact.sha256(loud)
+    assert report["reference"]["sha256"] == sha256(loud)
     assert max(block["stream_share"] for block in report["blocks"]) > 1
 
 
@@ -491,7 +493,7 @@ def test_ranges_see_all_of_a_picture_larger_than_a_tile(
     # The last tile, 128x128 of the picture padded to 152x300, as a picture of its own.
     corner = saved(pixels[24:, 172:], tmp_path / "corner.png")
     without, whole, last = (
-        ranges.report(tiny_checkpoint, [path], VerifyOptions()).peaks
+        ranges.report(tiny_checkpoint, [path], ranges.RangesOptions()).peaks
         for path in (dark, lively, corner)
     )
     assert all(a.stream >= b.stream for a, b in zip(whole, last, strict=True))
@@ -503,44 +505,14 @@ def test_ranges_that_are_not_finite_are_null_in_json(photo: Path, tmp_path: Path
     with torch.no_grad():
         network.conv_first.weight.fill_(3e38)
     save_checkpoint(network, tmp_path / "huge.pth")
-    found = ranges.report(tmp_path / "huge.pth", [photo], VerifyOptions())
+    found = ranges.report(tmp_path / "huge.pth", [photo], ranges.RangesOptions())
     blocks = json.loads(json.dumps(found.to_dict(), allow_nan=False))["blocks"]
     assert blocks[0]["stream"] is None
     assert blocks[0]["stream_share"] is None
 
 
-def test_ranges_and_an_artifact_exclude_each_other_and_one_is_needed(
-    good: Path,
-    tiny_checkpoint: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+def test_verify_needs_an_artifact(
+    tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rest = ("--reference", tiny_checkpoint)
-    assert exit_code(monkeypatch, "verify", *rest) == 2
-    assert "give --engine FILE, or --ranges" in capsys.readouterr().err
-    assert exit_code(monkeypatch, "verify", "--ranges", "--engine", good, *rest) == 2
-    assert "leave out --engine" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    "option",
-    [
-        ("--min-psnr", 60),
-        ("--max-abs", 1),
-        ("--halo", 0),
-        ("--whole",),
-        ("--no-whole",),
-        ("--layers",),
-        ("--report", "page.html"),
-    ],
-    ids=str,
-)
-def test_ranges_refuse_what_is_about_an_artifact(
-    tiny_checkpoint: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    option: tuple[object, ...],
-) -> None:
-    arguments = ("verify", "--ranges", "--reference", tiny_checkpoint, *option)
-    assert exit_code(monkeypatch, *arguments) == 2
-    assert f"{option[0]} does not apply: --ranges measures" in capsys.readouterr().err
+    assert exit_code(monkeypatch, "verify", "--reference", tiny_checkpoint) == 2
+    assert "Missing option '--engine'" in capsys.readouterr().err

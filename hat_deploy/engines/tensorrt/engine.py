@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-from hat_deploy import artifact
+from hat_deploy.artifact import Artifact
 from hat_deploy.engines import cuda
 from hat_deploy.engines.base import Array, EngineBase, check_batch, check_declared
 from hat_deploy.engines.cuda.base import Cuda, DeviceError
@@ -27,7 +27,7 @@ class TensorRTEngine(EngineBase):
     flight input, output and scratch. Where that does not fit, fewer batches are in flight.
 
     Args:
-        path: a plan made by ``hat-deploy export``.
+        named: a plan made by ``hat-deploy export``.
         in_flight: batches under way at once, at least 1.
         library, device: what to run on; by default what the plan was built for, and the
             first GPU.
@@ -41,13 +41,15 @@ class TensorRTEngine(EngineBase):
 
     def __init__(
         self,
-        path: Path,
+        named: Path | Artifact,
         *,
         in_flight: int = IN_FLIGHT,
         library: Library | None = None,
         device: Cuda | None = None,
     ) -> None:
-        self.description = artifact.describe(path)
+        artifact = Artifact.of(named)
+        path = artifact.path
+        self.description = artifact.description
         self._path = path
         self._library = self._fitting_library(library)
         flavour = self._library.flavour

@@ -35,8 +35,8 @@ def run(
 ) -> dict[str, folders.Outcome]:
     """Outcomes by the names of the sources."""
     upscaler = upscaler or Upscaler(IdentityEngine())
-    plan = job_list.plan([folder], scale=2, output=None, recursive=True)
-    found = folders.run(plan.jobs, upscaler, folders.Options(**options), progress=progress)
+    listed = job_list.list_jobs([folder], scale=2, output=None, recursive=True)
+    found = folders.run(listed.jobs, upscaler, folders.Options(**options), progress=progress)
     return {outcome.source.name: outcome for outcome in found}
 
 

@@ -1,23 +1,23 @@
-"""How an artifact is made on the way from a checkpoint, and what its content depends on."""
+"""One artifact to be made from a checkpoint and kept: what it depends on, and the making."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hat_deploy import __version__, artifact
+from hat_deploy.artifact.resolve import Checkpoint
 from hat_deploy.engines.tensorrt.flavours import Flavour
 from hat_deploy.errors import CheckFailed
+from hat_deploy.files import sha256
 from hat_deploy.networks.unstored import CONFIG_NAME, PUBLISHED, Unstored
+from hat_deploy.terminal.progress import OnStage
 
 if TYPE_CHECKING:
     from hat_deploy.export.to_onnx import ExportReport
     from hat_deploy.networks.network import Network
-
-OnStage = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,12 +32,10 @@ class PlanTarget:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """From which checkpoint, and to what."""
+class OnDemandExport:
+    """An export that is not asked for by itself: from which checkpoint, and to what."""
 
-    checkpoint: Path
-    name: str
-    """For the description."""
+    checkpoint: Checkpoint
     tile: tuple[int, int] | None
     """None: what ``export`` takes by default."""
     batch: int
@@ -59,23 +57,23 @@ class Recipe:
     def made_from(self) -> dict[str, Any]:
         """Everything the content depends on, as JSON types; needs no torch to be known."""
         return {
-            "weights": artifact.sha256(self.checkpoint),
+            "weights": self.checkpoint.sha256,
             "hat-deploy": __version__,
             "format": artifact.FORMAT,
-            "name": self.name,
+            "name": self.checkpoint.name,
             "tile": self.tile,
             "batch": self.batch,
             "io": self.io,
             "precisions": self.precisions,
             "target": asdict(self.target) if self.target else None,
             "unstored": self.unstored.given,
-            "beside": _beside(self.checkpoint),
+            "beside": _beside(self.checkpoint.path),
         }
 
     def make(
         self, path: Path, on_stage: OnStage, on_warning: OnStage = lambda warning: None
     ) -> None:
-        """Export, prove and, where that is the aim, build.
+        """Export, prove and, where there is a target, build.
 
         Raises:
             MissingExtraError: exporting takes PyTorch.
@@ -87,9 +85,9 @@ class Recipe:
         if self.target:
             duration = Flavour.of(self.target.flavour).duration
             on_stage(f"building a plan for {self.target.gpu}, once, {duration}")
-        network = load_network(self.checkpoint, **self.unstored.given)
-        *wishes, last = self.precisions
-        for precision in wishes:
+        network = load_network(self.checkpoint.path, **self.unstored.given)
+        *preferred, last = self.precisions
+        for precision in preferred:
             try:
                 report = self._make(network, precision, path, on_stage)
             except CheckFailed as reason:
@@ -109,7 +107,7 @@ class Recipe:
         from hat_deploy.export import to_plan
 
         with tempfile.TemporaryDirectory() as folder:
-            source = Path(folder) / f"{self.name}.onnx"
+            source = Path(folder) / f"{self.checkpoint.name}.onnx"
             report = self._export(network, precision, source, on_stage)
             options = to_plan.BuildOptions(flavour=self.target.flavour)
             to_plan.build(source, path, options, on_stage=on_stage)
@@ -127,8 +125,8 @@ class Recipe:
             network,
             path,
             options,
-            model=self.name,
-            checkpoint_sha256=artifact.sha256(self.checkpoint),
+            model=self.checkpoint.name,
+            checkpoint_sha256=self.checkpoint.sha256,
             on_stage=on_stage,
         )
 
@@ -136,4 +134,4 @@ class Recipe:
 def _beside(checkpoint: Path) -> str | None:
     """The hash of the ``config.json`` beside a checkpoint, which may say what it does not."""
     path = checkpoint.parent / CONFIG_NAME
-    return artifact.sha256(path) if path.is_file() else None
+    return sha256(path) if path.is_file() else None

@@ -1,8 +1,9 @@
-"""What an ``.onnx`` consists of, read from its bytes: no library, no weights, little memory.
+"""Reading an ``.onnx``: its description, and what it consists of, from its bytes alone.
 
-Protobuf's wire format: https://protobuf.dev/programming-guides/encoding/. Field numbers are those
-of ``onnx.proto``. The walk enters what may hold nodes and skips the rest, so its time grows with
-the number of nodes; a file with more parts than a network has is given up.
+The description lies in ``metadata_props``. A walk over the file's protobuf fields finds it: no
+library, no weights, little memory. The walk enters what may hold nodes and skips the rest, so its
+time grows with the number of nodes; it gives up on a file with more parts than a network has.
+Wire format: https://protobuf.dev/programming-guides/encoding/; field numbers: ``onnx.proto``.
 """
 
 from __future__ import annotations
@@ -10,7 +11,14 @@ from __future__ import annotations
 import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from hat_deploy.artifact.description import Description
+from hat_deploy.artifact.mapped import mapped
+from hat_deploy.errors import ArtifactError
+
+METADATA_KEY = "hat-deploy"
+"""The entry of ``metadata_props`` that holds the description."""
 MAX_PARTS = 2_000_000
 """Fields that are looked at. A HAT-L has 200,000."""
 MAX_DESCRIPTION = 65_536
@@ -42,16 +50,57 @@ class Outline:
     """Whether a tensor's values are in another file."""
 
 
-def read(content: mmap.mmap) -> Outline:
+def outline_of(content: mmap.mmap) -> Outline:
     """Walk over a whole file.
 
     Raises:
-        Malformed: see there.
+        Malformed: it is no whole ONNX file, or has too many parts.
     """
     found = Outline()
     walk = _Walk(content, found)
     walk.model(len(content))
     return found
+
+
+def read_description(path: Path) -> Description:
+    """The description of an ``.onnx``.
+
+    Raises:
+        ArtifactError: the file is damaged, was not made here, or has parts that none of ours has.
+    """
+    with mapped(path) as content:
+        try:
+            outline = outline_of(content)
+        except Malformed as error:
+            raise ArtifactError(
+                f"{path} is not a whole ONNX file ({error}): it is damaged, truncated or "
+                "something else; export it again"
+            ) from error
+    text = outline.metadata.get(METADATA_KEY)
+    if text is None:
+        raise ArtifactError(
+            f"{path} does not describe itself: it was not made by 'hat-deploy export'; "
+            "export the checkpoint with it"
+        )
+    if reason := _foreign(outline):
+        raise ArtifactError(
+            f"{path} {reason}; no file that 'hat-deploy export' writes does, so it is not run: "
+            "export the checkpoint again"
+        )
+    return Description.from_json(text, path)
+
+
+def _foreign(outline: Outline) -> str | None:
+    """What a graph has that none of ours has, and that may take any time or read any file."""
+    if flow := sorted(outline.ops & CONTROL_FLOW):
+        return f"has control flow ({', '.join(flow)}), which may run for any time"
+    if outline.nested:
+        return "has graphs inside its graph, or functions, which may run for any time"
+    if outline.external:
+        return "keeps values in another file"
+    if (outline.inputs, outline.outputs) != (1, 1):
+        return f"has {outline.inputs} inputs and {outline.outputs} outputs, not one of each"
+    return None
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -65,6 +66,14 @@ def random_network(config: HATConfig, seed: int = 0) -> HAT:
         network = HAT(config)
     randomise(network, seed)
     return network.freeze()
+
+
+def fingerprint(network: nn.Module) -> str:
+    """Equal for equal weights, whatever object holds them."""
+    digest = hashlib.sha256()
+    for name, tensor in network.state_dict().items():
+        digest.update(name.encode() + tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def picture(height: int, width: int, *, channels: int = 3, batch: int = 1, seed: int = 0) -> Tensor:

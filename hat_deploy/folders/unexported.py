@@ -1,24 +1,24 @@
-"""An upscaler that would have to be made first, as far as a dry run needs it."""
+"""A model that is not exported yet, as far as a dry run needs it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Self
 
-from hat_deploy import artifact
+from hat_deploy.artifact.resolve import resolve
 from hat_deploy.export import on_demand
-from hat_deploy.export.recipe import Recipe
-from hat_deploy.folders.auto_tile import network_of
+from hat_deploy.export.on_demand_export import OnDemandExport
+from hat_deploy.folders.auto_tile import config_of
 from hat_deploy.geometry import check_tile, default_halo, default_tile, format_size, grid
 from hat_deploy.networks import Shape
 from hat_deploy.networks.unstored import Unstored
 
 
-class Unmade:
-    """What is known of a model before it is exported: all but what its artifact is called.
+class Unexported:
+    """What is known of a model before its export: everything but its artifact's name.
 
     Args:
-        recipe: how it would be made.
+        export: how it would be made.
         shape: of the network.
         halo: as asked for; None takes the default.
         compute: as asked for.
@@ -28,34 +28,34 @@ class Unmade:
     """
 
     def __init__(
-        self, recipe: Recipe, shape: Shape, *, halo: int | None, compute: str | None
+        self, export: OnDemandExport, shape: Shape, *, halo: int | None, compute: str | None
     ) -> None:
         self._window = shape.window
-        self._tile = recipe.tile or default_tile(self._window)
+        self._tile = export.tile or default_tile(self._window)
         self._halo = default_halo(self._tile, self._window) if halo is None else halo
         check_tile(self._tile, self._halo, self._window)
-        self._recipe = recipe
+        self._export = export
         self.scale = shape.scale
         self.settings: Mapping[str, Any] = {
-            "checkpoint": artifact.sha256(recipe.checkpoint),
+            "checkpoint": export.checkpoint.sha256,
             "tile": list(self._tile),
             "halo": self._halo,
-            "compute": compute if compute != recipe.precisions[-1] else None,
+            "compute": compute if compute != export.precisions[-1] else None,
         }
 
     @property
     def name(self) -> str:
         """For the summary."""
-        return f"{self._recipe.name}, not exported yet"
+        return f"{self._export.checkpoint.name}, not exported yet"
 
     @property
     def sentence(self) -> str:
-        """What would be made, for people."""
-        what = "a TensorRT plan" if self._recipe.target else "an .onnx"
-        precision = " or, failing its proof, ".join(self._recipe.precisions)
+        """What would be exported, as a sentence for the user."""
+        what = "a TensorRT plan" if self._export.target else "an .onnx"
+        precision = " or, failing its proof, ".join(self._export.precisions)
         return (
-            f"{self._recipe.name} would be exported first, once: {what} in {precision}, "
-            f"tile {format_size(self._tile)}, batch {self._recipe.batch}, kept in the cache"
+            f"{self._export.checkpoint.name} would be exported first, once: {what} in {precision}, "
+            f"tile {format_size(self._tile)}, batch {self._export.batch}, kept in the cache"
         )
 
     def __enter__(self) -> Self:
@@ -69,7 +69,7 @@ class Unmade:
         return len(grid((height, width), self._tile, self._halo, self._window).tiles)
 
 
-def unmade(
+def find_unexported(
     model: str,
     *,
     tile: tuple[int, int] | None,
@@ -82,8 +82,8 @@ def unmade(
     qk_scale: float | None = None,
     shift: bool | None = None,
     **_: object,
-) -> Unmade | None:
-    """What stands for an upscaler of these arguments until it is made; None if it is.
+) -> Unexported | None:
+    """Stands in for an upscaler with these arguments; None if its artifact exists.
 
     Arguments as for :class:`hat_deploy.api.Upscaler`.
 
@@ -92,9 +92,9 @@ def unmade(
     """
     io = "uint8" if device == "cuda" else "float"
     unstored = Unstored(conv_scale=conv_scale, img_range=img_range, qk_scale=qk_scale, shift=shift)
-    recipe = on_demand.to_be_made(
-        model, tile=tile, batch=batch, io=io, device=device, unstored=unstored
-    )
-    if recipe is None:
+    wanted = on_demand.Wanted(tile=tile, batch=batch, io=io, device=device, unstored=unstored)
+    named = resolve(model)
+    export = on_demand.to_be_made(named, wanted)
+    if export is None:
         return None
-    return Unmade(recipe, network_of(model)[0], halo=halo, compute=compute)
+    return Unexported(export, config_of(export.checkpoint), halo=halo, compute=compute)

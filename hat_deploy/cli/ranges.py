@@ -1,0 +1,108 @@
+"""``hat-deploy ranges``: how large a checkpoint's values grow, and which precision that allows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hat_deploy.cli.options import (
+    AsJson,
+    ConvScale,
+    Device,
+    DeviceOption,
+    ImgRange,
+    QkScale,
+    Random,
+    Shift,
+    print_json,
+)
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from hat_deploy.verify.ranges import RangesReport
+
+
+def command(
+    checkpoint: Annotated[
+        str,
+        typer.Argument(
+            metavar="CHECKPOINT",
+            help="A .pth or .safetensors file, or the name of a model that ships.",
+        ),
+    ],
+    images: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="IMAGES",
+            help="Image files, or folders of them. Default: two images that ship.",
+        ),
+    ] = None,
+    random: Random = 0,
+    conv_scale: ConvScale = None,
+    img_range: ImgRange = None,
+    qk_scale: QkScale = None,
+    shift: Shift = None,
+    device: DeviceOption = Device.CPU,
+    as_json: AsJson = False,
+) -> None:
+    """Measure how large a checkpoint's values grow, and say which precisions can hold them."""
+    from hat_deploy.terminal.screen import status
+    from hat_deploy.verify import ranges
+
+    options = ranges.RangesOptions(
+        random=random,
+        device=device.value,
+        conv_scale=conv_scale,
+        img_range=img_range,
+        qk_scale=qk_scale,
+        shift=shift,
+    )
+    with status() as say:
+        report = ranges.report(
+            checkpoint,
+            images or (),
+            options,
+            on_stage=lambda stage: say(f"measuring on {stage} ..."),
+        )
+    if as_json:
+        print_json(report.to_dict())
+    else:
+        _print(report)
+
+
+def _print(report: RangesReport) -> None:
+    from hat_deploy.terminal.printable import display_name
+    from hat_deploy.terminal.screen import SafeConsole
+
+    typer.echo(f"{display_name(report.reference['path'])}: largest absolute values, PyTorch fp32")
+    typer.echo(f"images: {', '.join(map(display_name, report.pictures))}")
+    typer.echo("stream: the residual stream after the block; only fp16-pure holds it in half")
+    typer.echo("layers: the outputs of its layers that fp16 computes in half")
+    typer.echo("scores: its attention scores before softmax; fp16 computes them in half too")
+    typer.echo("of 65504: the largest of the three as a share of fp16's largest number")
+    SafeConsole().print(_table(report))
+    typer.echo(report.advice)
+
+
+def _table(report: RangesReport) -> Table:
+    """A row for each block: its stream, its layers in half, its attention scores, and the share
+    of fp16's range that the largest of them takes."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    from hat_deploy.verify.ranges import share
+
+    table = Table(box=SIMPLE_HEAD, padding=0, pad_edge=False)
+    table.add_column("block", no_wrap=True)
+    for column in ("stream", "layers", "scores", "of 65504"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for peak in report.peaks:
+        # A block without layers in half, or without attention: a 0 would look like a measurement.
+        count = {"RHAG": 1, "HAT": 2}.get(peak.kind, 3)
+        values = (peak.stream, peak.inside, peak.scores)
+        figures = [f"{value:.4g}" if i < count else "" for i, value in enumerate(values)]
+        table.add_row(peak.block, *figures, f"{100 * share(max(values)):.3g}%")
+    return table

@@ -1,0 +1,147 @@
+"""Which image files the paths of a run lead to. Names and folders only, no pixels."""
+# Strings and not paths, for there may be hundreds of thousands of names:
+# ruff: noqa: PTH116, PTH118
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from hat_deploy.errors import UsageError
+from hat_deploy.images.picture import SUFFIXES
+from hat_deploy.terminal.printable import display_name
+
+_DIGITS = re.compile("[0-9]+")
+
+
+class Found(NamedTuple):
+    """What a path leads to. Strings, for there may be hundreds of thousands."""
+
+    path: str
+    place: str
+    """Where its name lies, whatever links lead to its folder; a link keeps its own name."""
+    inside: str | None = None
+    """Its path inside the folder that was named; None for what was named itself."""
+    link: bool = False
+    reason: str | None = None
+    """Why it is no job; None if it is one."""
+
+
+def find(path: Path, outputs: set[str], *, recursive: bool) -> Iterator[Found]:
+    """The images that one path leads to, and what has to be rejected.
+
+    Args:
+        outputs: real paths of folders that are not entered.
+
+    Raises:
+        UsageError: the path does not exist.
+    """
+    if not os.path.lexists(path):
+        raise UsageError(f"{display_name(path)} does not exist")
+    if is_folder(path):
+        yield from _walk(str(path), outputs, recursive=recursive)
+        return
+    reason = _unreadable(path)
+    if reason is None and path.suffix.lower() not in SUFFIXES:
+        reason = f"its suffix is not one of {', '.join(SUFFIXES)}"
+    yield Found(str(path), place_of(path), None, path.is_symlink(), reason)
+
+
+def _walk(top: str, outputs: set[str], *, recursive: bool) -> Iterator[Found]:
+    """A folder: its images first, then its folders, each sorted by name, however deep.
+
+    Every real folder is entered once, however many links lead to it, so loops end; links
+    come last, so that a folder is met under its own name where it has one here.
+    """
+    visited: set[str] = set()
+    waiting = [(top, os.path.realpath(top), "")]
+    while waiting:
+        folder, real, inside = waiting.pop()
+        if real in visited:
+            continue
+        visited.add(real)
+        try:
+            with os.scandir(folder) as listed:
+                entries = [entry for entry in listed if not entry.name.startswith(".")]
+        except OSError as error:
+            why = f"it cannot be listed: {error.strerror or error}"
+            yield Found(folder, place_of(Path(folder)), inside, reason=why)
+            continue
+        entries.sort(key=lambda entry: _order(entry.name))
+        folders: list[tuple[bool, tuple[str, str, str]]] = []
+        for entry in entries:
+            place = os.path.join(real, entry.name)
+            link = entry.is_symlink()
+            folder_there = is_folder(entry) if link else entry.is_dir(follow_symlinks=False)
+            lies = os.path.realpath(place) if link else place
+            if lies in outputs:
+                continue
+            if split_name(entry.name)[1].lower() in SUFFIXES:
+                whole = not link and entry.is_file(follow_symlinks=False)
+                reason = _forbidden(entry) if whole else _unreadable(entry)
+                yield Found(entry.path, place, inside + entry.name, link, reason)
+            elif folder_there:
+                folders.append((link, (entry.path, lies, f"{inside}{entry.name}/")))
+        if recursive:
+            folders.sort(key=lambda found: found[0])
+            waiting += [found for _, found in reversed(folders)]
+
+
+def _order(name: str) -> tuple[str, str]:
+    """Names in natural order, ``2`` before ``10``; the name itself decides between equals."""
+    return _DIGITS.sub(_weight, name.casefold()) + "\1", name
+
+
+def _weight(digits: re.Match[str]) -> str:
+    """A number such that strings of numbers sort by value, and before all other characters."""
+    stripped = digits[0].lstrip("0")
+    return f"\0{chr(len(stripped))}{stripped}"
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """Stem and suffix of a file's name, as ``Path`` has them."""
+    dot = name.rfind(".")
+    return (name[:dot], name[dot:]) if 0 < dot < len(name) - 1 else (name, "")
+
+
+def is_folder(path: Path | os.DirEntry[str]) -> bool:
+    """Whether there is a folder, or a link to one."""
+    try:
+        return stat.S_ISDIR(os.stat(path).st_mode)
+    except OSError:
+        return False
+
+
+def _unreadable(path: Path | os.DirEntry[str]) -> str | None:
+    """Why a path is no readable regular file; None if it is one. Opens nothing."""
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        return "it is a link to a file that does not exist"
+    except OSError as error:
+        return f"it cannot be read: {error.strerror or error}"
+    kinds = {
+        stat.S_IFDIR: "a folder",
+        stat.S_IFIFO: "a named pipe",
+        stat.S_IFSOCK: "a socket",
+        stat.S_IFREG: None,
+    }
+    kind = kinds.get(stat.S_IFMT(mode), "a device")
+    if kind is not None:
+        return f"it is {kind}, not an image"
+    return _forbidden(path)
+
+
+def _forbidden(path: Path | os.DirEntry[str]) -> str | None:
+    return None if os.access(path, os.R_OK) else "it cannot be read: Permission denied"
+
+
+def place_of(path: Path) -> str:
+    """Where a name lies, whatever links lead to its folder; a link keeps a name of its own."""
+    if path.name in ("", ".."):
+        return os.path.realpath(path)
+    return os.path.join(os.path.realpath(path.parent), path.name)
