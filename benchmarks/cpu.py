@@ -34,12 +34,13 @@ from hat_deploy.bench.lineup import Lineup
 from hat_deploy.bench.measure import measure
 from hat_deploy.bench.report import Report
 from hat_deploy.bench.timing import Settings
-from hat_deploy.engines.openvino import PRECISIONS, supports
+from hat_deploy.engines.openvino import supports
 from hat_deploy.export.to_onnx import ExportOptions, export_onnx
 from hat_deploy.files import sha256
 from hat_deploy.geometry import tile_size
 from hat_deploy.networks.checkpoint import load_network, save_checkpoint
 from hat_deploy.networks.hat.config import VARIANTS, HATConfig
+from hat_deploy.precision import OPENVINO
 
 TILE = (64, 64)
 NETWORKS: dict[str, HATConfig | None] = {
@@ -86,7 +87,7 @@ def contenders(name: str, config: HATConfig | None, folder: Path) -> Lineup:
 
 def openvino_precisions() -> list[str]:
     """What OpenVINO computes in on this machine without loss of speed."""
-    return [precision for precision in PRECISIONS if supports(precision)]
+    return [precision for precision in OPENVINO if supports(precision)]
 
 
 def title(name: str, report: Report, scope: str, count: int) -> str:

@@ -14,12 +14,13 @@ from runs import OnStage
 from hat_deploy.artifact.resolve import Checkpoint
 from hat_deploy.bench.contenders import Contender, TorchContender, of_artifact, of_network
 from hat_deploy.engines.base import Array, Engine, check_batch
-from hat_deploy.engines.torch import PRECISIONS, TorchEngine
+from hat_deploy.engines.torch import TorchEngine
 from hat_deploy.errors import HatDeployError, UsageError
 from hat_deploy.export import on_demand, to_plan
 from hat_deploy.export.to_onnx import ExportOptions, describe, write
 from hat_deploy.export.to_plan import BuildOptions
 from hat_deploy.networks.hat.network import HAT
+from hat_deploy.precision import Precision
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +48,8 @@ class IndependentGpuEngine(IndependentEngine):
             raise UsageError("this PyTorch sees no CUDA device")
         super().__init__(contender)
         self._precision = contender.precision
-        self._network = self._network.to("cuda", PRECISIONS[self._precision])
+        self._dtype = getattr(torch, Precision.of(self._precision).dtype)
+        self._network = self._network.to("cuda", self._dtype)
 
     @property
     def name(self) -> str:
@@ -56,7 +58,7 @@ class IndependentGpuEngine(IndependentEngine):
     def run(self, batch: Array) -> Array:
         check_batch(self.input, batch)
         with torch.inference_mode():
-            x = torch.from_numpy(batch).to("cuda", PRECISIONS[self._precision])
+            x = torch.from_numpy(batch).to("cuda", self._dtype)
             return np.ascontiguousarray(self._network(x).float().cpu().numpy())
 
 

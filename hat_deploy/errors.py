@@ -115,7 +115,7 @@ def about_its_file(
 
 
 @contextmanager
-def needed_for(purpose: str) -> Iterator[None]:
+def needed_for(purpose: str, *, library: str | None = None) -> Iterator[None]:
     """Around imports of libraries that an extra installs.
 
         with needed_for("Reading a checkpoint"):
@@ -123,6 +123,7 @@ def needed_for(purpose: str) -> Iterator[None]:
 
     Args:
         purpose: starts the sentence that says what is missing.
+        library: the one that is imported, where what it imports in turn may be missing too.
 
     Raises:
         MissingExtraError: one of :data:`EXTRAS` is not installed.
@@ -131,16 +132,18 @@ def needed_for(purpose: str) -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        reason = explained(error, purpose)
+        reason = explained(error, purpose, library)
         if reason is None:
             raise
         raise reason from error
 
 
-def explained(error: ImportError, purpose: str) -> HatDeployError | None:
+def explained(
+    error: ImportError, purpose: str, library: str | None = None
+) -> HatDeployError | None:
     """What to tell the user of an import that failed; None if it is not about :data:`EXTRAS`."""
     name = error.name or ""
-    library = name.partition(".")[0]
+    library = library or name.partition(".")[0]
     if library not in EXTRAS:
         return None
     if isinstance(error, ModuleNotFoundError) and name == library:
@@ -157,9 +160,28 @@ def require(*libraries: str, purpose: str) -> None:
         MissingExtraError: one of them, of :data:`EXTRAS`, is not installed.
     """
     for library in libraries:
-        try:
-            found = find_spec(library) is not None
-        except ImportError:
-            found = False
-        if not found:
-            raise MissingExtraError(library, EXTRAS[library], purpose)
+        first_installed(library, title=library, purpose=purpose)
+
+
+def first_installed(*names: str, title: str, purpose: str, extra: str | None = None) -> str:
+    """The first of the names that a library may be imported by; it is not loaded.
+
+    Args:
+        title: what people call it.
+        extra: what installs it; by default what :data:`EXTRAS` says of the first name.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    for name in names:
+        if installed(name):
+            return name
+    raise MissingExtraError(title, extra or EXTRAS[names[0]], purpose)
+
+
+def installed(module: str) -> bool:
+    """Whether a module is there; it is not loaded, but the packages it is in are."""
+    try:
+        return find_spec(module) is not None
+    except ImportError:  # one of these packages is absent
+        return False

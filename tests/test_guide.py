@@ -24,10 +24,9 @@ from tiny import random_network, tiny_config
 
 from hat_deploy import cli
 from hat_deploy.engines import doctor
-from hat_deploy.export.to_onnx import FLOORS
 from hat_deploy.folders import Done, Failed
 from hat_deploy.networks.checkpoint import save_checkpoint
-from hat_deploy.verify.fidelity import LARGEST
+from hat_deploy.precision import Precision
 
 ROOT = Path(__file__).parent.parent
 GUIDE = ROOT / "docs" / "guide.md"
@@ -340,8 +339,8 @@ def test_limits_are_those_of_verify(page: Path) -> None:
     rows = re.findall(
         r"^\| ([\w-]+) \| (\d+) dB \| ([\d.e-]+)", page.read_text(encoding="utf-8"), re.MULTILINE
     )
-    assert {name: float(floor) for name, floor, _ in rows} == FLOORS
-    assert {name: float(largest) for name, _, largest in rows} == LARGEST
+    assert {name: float(floor) for name, floor, _ in rows} == {p: p.floor for p in Precision}
+    assert {name: float(largest) for name, _, largest in rows} == {p: p.largest for p in Precision}
 
 
 def quoted_messages() -> list[str]:

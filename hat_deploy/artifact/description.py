@@ -14,10 +14,11 @@ from hat_deploy.errors import ArtifactError, UsageError
 from hat_deploy.geometry import check_tile
 from hat_deploy.networks.hat.config import MAX_WINDOW, SCALES, HATConfig
 from hat_deploy.networks.limits import check_network
+from hat_deploy.precision import Precision
 
 FORMAT = 1
 """Raised when a description changes so that older releases would misread it."""
-PRECISIONS = ("fp32", "fp16", "bf16", "fp16-pure")
+PRECISIONS = tuple(Precision)
 IO_KINDS = ("float", "uint8")
 
 _LONGEST_SIDE = 65_536

@@ -19,9 +19,9 @@ from hat_deploy.errors import (
     require,
 )
 from hat_deploy.geometry import round_up, tile_size
+from hat_deploy.networks import Shape, shape_of
+from hat_deploy.networks.cost import Memory
 from hat_deploy.networks.filekind import safetensors_dtypes
-from hat_deploy.networks.hat.config import HATConfig
-from hat_deploy.networks.hat.cost import Memory, cost, memory, process_memory
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,7 +52,7 @@ class NetworkCost:
     network itself needs at least."""
     processes: Mapping[tuple[int, int], Mapping[str, int]]
     """Estimated bytes of a whole process on a CPU, by tile and engine; see
-    :func:`hat_deploy.networks.hat.cost.process_memory`."""
+    :func:`hat_deploy.networks.Shape.process_memory`."""
     batch: int = 1
     """Tiles at a time that the processes were estimated for."""
 
@@ -88,7 +88,7 @@ class CheckpointInfo:
     lie at its top level."""
     dtypes: tuple[str, ...]
     """Floating types they are stored in, the commonest first; all are read as float32."""
-    config: HATConfig
+    config: Shape
     cost: NetworkCost
 
     def to_dict(self) -> dict[str, Any]:
@@ -139,7 +139,7 @@ class ArtifactInfo:
     bytes: int
     sha256: str
     description: Description
-    config: HATConfig
+    config: Shape
     cost: NetworkCost
     multi_adds_per_kept_megapixel: int
     """Per million LR pixels of a large image, at the artifact's tile and default halo."""
@@ -186,18 +186,18 @@ def examine(name: str) -> Info:
 
 
 def network_cost(
-    config: HATConfig, tiles: tuple[tuple[int, int], ...], *, batch: int = 1
+    config: Shape, tiles: tuple[tuple[int, int], ...], *, batch: int = 1
 ) -> NetworkCost:
     """Costs of a network, with memory estimates for these tiles (height, width)."""
-    side = round_up(PAPER_SIDE, config.window_size)
-    counted = cost(config, side, side)
+    side = round_up(PAPER_SIDE, config.window)
+    counted = config.cost(side, side)
     return NetworkCost(
         parameters=counted.parameters,
         multi_adds=counted.multi_adds,
         side=side,
         multi_adds_per_megapixel=counted.per_megapixel,
-        memory={tile: memory(config, *tile) for tile in tiles},
-        processes={tile: process_memory(config, *tile, batch=batch) for tile in tiles},
+        memory={tile: config.memory(*tile) for tile in tiles},
+        processes={tile: config.process_memory(*tile, batch=batch) for tile in tiles},
         batch=batch,
     )
 
@@ -248,7 +248,7 @@ def _artifact(found: Artifact) -> ArtifactInfo:
         description=described,
         config=config,
         cost=network_cost(config, (described.tile,), batch=described.batch),
-        multi_adds_per_kept_megapixel=round(cost(config, height, width).multi_adds * 1e6 / kept),
+        multi_adds_per_kept_megapixel=round(config.cost(height, width).multi_adds * 1e6 / kept),
         fused_attentions=None if found.is_onnx else fused_attentions(path),
         graph=graph,
         missing=missing,
@@ -256,10 +256,10 @@ def _artifact(found: Artifact) -> ArtifactInfo:
 
 
 def _checkpoint(
-    checkpoint: Checkpoint, config: HATConfig, place: str | None, dtypes: tuple[str, ...]
+    checkpoint: Checkpoint, config: Shape, place: str | None, dtypes: tuple[str, ...]
 ) -> CheckpointInfo:
     path = checkpoint.path
-    sides = dict.fromkeys(round_up(side, config.window_size) for side in TILE_SIDES)
+    sides = dict.fromkeys(round_up(side, config.window) for side in TILE_SIDES)
     try:
         size = path.stat().st_size
     except OSError as error:
@@ -275,7 +275,7 @@ def _checkpoint(
     )
 
 
-def _read_weights(path: Path) -> tuple[HATConfig, str | None, tuple[str, ...]]:
+def _read_weights(path: Path) -> tuple[Shape, str | None, tuple[str, ...]]:
     """Config, place and types; read whole, for a shape proves nothing about the rest."""
     require("torch", purpose="Reading a checkpoint")
     from hat_deploy.networks.checkpoint import inspect
@@ -284,9 +284,9 @@ def _read_weights(path: Path) -> tuple[HATConfig, str | None, tuple[str, ...]]:
     return config, stored.place, stored.dtypes
 
 
-def _config(values: Mapping[str, Any], origin: Path) -> HATConfig:
+def _config(values: Mapping[str, Any], origin: Path) -> Shape:
     try:
-        return HATConfig.from_dict(values)
+        return shape_of(values)
     except ValueError as error:
         raise ArtifactError(f"{origin} describes no HAT: {error}") from error
 
@@ -356,7 +356,7 @@ def _file(path: Path, size: int, digest: str) -> dict[str, Any]:
     return {"path": str(path), "bytes": size, "sha256": digest}
 
 
-def _network(config: HATConfig, counted: NetworkCost) -> dict[str, Any]:
+def _network(config: Shape, counted: NetworkCost) -> dict[str, Any]:
     return {
         "variant": config.variant,
         "scale": config.scale,
@@ -376,12 +376,9 @@ def _description_lines(described: Description) -> Iterator[str]:
     yield f"made by     {', '.join(f'{k} {v}' for k, v in described.versions.items())}"
 
 
-def _unstored_line(config: HATConfig) -> str:
-    qk = "1 / sqrt(channels of a head)" if config.qk_scale is None else f"{config.qk_scale:g}"
-    shift = "shifted windows" if config.shift else "no shifted windows"
+def _unstored_line(config: Shape) -> str:
     return (
-        f"conv_scale {config.conv_scale:g}, img_range {config.img_range:g}, qk_scale {qk}, "
-        f"{shift}: "
+        f"{config.unstored}: "
         "as published, or as a config.json beside the file says; commands take others as "
         "--conv-scale, --img-range, --qk-scale and --no-shift"
     )

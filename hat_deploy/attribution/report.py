@@ -10,7 +10,7 @@ from hat_deploy.attribution import lam, spread
 from hat_deploy.attribution.box import Box
 from hat_deploy.attribution.spread import Beyond
 from hat_deploy.engines.base import Array
-from hat_deploy.networks.hat.config import Unstored
+from hat_deploy.networks.unstored import Unstored
 
 AROUND = 64
 """LR pixels looked at on each side of the box, by default."""

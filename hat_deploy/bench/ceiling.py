@@ -14,6 +14,7 @@ import numpy as np
 
 from hat_deploy.bench.children import ChildDied, in_child
 from hat_deploy.errors import MissingExtraError
+from hat_deploy.precision import OPENVINO, Precision
 
 SECONDS = 1.0
 """How long each library is given."""
@@ -34,7 +35,7 @@ class Ceiling:
     flops: float
     """Floating-point operations a second, two for each multi-add."""
     side: int
-    """Of the square matrices."""
+    """The side of the square matrices."""
     library: str
 
 
@@ -59,7 +60,7 @@ def measure_ceiling(precision: str, device: str, threads: int) -> Ceiling | None
 def _fastest(precision: str, device: str, threads: int) -> list[Ceiling]:
     """Runs in the child."""
     candidates: list[tuple[str, MakeProduct]] = []
-    if (precision, device) == ("fp32", "cpu"):
+    if (precision, device) == (Precision.FP32, "cpu"):
         candidates.append((f"numpy {np.__version__}", _numpy_product))
     if device == "cpu" and (openvino_product := _openvino_products(precision, threads)):
         candidates.append(openvino_product)
@@ -121,12 +122,12 @@ def _numpy_product(side: int) -> Product:
 
 def _openvino_products(precision: str, threads: int) -> tuple[str, MakeProduct] | None:
     try:
-        from hat_deploy.engines.openvino import PRECISIONS, supports
+        from hat_deploy.engines.openvino import supports
 
         import openvino as ov  # isort: skip  (after the import that says what is missing)
     except MissingExtraError:
         return None
-    if precision not in PRECISIONS or not supports(precision):
+    if precision not in OPENVINO or not supports(precision):
         return None
 
     def make(side: int) -> Product:
@@ -135,7 +136,7 @@ def _openvino_products(precision: str, threads: int) -> tuple[str, MakeProduct] 
         given = ov.opset13.parameter([side, side], np.float32)
         model = ov.Model([ov.opset13.matmul(given, b, False, False)], [given])
         settings = {
-            "INFERENCE_PRECISION_HINT": PRECISIONS[precision],
+            "INFERENCE_PRECISION_HINT": Precision.of(precision).openvino,
             "INFERENCE_NUM_THREADS": threads,
         }
         request = ov.Core().compile_model(model, "CPU", settings).create_infer_request()
@@ -153,7 +154,7 @@ def _torch_products(precision: str, device: str, threads: int) -> tuple[str, Mak
     if device == "cuda" and not torch.cuda.is_available():
         return None
     torch.set_num_threads(threads)
-    dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[precision]
+    dtype: torch.dtype = getattr(torch, Precision.of(precision).dtype)
 
     def make(side: int) -> Product:
         a, b = (torch.rand(side, side, device=device).to(dtype) for _ in range(2))

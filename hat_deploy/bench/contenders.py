@@ -11,7 +11,8 @@ from hat_deploy.artifact import Artifact
 from hat_deploy.artifact.resolve import Checkpoint
 from hat_deploy.engines.base import Engine
 from hat_deploy.errors import ArtifactError
-from hat_deploy.networks.hat.config import HATConfig
+from hat_deploy.networks import Shape, shape_of
+from hat_deploy.precision import Precision
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +21,7 @@ class Contender(ABC):
 
     label: str
     """Short, and different from the others'."""
-    config: HATConfig
+    config: Shape
     tile: tuple[int, int]
     """Height and width of the input, halo included."""
     batch: int
@@ -35,7 +36,7 @@ class Contender(ABC):
     @property
     def arithmetic(self) -> str:
         """What matrix products are computed in: ``fp32``, ``fp16`` or ``bf16``."""
-        return self.precision.removesuffix("-pure")
+        return Precision.of(self.precision).arithmetic
 
     @abstractmethod
     def open(self, threads: int) -> Engine:
@@ -86,8 +87,7 @@ class TorchContender(Contender):
 
         import torch  # isort: skip  (after the import that names the extra to install)
 
-        from hat_deploy.networks.checkpoint import load_network
-        from hat_deploy.networks.hat.network import HAT
+        from hat_deploy.networks.checkpoint import build, load_network
 
         torch.set_num_threads(threads)
         if self.file is not None:
@@ -95,7 +95,7 @@ class TorchContender(Contender):
         else:
             with torch.random.fork_rng():
                 torch.manual_seed(0)
-                network = HAT(self.config)
+                network = build(self.config)
         return TorchEngine(
             network,
             tile=self.tile,
@@ -125,7 +125,7 @@ def of_artifact(
     artifact = Artifact.of(named)
     path, described = artifact.path, artifact.description
     try:
-        config = HATConfig.from_dict(described.config)
+        config = shape_of(described.config)
     except ValueError as error:
         raise ArtifactError(f"{path} describes no HAT ({error}): export it again") from error
     return ArtifactContender(
@@ -143,7 +143,7 @@ def of_artifact(
 
 
 def of_network(
-    like: Contender, *, label: str, checkpoint: Checkpoint | None, precision: str = "fp32"
+    like: Contender, *, label: str, checkpoint: Checkpoint | None, precision: str = Precision.FP32
 ) -> TorchContender:
     """The network in PyTorch, of the same shape, tile, batch, halo and device as ``like``."""
     return TorchContender(

@@ -11,6 +11,7 @@ from hat_deploy.artifact.resolve import Checkpoint, checkpoint_named
 from hat_deploy.bench.contenders import ArtifactContender, Contender, of_artifact, of_network
 from hat_deploy.engines import doctor
 from hat_deploy.errors import MissingExtraError, UsageError
+from hat_deploy.precision import OPENVINO, PLAIN, Precision
 
 SEEDED = (
     "no checkpoint was given: the reference is a network of the same shape with seeded random "
@@ -45,7 +46,7 @@ def for_engine(
     reference: str | None = None,
     against: Sequence[Path] = (),
     with_reference: bool = True,
-    reference_precision: str = "fp32",
+    reference_precision: str = Precision.FP32,
     device: str = "cpu",
     backend: str | None = None,
     compute: str | None = None,
@@ -99,7 +100,7 @@ def for_machine(model: str | None = None, *, halo: int | None = None) -> Lineup:
     checkpoint = Checkpoint(shipped.checkpoint, shipped.name, shipped)
     usable = {finding.engine for finding in doctor.examine() if finding.usable}
     found: list[Contender] = []
-    for device, precisions in (("cpu", ("fp32", "bf16")), ("cuda", ("fp32", "fp16", "bf16"))):
+    for device, precisions in (("cpu", OPENVINO), ("cuda", PLAIN)):
         on_device = of_artifact(
             shipped.artifact,
             label=f"onnxruntime {device}",

@@ -16,7 +16,6 @@ from hat_deploy.engines.base import Array, Engine
 from hat_deploy.errors import PictureError, UsageError
 from hat_deploy.geometry import grid, image_size, reflect_indices
 from hat_deploy.images import samples
-from hat_deploy.networks.hat.cost import cost
 from hat_deploy.terminal.printable import display_name
 from hat_deploy.tiles import tiling
 from hat_deploy.tiles.enlarger import Enlarger
@@ -123,11 +122,11 @@ def work(scope: Scope, contender: Contender, size: tuple[int, int]) -> Work:
     """
     config, batch = contender.config, contender.batch
     height, width = contender.tile
-    per_tile = cost(config, height, width).multi_adds
+    per_tile = config.cost(height, width).multi_adds
     if scope is Scope.CALL:
         return Work(tiles=batch, pixels=batch * height * width, multi_adds=batch * per_tile)
-    layout = grid(size, contender.tile, contender.halo, config.window_size)
-    passes = 1 if config.in_channels == 3 else 3
+    layout = grid(size, contender.tile, contender.halo, config.window)
+    passes = 1 if config.channels == 3 else 3
     tiles = len(layout.tiles)
     computed = batch * len(list(tiling.batches(layout.tiles, batch)))
     return Work(

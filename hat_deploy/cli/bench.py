@@ -21,6 +21,7 @@ from hat_deploy.cli.options import (
     refuse_for_artifact,
 )
 from hat_deploy.errors import UsageError
+from hat_deploy.precision import Precision
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -38,12 +39,12 @@ class ScopeName(StrEnum):
     FILE = "file"
 
 
-class Precision(StrEnum):
+class ReferencePrecision(StrEnum):
     """Values of ``--reference-precision``."""
 
-    FP32 = "fp32"
-    FP16 = "fp16"
-    BF16 = "bf16"
+    FP32 = Precision.FP32.value
+    FP16 = Precision.FP16.value
+    BF16 = Precision.BF16.value
 
 
 def command(
@@ -74,8 +75,9 @@ def command(
         bool, typer.Option("--no-reference", help="Leave the PyTorch reference out.")
     ] = False,
     reference_precision: Annotated[
-        Precision, typer.Option(help="The precision that the PyTorch reference computes in.")
-    ] = Precision.FP32,
+        ReferencePrecision,
+        typer.Option(help="The precision that the PyTorch reference computes in."),
+    ] = ReferencePrecision.FP32,
     model: Annotated[
         str | None,
         typer.Option(

@@ -22,7 +22,8 @@ from hat_deploy.cli.options import (
 )
 from hat_deploy.errors import ArtifactError, UsageError
 from hat_deploy.geometry import tile_size
-from hat_deploy.networks.hat.config import UNSTORED, Unstored
+from hat_deploy.networks.unstored import UNSTORED, Unstored
+from hat_deploy.precision import Precision
 from hat_deploy.terminal.printable import display_name
 
 if TYPE_CHECKING:
@@ -164,7 +165,7 @@ def command(
         tile=parse_tile(tile),
         batch=batch,
         halo=halo,
-        precision=precision or ("fp16" if target else "fp32"),
+        precision=precision or (Precision.FP16 if target else Precision.FP32),
         io=io,
         opset=opset,
         min_psnr=min_psnr,
@@ -240,7 +241,9 @@ def _export(
     named = checkpoint_named(checkpoint)
     network = load_network(named.path, **unstored.given)
     weights = sum(parameter.numel() for parameter in network.parameters())
-    outputs.require_room("-o", kept or target, weights * (4 if options.precision == "fp32" else 2))
+    outputs.require_room(
+        "-o", kept or target, weights * (4 if options.precision == Precision.FP32 else 2)
+    )
     with _progress() as on_stage:
         report = export_onnx(
             network,
@@ -303,7 +306,7 @@ def _print_proof(report: ExportReport, what: str) -> None:
         )
     for warning in report.warnings:
         typer.echo(f"warning: {warning}", err=True)
-    if description.precision == "bf16":
+    if description.precision == Precision.BF16:
         typer.echo("(ONNX Runtime has no bf16 on a CPU: the graph was run with float32 instead)")
 
 

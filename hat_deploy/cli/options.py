@@ -13,7 +13,8 @@ import typer
 
 from hat_deploy.errors import UsageError
 from hat_deploy.machine import parse_bytes as parse_bytes
-from hat_deploy.networks.hat.config import UNSTORED
+from hat_deploy.networks.unstored import UNSTORED
+from hat_deploy.precision import Precision
 
 Model = Annotated[
     str | None,
@@ -103,8 +104,8 @@ class BackendName(StrEnum):
 class ComputeName(StrEnum):
     """Values of ``--compute``."""
 
-    FP32 = "fp32"
-    BF16 = "bf16"
+    FP32 = Precision.FP32.value
+    BF16 = Precision.BF16.value
 
 
 DeviceOption = Annotated[

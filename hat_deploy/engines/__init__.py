@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from hat_deploy.artifact import Artifact
 from hat_deploy.errors import ArtifactError, UsageError
+from hat_deploy.precision import Precision
 
 if TYPE_CHECKING:
     from hat_deploy.engines.base import Engine
@@ -71,7 +72,7 @@ def open_artifact(
         raise UsageError(
             "ONNX Runtime computes one batch at a time: leave streams out, or use openvino"
         )
-    if compute not in (None, "fp32"):
+    if compute not in (None, Precision.FP32):
         raise UsageError(
             f"onnxruntime computes as the artifact says, not in {compute}: use openvino"
         )

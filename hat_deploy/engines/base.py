@@ -1,4 +1,4 @@
-"""The seam between pictures and whatever computes them."""
+"""What every engine is to the rest of the program."""
 
 from __future__ import annotations
 

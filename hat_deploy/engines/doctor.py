@@ -9,7 +9,9 @@ from types import ModuleType
 
 from hat_deploy.engines import cuda
 from hat_deploy.engines.tensorrt import library as tensorrt_library
+from hat_deploy.engines.tensorrt.flavours import Flavour
 from hat_deploy.errors import HatDeployError, install_command
+from hat_deploy.precision import OPENVINO
 
 
 @dataclass(frozen=True)
@@ -27,12 +29,13 @@ def examine() -> list[Finding]:
     return [
         _examine("torch, cpu", "torch", "export", _torch_cpu),
         _examine("torch, cuda", "torch", "export", _torch_cuda),
-        _examine("openvino, cpu, fp32", "openvino", "cpu", _openvino("fp32")),
-        _examine("openvino, cpu, bf16", "openvino", "cpu", _openvino("bf16")),
+        *(
+            _examine(f"openvino, cpu, {precision}", "openvino", "cpu", _openvino(precision))
+            for precision in OPENVINO
+        ),
         _examine("onnxruntime, cpu", "onnxruntime", "cpu", _ort("CPUExecutionProvider")),
         _examine("onnxruntime, cuda", "onnxruntime", "gpu", _ort("CUDAExecutionProvider")),
-        _plans("tensorrt"),
-        _plans("rtx"),
+        *map(_plans, Flavour),
     ]
 
 
@@ -54,13 +57,13 @@ def _examine(engine: str, module: str, extra: str, check: Callable[[ModuleType],
         return Finding(engine, False, f"{module} is installed but does not work: {why}")
 
 
-def _plans(flavour: str) -> Finding:
+def _plans(flavour: Flavour) -> Finding:
     """Whether plans of a flavour run here: its library, a GPU, and a library to call it."""
-    engine = f"{tensorrt_library.TITLES[flavour]}, cuda"
+    engine = f"{flavour.label}, cuda"
     try:
         library = tensorrt_library.load(flavour)
-        extra = tensorrt_library.EXTRAS[flavour]
-        device = cuda.open_device(extra=extra, purpose=f"Running plans of {library.title}")
+        purpose = f"Running plans of {library.title}"
+        device = cuda.open_device(extra=flavour.extra, purpose=purpose)
     except HatDeployError as reason:
         return Finding(engine, False, str(reason))
     device.close()

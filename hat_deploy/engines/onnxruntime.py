@@ -16,12 +16,10 @@ from hat_deploy.engines.base import (
     check_declared,
     check_result,
 )
-from hat_deploy.errors import ArtifactError, MissingExtraError, UsageError, install_command
+from hat_deploy.errors import ArtifactError, UsageError, install_command, needed_for
 
-try:
+with needed_for("Running an .onnx artifact"):
     import onnxruntime as ort
-except ImportError as error:
-    raise MissingExtraError("onnxruntime", "cpu", "Running an .onnx artifact") from error
 
 _DTYPES = {
     "tensor(float)": "float32",

@@ -25,15 +25,11 @@ from hat_deploy.engines.base import (
     check_result,
 )
 from hat_deploy.engines.inflight import keep_in_flight
-from hat_deploy.errors import ArtifactError, MissingExtraError, UsageError
+from hat_deploy.errors import ArtifactError, UsageError, needed_for
+from hat_deploy.precision import OPENVINO, Precision
 
-try:
+with needed_for("Running an .onnx artifact in OpenVINO"):
     import openvino as ov
-except ImportError as error:
-    raise MissingExtraError("openvino", "cpu", "Running an .onnx artifact in OpenVINO") from error
-
-PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
-"""What the engine computes in, and OpenVINO's name for it."""
 
 _OUTSIDE = b"\x0a\x08location"
 """In an ``.onnx`` that has weights in other files, as protobuf writes the key that names them.
@@ -197,7 +193,7 @@ def _exported(model: ov.CompiledModel) -> bytes:
 
 @cache
 def _tell(note: str) -> None:
-    """Once, on stderr unless the program has other plans for this package's log."""
+    """Once, on stderr unless the program sends this package's log elsewhere."""
     logging.getLogger("hat_deploy").warning("note: %s", note)
 
 
@@ -210,7 +206,7 @@ def _readable_errors() -> Iterator[None]:
 
 
 def _own_precision(description: Description) -> str:
-    return "bf16" if description.precision == "bf16" else "fp32"
+    return Precision.BF16 if description.precision == Precision.BF16 else Precision.FP32
 
 
 def supports(precision: str) -> bool:
@@ -219,8 +215,8 @@ def supports(precision: str) -> bool:
 
 
 def _require_instructions(precision: str) -> None:
-    if precision not in PRECISIONS:
-        raise UsageError(f"OpenVINO computes in {' or '.join(PRECISIONS)}, not in {precision}")
+    if precision not in OPENVINO:
+        raise UsageError(f"OpenVINO computes in {' or '.join(OPENVINO)}, not in {precision}")
     if not supports(precision):
         raise UsageError(
             "this CPU has no bf16 instructions (AVX512_BF16 or AMX): compute in fp32, "
@@ -230,7 +226,7 @@ def _require_instructions(precision: str) -> None:
 
 def _settings(precision: str, threads: int | None, streams: int) -> dict[str, Any]:
     settings: dict[str, Any] = {
-        "INFERENCE_PRECISION_HINT": PRECISIONS[precision],
+        "INFERENCE_PRECISION_HINT": Precision.of(precision).openvino,
         "NUM_STREAMS": streams,
         # Pinned threads of two processes share the first cores and leave the others idle.
         "ENABLE_CPU_PINNING": False,

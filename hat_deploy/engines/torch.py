@@ -8,18 +8,17 @@ import numpy as np
 
 from hat_deploy.engines.base import Array, EngineBase, TensorSpec, check_batch
 from hat_deploy.errors import UsageError, needed_for
+from hat_deploy.precision import Precision
 
 if TYPE_CHECKING:
-    from hat_deploy.networks.hat.network import HAT
+    from hat_deploy.networks.network import Network
 
 with needed_for("The PyTorch reference"):
     import torch
 
-PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-
 
 class TorchEngine(EngineBase):
-    """An engine around a :class:`~hat_deploy.networks.hat.network.HAT`.
+    """An engine around a :class:`~hat_deploy.networks.network.Network`.
 
     The batch and the result are float32 whatever the precision inside. The network is moved
     and converted in place.
@@ -37,23 +36,24 @@ class TorchEngine(EngineBase):
 
     def __init__(
         self,
-        network: HAT,
+        network: Network,
         *,
         tile: tuple[int, int],
         batch: int = 1,
-        precision: str = "fp32",
+        precision: str = Precision.FP32,
         device: str = "cpu",
     ) -> None:
         if device == "cuda" and not torch.cuda.is_available():
             raise UsageError("this PyTorch sees no CUDA device")
         config = network.config
         height, width = tile
-        self._network = network.freeze().to(device, PRECISIONS[precision])
+        self._dtype: torch.dtype = getattr(torch, Precision.of(precision).dtype)
+        self._network = network.freeze().to(device, self._dtype)
         self._precision = precision
         self._device = device
-        shape = (batch, config.in_channels, height, width)
-        scaled = (batch, config.in_channels, height * config.scale, width * config.scale)
-        self._window = config.window_size
+        shape = (batch, config.channels, height, width)
+        scaled = (batch, config.channels, height * config.scale, width * config.scale)
+        self._window = config.window
         self._input = TensorSpec("input", shape, "float32", "NCHW")
         self._output = TensorSpec("output", scaled, "float32", "NCHW")
 
@@ -66,7 +66,7 @@ class TorchEngine(EngineBase):
         """Upscale one batch; see :class:`~hat_deploy.engines.base.Engine`."""
         check_batch(self._input, batch)
         with torch.inference_mode():
-            x = torch.from_numpy(batch).to(self._device, PRECISIONS[self._precision])
+            x = torch.from_numpy(batch).to(self._device, self._dtype)
             y = self._network(x).float().cpu().numpy()
         return np.ascontiguousarray(y)
 

@@ -1,9 +1,9 @@
-"""Whether what a checkpoint does not store was told right, judged by what the network makes.
+"""Whether the values that a checkpoint does not store are right, judged by the network's results.
 
 A super-resolution network's result, shrunk again, is nearly the image it was made from. With a
-wrong ``img_range`` or ``conv_scale`` it is further from it, in mean and in range. How far a sound
-network is off depends on how it was trained, so each is measured against itself: the same
-weights with the other values in use. Where one fits clearly better, it is named.
+wrong ``img_range`` or ``conv_scale`` it differs more, in mean and in range. How much a sound
+network differs depends on its training. Each network is therefore compared with itself: the same
+weights with the other values in use. A value that fits clearly better is named.
 """
 
 from __future__ import annotations
@@ -14,14 +14,19 @@ import math
 from collections.abc import Iterator
 
 import numpy as np
-import torch
-from torch import Tensor
+
+from hat_deploy.errors import needed_for
+
+with needed_for("Running a network in PyTorch"):
+    import torch
+    from torch import Tensor
 
 from hat_deploy.engines.base import Array
 from hat_deploy.geometry import round_up
 from hat_deploy.images import samples
 from hat_deploy.images.resize import bicubic
 from hat_deploy.networks.hat.network import CAB, HAT
+from hat_deploy.networks.network import Network
 
 IN_USE = {
     "conv_scale": (0.01, 1.0),
@@ -30,26 +35,26 @@ IN_USE = {
 """Values that networks are trained with. Of the shipped model, 0.1 for ``conv_scale`` or other
 shifts move the misfit by less than half, which other reasons do too."""
 CLEARLY = 1.6
-"""So many times smaller the misfit with another value must be. Measured on the shipped model,
+"""How many times smaller the misfit with another value must be. Measured on the shipped model,
 trained with 0.01 and 1: 2.7 times for a ``conv_scale`` of 1, hundreds for a wrong ``img_range``."""
 SOUND = 0.05
-"""Misfit that no sound network exceeds, trained to please the eye included."""
+"""Misfit that no sound network exceeds, whatever it was trained for."""
 _SIDE = 32
 
 
-def doubt(network: HAT) -> str | None:
-    """Say which value seems to be another than the network was trained with; None if none does.
+def doubt(network: Network) -> str | None:
+    """Say which value the network was probably not trained with; None if all seem right.
 
     Args:
         network: float32, frozen, on the CPU. It is left as it is.
 
-    Networks with random weights fit with no value, and are not doubted. Nor can be those of
-    other than 1 or 3 channels, for which there is no image.
+    A network with random weights fits with no value and is not doubted. A network of other than
+    1 or 3 channels is not judged: there is no image for it.
     """
-    config = network.config
-    if config.in_channels not in (1, 3):
+    if not isinstance(network, HAT) or network.config.channels not in (1, 3):
         return None
-    crops = _crops(config.in_channels, config.window_size)
+    config = network.config
+    crops = _crops(config.channels, config.window)
     found = misfit(network, crops)
     trials = [(misfit(other, crops), name, value) for other, name, value in _others(network)]
     best, name, value = min(trials, key=lambda trial: trial[0])

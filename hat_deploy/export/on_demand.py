@@ -16,14 +16,15 @@ from hat_deploy.artifact.resolve import Checkpoint
 from hat_deploy.engines import cuda
 from hat_deploy.engines.cuda.driver import local_gpu, local_gpu_name
 from hat_deploy.engines.tensorrt import library
-from hat_deploy.errors import ArtifactError, UsageError
+from hat_deploy.errors import HatDeployError, UsageError
 from hat_deploy.export.on_demand_export import OnDemandExport, PlanTarget
-from hat_deploy.export.to_plan import RTX_TARGETS
 from hat_deploy.geometry import format_size
-from hat_deploy.networks.hat.config import PUBLISHED, HATConfig, Unstored
+from hat_deploy.networks import shape_of
+from hat_deploy.networks.unstored import PUBLISHED, Unstored
+from hat_deploy.precision import Precision
 from hat_deploy.terminal.progress import OnStage
 
-HALF_FIRST = ("fp16", "fp32")
+HALF_FIRST = (Precision.FP16, Precision.FP32)
 """On a GPU: half precision where its proof holds, which is several times as fast."""
 
 
@@ -106,12 +107,12 @@ def plan_target(on_stage: OnStage = lambda stage: None) -> PlanTarget | None:
     if sm is None or not cuda.installed():
         return None
     for flavour in library.installed():
-        if flavour == "rtx" and sm not in RTX_TARGETS:
-            on_stage(f"TensorRT for RTX does not build for this GPU, {sm}")
+        if not flavour.builds_for(sm):
+            on_stage(f"{flavour.label} does not build for this GPU, {sm}")
             continue
         try:
             version = library.load(flavour).version
-        except ArtifactError as reason:
+        except HatDeployError as reason:
             on_stage(str(reason))
             continue
         return PlanTarget(flavour=flavour, version=version, sm=sm, gpu=local_gpu_name() or sm)
@@ -136,7 +137,7 @@ def _ready_or_export(
         tile=wanted.tile,
         batch=wanted.batch,
         io=wanted.io,
-        precisions=HALF_FIRST if on_gpu else ("fp32",),
+        precisions=HALF_FIRST if on_gpu else (Precision.FP32,),
         target=plan_target(on_stage) if on_gpu else None,
         unstored=wanted.unstored,
     )
@@ -160,7 +161,7 @@ def _as_it_is(named: Artifact, wanted: Wanted) -> Artifact:
 
 def _fits(ready: Description, wanted: Wanted) -> bool:
     """Whether the artifact of a shipped model is what is wanted."""
-    own = HATConfig.from_dict(ready.config)
+    own = shape_of(ready.config)
     return (
         wanted.tile in (None, ready.tile)
         and (wanted.batch, wanted.io) == (ready.batch, ready.io)

@@ -9,21 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from hat_deploy import artifact
 from hat_deploy.artifact.resolve import Checkpoint
+from hat_deploy.engines.tensorrt.flavours import Flavour
 from hat_deploy.errors import CheckFailed
 from hat_deploy.files import sha256
-from hat_deploy.networks.hat.config import CONFIG_NAME, PUBLISHED, Unstored
+from hat_deploy.networks.unstored import CONFIG_NAME, PUBLISHED, Unstored
 from hat_deploy.terminal.progress import OnStage
 from hat_deploy.version import __version__
 
 if TYPE_CHECKING:
     from hat_deploy.export.to_onnx import ExportReport
-    from hat_deploy.networks.hat.network import HAT
-
-DURATION = {
-    "rtx": "for a full HAT about a minute",
-    "tensorrt": "which tries kernels on the GPU: for a full HAT some minutes",
-}
-"""How long a build takes, by flavour, for people."""
+    from hat_deploy.networks.network import Network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,9 +84,8 @@ class OnDemandExport:
         from hat_deploy.networks.checkpoint import load_network
 
         if self.target:
-            on_stage(
-                f"building a plan for {self.target.gpu}, once, {DURATION[self.target.flavour]}"
-            )
+            duration = Flavour.of(self.target.flavour).duration
+            on_stage(f"building a plan for {self.target.gpu}, once, {duration}")
         network = load_network(self.checkpoint.path, **self.unstored.given)
         *preferred, last = self.precisions
         for precision in preferred:
@@ -106,7 +100,9 @@ class OnDemandExport:
         for warning in report.warnings:
             on_warning(warning)
 
-    def _make(self, network: HAT, precision: str, path: Path, on_stage: OnStage) -> ExportReport:
+    def _make(
+        self, network: Network, precision: str, path: Path, on_stage: OnStage
+    ) -> ExportReport:
         if self.target is None:
             return self._export(network, precision, path, on_stage)
         from hat_deploy.export import to_plan
@@ -118,7 +114,9 @@ class OnDemandExport:
             to_plan.build(source, path, options, on_stage=on_stage)
         return report
 
-    def _export(self, network: HAT, precision: str, path: Path, on_stage: OnStage) -> ExportReport:
+    def _export(
+        self, network: Network, precision: str, path: Path, on_stage: OnStage
+    ) -> ExportReport:
         from hat_deploy.export import to_onnx
 
         options = to_onnx.ExportOptions(

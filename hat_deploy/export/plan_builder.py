@@ -1,7 +1,7 @@
-"""Drive TensorRT's builder; the only module that does, and one that runs as its own process.
+"""Drive TensorRT's builder. This module runs as a process of its own.
 
 :mod:`hat_deploy.export.to_plan` starts it. The builder keeps the interpreter from seeing signals
-for seconds and may crash on a machine that lacks memory; neither may take the caller along.
+for seconds and may crash on a machine that lacks memory; neither may stop the caller.
 
     argument one JSON object, :class:`Order`
     stdin    nothing; its end means that the caller is gone: stop
@@ -21,11 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from hat_deploy.artifact import PLAN_MARKER, Description
+from hat_deploy.engines.tensorrt.errors import error_log, reasons
 
-MODULES = {"tensorrt": ("tensorrt",), "rtx": ("tensorrt_rtx", "tensorrt_rtx_bindings")}
-"""The names a flavour's library may be imported by."""
 LONGEST_NAME = 4096
-"""TensorRT drops a longer network name with no more than a line in its log."""
+"""TensorRT drops a longer network name and says so only in its log."""
 
 Send = Callable[..., None]
 
@@ -35,7 +34,7 @@ class Order:
     """What to build."""
 
     flavour: str
-    """A key of :data:`MODULES`."""
+    """The name of a :class:`~hat_deploy.engines.tensorrt.flavours.Flavour`."""
     module: str
     """The name its library is imported by."""
     onnx: str
@@ -75,18 +74,21 @@ def main() -> None:
 def _build(order: Order, send: Send) -> str:
     send(stage=f"loading {order.module}")
     trt = importlib.import_module(order.module)
-    log = _logger(trt)
+    reported: list[str] = []
+    log = error_log(trt, reported)
     builder = trt.Builder(log)
     network = builder.create_network(_strongly_typed(trt))
     send(stage="reading the ONNX file")
-    _parse(trt, network, log, Path(order.onnx))
+    parser = trt.OnnxParser(network, log)
+    if not parser.parse_from_file(order.onnx):
+        raise _Refused(f"TensorRT cannot read {order.onnx}: {_complaints(parser, reported)}")
     network.name = name = _name(order, trt.__version__)
     if network.name != name:
         raise _Refused("TensorRT did not keep the plan's description")
     send(stage="building")
     plan = builder.build_serialized_network(network, _config(trt, builder, order, send))
     if plan is None:
-        raise _Refused(f"TensorRT cannot build {order.onnx}: {log.summary()}")
+        raise _Refused(f"TensorRT cannot build {order.onnx}: {reasons(reported)}")
     send(stage="writing the plan")
     with Path(order.plan).open("wb") as stream:
         stream.write(plan)
@@ -99,13 +101,10 @@ def _strongly_typed(trt: Any) -> int:
     return 0 if flag is None else 1 << int(flag)
 
 
-def _parse(trt: Any, network: Any, log: Any, path: Path) -> None:
-    parser = trt.OnnxParser(network, log)
-    if parser.parse_from_file(str(path)):
-        return
+def _complaints(parser: Any, reported: list[str]) -> str:
+    """The parser's own errors, or what was logged where it has none."""
     errors = [parser.get_error(i) for i in range(parser.num_errors)]
-    reasons = "; ".join(dict.fromkeys(_reason(error) for error in errors)) or log.summary()
-    raise _Refused(f"TensorRT cannot read {path}: {reasons}")
+    return reasons([_reason(error) for error in errors] or reported)
 
 
 def _reason(error: Any) -> str:
@@ -139,25 +138,6 @@ def _config(trt: Any, builder: Any, order: Order, send: Send) -> Any:
         config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
     config.progress_monitor = _monitor(trt, send)
     return config
-
-
-def _logger(trt: Any) -> Any:
-    class Log(trt.ILogger):  # type: ignore[misc]
-        """Keeps what TensorRT reports as an error."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.errors: list[str] = []
-
-        def log(self, severity: Any, message: str) -> None:
-            if severity in (self.INTERNAL_ERROR, self.ERROR):
-                self.errors.append(" ".join(message.split()))
-
-        def summary(self) -> str:
-            """The errors in one sentence; the first is the cause, the last the context."""
-            return "; ".join(dict.fromkeys(self.errors)) or "it gives no reason"
-
-    return Log()
 
 
 def _monitor(trt: Any, send: Send) -> Any:

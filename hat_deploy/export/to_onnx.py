@@ -23,13 +23,14 @@ from hat_deploy.errors import ArtifactError, CheckFailed, UsageError, needed_for
 from hat_deploy.files import replacing
 from hat_deploy.geometry import check_tile, default_halo, default_tile, format_size, round_up
 from hat_deploy.metrics import Difference, compare
+from hat_deploy.precision import NEWEST_OPSET, Precision
 from hat_deploy.terminal.progress import OnStage
 from hat_deploy.version import __version__
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from hat_deploy.networks.hat.network import HAT
+    from hat_deploy.networks.network import Network
 
 with needed_for("Exporting a checkpoint"):
     require("torch", purpose="Exporting a checkpoint")
@@ -37,20 +38,14 @@ with needed_for("Exporting a checkpoint"):
     import torch
 
 from hat_deploy.export.misfit import doubt
-from hat_deploy.networks.hat.islands import Deployed, convert
-from hat_deploy.networks.hat.network import spelled_out
+from hat_deploy.networks.deployed import Deployed
 
-TOLERANCE = 1e-4
-"""Largest absolute difference from the reference that an fp32 artifact may show."""
-FLOORS = {"fp32": 90.0, "fp16": 60.0, "bf16": 50.0, "fp16-pure": 50.0}
-"""Least PSNR against the reference, in dB, by precision: these are the precisions there are."""
 IO = ("float", "uint8")
 CHEAP_MULTI_ADDS = 250e9
 """Up to this many multi-adds (two 64x64 tiles of HAT x4) the proof runs at full size."""
 PROOF_SIDE = 64
-OLDEST_OPSET, NEWEST_OPSET = 18, 22
-BF16_OPSET = 22
-"""The first whose convolution takes bfloat16."""
+DEFAULT_OPSET = 20
+"""The first with Gelu."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,23 +62,24 @@ class ExportOptions:
     """Tiles in one call."""
     halo: int | None = None
     """Default halo the artifact carries; None chooses one."""
-    precision: str = "fp32"
-    """``fp32``, ``fp16``, ``bf16`` or ``fp16-pure``; see :mod:`hat_deploy.networks.hat.islands`."""
+    precision: str = Precision.FP32
+    """The name of a :class:`~hat_deploy.precision.Precision`."""
     io: str = "float"
     """``float``: NCHW float32 in [0, 1]. ``uint8``: NHWC bytes."""
     opset: int | None = None
     """ONNX operator set; None takes 20, the first with Gelu, or for bf16 22."""
     min_psnr: float | None = None
-    """Least PSNR against the reference; None takes the precision's own, :data:`FLOORS`."""
+    """Lowest PSNR against the reference; None takes the precision's own."""
 
     def __post_init__(self) -> None:
         if self.batch < 1:
             raise UsageError(f"batch is {self.batch}; it must be at least 1")
-        if self.precision not in FLOORS:
-            raise UsageError(f"precision {self.precision}: use one of {', '.join(FLOORS)}")
+        try:
+            oldest = Precision.of(self.precision).opset
+        except ValueError as error:
+            raise UsageError(str(error)) from error
         if self.io not in IO:
             raise UsageError(f"io {self.io}: use one of {', '.join(IO)}")
-        oldest = BF16_OPSET if self.precision == "bf16" else OLDEST_OPSET
         if not oldest <= self.chosen_opset <= NEWEST_OPSET:
             raise UsageError(
                 f"opset {self.opset} is not supported in {self.precision}: "
@@ -95,16 +91,16 @@ class ExportOptions:
         """The operator set in force."""
         if self.opset is not None:
             return self.opset
-        return BF16_OPSET if self.precision == "bf16" else 20
+        return max(DEFAULT_OPSET, Precision.of(self.precision).opset)
 
-    def tile_for(self, network: HAT) -> tuple[int, int]:
+    def tile_for(self, network: Network) -> tuple[int, int]:
         """The tile in force."""
-        return self.tile or default_tile(network.config.window_size)
+        return self.tile or default_tile(network.config.window)
 
     @property
     def floor(self) -> float:
-        """The least PSNR in force."""
-        return FLOORS[self.precision] if self.min_psnr is None else self.min_psnr
+        """The lowest PSNR in force."""
+        return Precision.of(self.precision).floor if self.min_psnr is None else self.min_psnr
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +131,7 @@ class ExportReport:
 
 
 def export_onnx(
-    network: HAT,
+    network: Network,
     target: Path,
     options: ExportOptions,
     *,
@@ -160,8 +156,8 @@ def export_onnx(
 
     Raises:
         UsageError: tile, batch, halo or opset do not fit the network.
-        CheckFailed: the values differ by more than ``TOLERANCE`` in fp32, are below the PSNR
-            floor, or are not finite; no file is left.
+        CheckFailed: the PSNR is below its floor, a value of an fp32 graph differs by more than
+            it may, or values are not finite; no file is left.
         ArtifactError: the written file does not pass ``onnx.checker``, or cannot be run.
         MissingExtraError: a library that it takes is not installed.
     """
@@ -202,7 +198,7 @@ def export_onnx(
 
 
 def describe(
-    network: HAT, options: ExportOptions, *, model: str, checkpoint_sha256: str
+    network: Network, options: ExportOptions, *, model: str, checkpoint_sha256: str
 ) -> Description:
     """The description an export with these options carries.
 
@@ -211,21 +207,21 @@ def describe(
             nor gray.
     """
     config = network.config
-    if config.in_channels not in (1, 3):
+    if config.channels not in (1, 3):
         raise UsageError(
-            f"this network takes images of {config.in_channels} channels; only those for RGB (3) "
+            f"this network takes images of {config.channels} channels; only those for RGB (3) "
             "and gray (1) can be exported"
         )
     tile, halo = options.tile_for(network), options.halo
     if halo is None:
-        halo = default_halo(tile, config.window_size)
-    check_tile(tile, halo, config.window_size)
+        halo = default_halo(tile, config.window)
+    check_tile(tile, halo, config.window)
     return Description(
         model=model,
         config=config.to_dict(),
         scale=config.scale,
-        window=config.window_size,
-        channels=config.in_channels,
+        window=config.window,
+        channels=config.channels,
         tile=tile,
         batch=options.batch,
         halo=halo,
@@ -242,7 +238,7 @@ def describe(
     )
 
 
-def write(network: HAT, path: Path, description: Description) -> None:
+def write(network: Network, path: Path, description: Description) -> None:
     """Trace the network as the description says and write the checked file.
 
     Args:
@@ -264,7 +260,7 @@ def write(network: HAT, path: Path, description: Description) -> None:
         raise ArtifactError(f"the exported graph is not valid ONNX: {error}") from error
 
 
-def prove(network: HAT, path: Path) -> Difference:
+def prove(network: Network, path: Path) -> Difference:
     """Compare a float ONNX file with the network on one seeded batch at the file's own size."""
     from hat_deploy.engines.torch import TorchEngine
 
@@ -277,7 +273,7 @@ def prove(network: HAT, path: Path) -> Difference:
 
 
 def _prove_graph(
-    network: HAT, path: Path, description: Description, tile: tuple[int, int]
+    network: Network, path: Path, description: Description, tile: tuple[int, int]
 ) -> Difference:
     """Compare ``path`` with the network, or siblings by the same builder where it is too large
     or takes bytes."""
@@ -300,9 +296,11 @@ def _prove_graph(
         return prove(network, floats)
 
 
-def _prove_arithmetic(network: HAT, options: ExportOptions, on_stage: OnStage) -> Difference | None:
+def _prove_arithmetic(
+    network: Network, options: ExportOptions, on_stage: OnStage
+) -> Difference | None:
     """Run the converted network in PyTorch, whose kernels compute in the precision they say."""
-    if options.precision == "fp32":
+    if options.precision == Precision.FP32:
         return None
     tile = format_size(_proof_tile(network))
     on_stage(f"running {options.precision} in PyTorch at {tile}")
@@ -311,15 +309,15 @@ def _prove_arithmetic(network: HAT, options: ExportOptions, on_stage: OnStage) -
     return difference
 
 
-def _in_precision(network: HAT, precision: str) -> Difference:
+def _in_precision(network: Network, precision: str) -> Difference:
     """The network in a precision, by the formula that is exported, against itself in fp32."""
     rng = np.random.default_rng(0)
-    shape = (1, network.config.in_channels, *_proof_tile(network))
+    shape = (1, network.config.channels, *_proof_tile(network))
     x = torch.from_numpy(rng.random(shape, dtype=np.float32))
-    converted = Deployed(convert(network, precision), "float")
+    converted = Deployed(network.in_precision(precision), "float")
     with torch.inference_mode():
         expected = network(x).numpy()
-        with spelled_out(converted):
+        with converted.network.spelled_out():
             return compare(expected, converted(x).numpy())
 
 
@@ -345,7 +343,7 @@ def _run_once(path: Path) -> None:
         raise CheckFailed(f"the exported graph returned {bad} values that are not finite")
 
 
-def _require(network: HAT, difference: Difference, options: ExportOptions, what: str) -> None:
+def _require(network: Network, difference: Difference, options: ExportOptions, what: str) -> None:
     if difference.reference_non_finite:
         raise CheckFailed(
             f"the network itself returned {difference.reference_non_finite} values that are not "
@@ -355,25 +353,25 @@ def _require(network: HAT, difference: Difference, options: ExportOptions, what:
         raise CheckFailed(
             f"{what} returned {difference.non_finite} values that are not finite: this "
             f"checkpoint exceeds the range of {options.precision}; use "
-            f"{_borne(network, options.precision)}; no file written"
+            f"{_wide_enough(network, options.precision)}; no file written"
         )
     if not difference.meets(options.floor):
         raise CheckFailed(
             f"{what} differs from PyTorch fp32: PSNR {difference.psnr:.1f} dB, at least "
             f"{options.floor:.0f} was expected: no file written"
         )
-    if options.precision == "fp32" and difference.max_abs > TOLERANCE:
+    if options.precision == Precision.FP32 and difference.max_abs > Precision.FP32.largest:
         raise CheckFailed(
             f"{what} differs from PyTorch by up to {difference.max_abs:.2e}, "
-            f"more than {TOLERANCE:.0e}: no file written"
+            f"more than {Precision.FP32.largest:.0e}: no file written"
         )
 
 
-def _borne(network: HAT, precision: str) -> str:
-    """The precisions of a wider range that the network bears, by trying them; else fp32."""
-    wider = {"fp16-pure": ("fp16", "bf16"), "fp16": ("bf16",)}.get(precision, ())
-    borne = [name for name in wider if _in_precision(network, name).meets(FLOORS[name])]
-    return " or ".join(borne or ["fp32"])
+def _wide_enough(network: Network, precision: str) -> str:
+    """The precisions of a wider range that hold the network, by trying them; else fp32."""
+    wider = Precision.of(precision).wider
+    found = [other for other in wider if _in_precision(network, other).meets(other.floor)]
+    return " or ".join(found or [Precision.FP32])
 
 
 @contextmanager
@@ -382,7 +380,7 @@ def _runtime(path: Path) -> Iterator[Engine]:
     from hat_deploy.engines.onnxruntime import OnnxRuntimeEngine
 
     with tempfile.TemporaryDirectory() as folder:
-        if artifact.describe(path).precision == "bf16":
+        if artifact.describe(path).precision == Precision.BF16:
             path = _without_bf16(path, Path(folder) / "wide.onnx")
         with OnnxRuntimeEngine(path) as engine:
             yield engine
@@ -411,25 +409,23 @@ def _sample(engine: Engine) -> Array:
     return rng.random(engine.input.shape, dtype=np.float32)
 
 
-def _proof_tile(network: HAT) -> tuple[int, int]:
-    side = round_up(PROOF_SIDE, network.config.window_size)
+def _proof_tile(network: Network) -> tuple[int, int]:
+    side = round_up(PROOF_SIDE, network.config.window)
     return side, side
 
 
-def _multi_adds(network: HAT, options: ExportOptions) -> float:
-    from hat_deploy.networks.hat.cost import cost
-
-    return options.batch * cost(network.config, *options.tile_for(network)).multi_adds
+def _multi_adds(network: Network, options: ExportOptions) -> float:
+    return options.batch * network.config.cost(*options.tile_for(network)).multi_adds
 
 
-def _trace(network: HAT, description: Description) -> ir.Model:
+def _trace(network: Network, description: Description) -> ir.Model:
     """Trace on fake tensors: shapes are propagated, nothing is computed."""
     batch, channels, tile = description.batch, description.channels, description.tile
     if description.io == "uint8":
         sample = torch.empty(batch, *tile, channels, dtype=torch.uint8)
     else:
         sample = torch.empty(batch, channels, *tile)
-    deployed = Deployed(convert(network, description.precision), description.io).eval()
+    deployed = Deployed(network.in_precision(description.precision), description.io).eval()
     # It warns once for each operator of torchvision, which no HAT has.
     logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
     with warnings.catch_warnings():

@@ -15,20 +15,18 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import IO
 
 from hat_deploy import artifact
 from hat_deploy.artifact import Description
 from hat_deploy.engines.cuda.driver import local_gpu
-from hat_deploy.errors import ArtifactError, MissingExtraError, UsageError, install_command
-from hat_deploy.export.plan_builder import MODULES, Order
+from hat_deploy.engines.tensorrt.flavours import Flavour
+from hat_deploy.errors import ArtifactError, UsageError, install_command
+from hat_deploy.export.plan_builder import Order
 from hat_deploy.files import replacing
+from hat_deploy.precision import Precision
 from hat_deploy.terminal.progress import OnStage
-
-RTX_TARGETS = ("sm75", "sm80", "sm86", "sm89", "sm120", "sm121")
-"""GPU generations that TensorRT for RTX builds for, whether or not one is present."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,11 +39,11 @@ class BuildOptions:
     """``tensorrt`` or ``rtx``; None takes the one that is installed and can build here."""
 
     def __post_init__(self) -> None:
-        if self.flavour not in (None, *MODULES):
-            raise UsageError(f"flavour {self.flavour}: use one of {', '.join(MODULES)}")
-        unknown = [gpu for gpu in self.gpus if gpu not in RTX_TARGETS]
+        if self.flavour not in (None, *Flavour):
+            raise UsageError(f"flavour {self.flavour}: use one of {', '.join(Flavour)}")
+        unknown = [gpu for gpu in self.gpus if gpu not in Flavour.RTX.targets]
         if unknown:
-            raise UsageError(f"--gpu {','.join(unknown)}: use {', '.join(RTX_TARGETS)}")
+            raise UsageError(f"--gpu {','.join(unknown)}: use {', '.join(Flavour.RTX.targets)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,8 +94,8 @@ def build(
             onnx=str(source),
             plan=str(partial),
             description=described.to_json(),
-            targets=targets if flavour == "rtx" else (),
-            tf32=described.precision != "fp32",
+            targets=targets if flavour.targets else (),
+            tf32=described.precision != Precision.FP32,
         )
         _run(order, on_stage)
         on_stage("reading the plan back")
@@ -112,7 +110,7 @@ def build(
     )
 
 
-def choose(options: BuildOptions) -> tuple[str, str, tuple[str, ...]]:
+def choose(options: BuildOptions) -> tuple[Flavour, str, tuple[str, ...]]:
     """The flavour to build with, the name its library is imported by, and the GPUs to build for.
 
     RTX where a target is named, for only it builds for absent GPUs; otherwise TensorRT where
@@ -125,28 +123,25 @@ def choose(options: BuildOptions) -> tuple[str, str, tuple[str, ...]]:
     """
     flavour, module = _installed(options)
     targets = options.gpus or (_require_local_gpu(),)
-    if flavour == "rtx" and not set(targets) <= set(RTX_TARGETS):
+    if not all(map(flavour.builds_for, targets)):
         raise UsageError(
-            f"TensorRT for RTX does not build for this machine's GPU, {targets[0]}, only for "
-            f"{', '.join(RTX_TARGETS)}: name one of those with --gpu, or, for TensorRT, which "
-            f"does, {install_command('gpu')}"
+            f"{flavour.label} does not build for this machine's GPU, {targets[0]}, only for "
+            f"{', '.join(flavour.targets)}: name one of those with --gpu, or, for TensorRT, which "
+            f"does, {install_command(Flavour.TENSORRT.extra)}"
         )
     return flavour, module, targets
 
 
-def _installed(options: BuildOptions) -> tuple[str, str]:
-    if options.flavour == "tensorrt" and options.gpus:
+def _installed(options: BuildOptions) -> tuple[Flavour, str]:
+    if options.flavour == Flavour.TENSORRT and options.gpus:
         raise UsageError(
             "TensorRT builds for the GPU in the machine: leave --gpu out, or use --flavour rtx"
         )
-    wanted = [options.flavour] if options.flavour else ["rtx"] if options.gpus else list(MODULES)
-    for flavour in wanted:
-        for module in MODULES[flavour]:
-            if find_spec(module):
-                return flavour, module
-    if "rtx" in wanted:
-        raise MissingExtraError("TensorRT for RTX", "rtx", "Building a plan")
-    raise MissingExtraError("TensorRT", "gpu", "Building a plan with it")
+    wanted = [Flavour.RTX] if options.gpus else [*Flavour]
+    if options.flavour:
+        wanted = [Flavour.of(options.flavour)]
+    chosen = next((flavour for flavour in wanted if flavour.installed), wanted[-1])
+    return chosen, chosen.module("Building a plan")
 
 
 def _require_local_gpu() -> str:
@@ -154,8 +149,8 @@ def _require_local_gpu() -> str:
     if gpu is None:
         raise UsageError(
             "this machine has no GPU to build a plan for: name the targets with --gpu, one or "
-            f"several of {','.join(RTX_TARGETS)} (TensorRT for RTX builds for those anywhere; if "
-            f"need be, {install_command('rtx')})"
+            f"several of {','.join(Flavour.RTX.targets)} ({Flavour.RTX.label} builds for those "
+            f"anywhere; if need be, {install_command(Flavour.RTX.extra)})"
         )
     return gpu
 

@@ -13,7 +13,7 @@ from hat_deploy.folders.job_list import Job
 from hat_deploy.folders.outcomes import Options
 from hat_deploy.geometry import format_size
 from hat_deploy.machine import available_memory, gpu_memory
-from hat_deploy.networks.hat.config import HATConfig
+from hat_deploy.networks import Shape, shape_of
 from hat_deploy.tiles.choice import choose
 
 SAMPLE = 64
@@ -22,7 +22,7 @@ LARGEST = 4096
 """The longest side of a tile that is accepted from a journal."""
 
 
-def network_of(model: str | Artifact | Checkpoint) -> tuple[HATConfig, Checkpoint]:
+def network_of(model: str | Artifact | Checkpoint) -> tuple[Shape, Checkpoint]:
     """Config and weights of a model that ships (needs no torch) or of a checkpoint.
 
     Raises:
@@ -35,7 +35,7 @@ def network_of(model: str | Artifact | Checkpoint) -> tuple[HATConfig, Checkpoin
     return config_of(named), named
 
 
-def config_of(checkpoint: Checkpoint) -> HATConfig:
+def config_of(checkpoint: Checkpoint) -> Shape:
     """The config of a network, read off its weights' shapes or, of a shipped model, its file.
 
     Whether the weights make a network is not tried.
@@ -44,7 +44,7 @@ def config_of(checkpoint: Checkpoint) -> HATConfig:
         HatDeployError: the checkpoint cannot be read; see the subclasses.
     """
     if checkpoint.shipped is not None:
-        return HATConfig.from_dict(checkpoint.shipped.config)
+        return shape_of(checkpoint.shipped.config)
     from hat_deploy.networks.checkpoint import detect_config, load_state_dict
 
     path = checkpoint.path
@@ -67,7 +67,7 @@ def choose_tile(
         UsageError: nothing can be chosen; see :func:`hat_deploy.tiles.choice.choose`.
     """
     config, checkpoint = network_of(model)
-    if (earlier := _earlier(jobs, checkpoint.sha256, config.window_size)) is not None:
+    if (earlier := _earlier(jobs, checkpoint.sha256, config.window)) is not None:
         return earlier, 1, f"tile {format_size(earlier)}: the last run used it, says its journal"
     shipped = checkpoint.shipped
     ready = None if shipped is None else shipped.artifact.description.tile

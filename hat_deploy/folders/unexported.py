@@ -11,7 +11,8 @@ from hat_deploy.export import on_demand
 from hat_deploy.export.on_demand_export import OnDemandExport
 from hat_deploy.folders.auto_tile import config_of
 from hat_deploy.geometry import check_tile, default_halo, default_tile, format_size, grid
-from hat_deploy.networks.hat.config import HATConfig, Unstored
+from hat_deploy.networks import Shape
+from hat_deploy.networks.unstored import Unstored
 
 
 class Unexported:
@@ -19,7 +20,7 @@ class Unexported:
 
     Args:
         export: how it would be made.
-        config: of the network.
+        shape: of the network.
         halo: as asked for; None takes the default.
         compute: as asked for.
 
@@ -28,14 +29,14 @@ class Unexported:
     """
 
     def __init__(
-        self, export: OnDemandExport, config: HATConfig, *, halo: int | None, compute: str | None
+        self, export: OnDemandExport, shape: Shape, *, halo: int | None, compute: str | None
     ) -> None:
-        self._window = config.window_size
+        self._window = shape.window
         self._tile = export.tile or default_tile(self._window)
         self._halo = default_halo(self._tile, self._window) if halo is None else halo
         check_tile(self._tile, self._halo, self._window)
         self._export = export
-        self.scale = config.scale
+        self.scale = shape.scale
         self.settings: Mapping[str, Any] = {
             "checkpoint": export.checkpoint.sha256,
             "tile": list(self._tile),

@@ -22,20 +22,17 @@ with needed_for("Reading a checkpoint"):
     from torch import Tensor
 
 from hat_deploy.files import replacing
+from hat_deploy.networks import Shape
 from hat_deploy.networks.hat import windows
-from hat_deploy.networks.hat.config import (
-    CONFIG_NAME,
-    UNSTORED,
-    HATConfig,
-    Unstored,
-    is_finite_number,
-)
+from hat_deploy.networks.hat.config import HATConfig, is_finite_number
 from hat_deploy.networks.hat.cost import cost
 from hat_deploy.networks.hat.detection import detect_config, require_hat
 from hat_deploy.networks.hat.network import HAT, mean_of
+from hat_deploy.networks.unstored import CONFIG_NAME, UNSTORED, Unstored
 from hat_deploy.networks.weights import Stored, listing, load_state_dict, load_stored
 
 __all__ = [
+    "build",
     "detect_config",
     "inspect",
     "load_network",
@@ -60,7 +57,7 @@ def load_network(
     img_range: float | None = None,
     qk_scale: float | None = None,
     shift: bool | None = None,
-    config: HATConfig | None = None,
+    config: Shape | None = None,
 ) -> HAT:
     """A HAT with the weights of ``path``, in float32 on the CPU, frozen for inference.
 
@@ -89,6 +86,11 @@ def load_network(
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
     return network.freeze()
+
+
+def build(shape: Shape) -> HAT:
+    """A network of a shape, with random weights."""
+    return HAT(_known(shape))
 
 
 @about_its_file
@@ -139,7 +141,7 @@ def save_checkpoint(network: HAT, path: str | Path) -> None:
 def _complete(
     path: Path,
     state_dict: Mapping[str, Tensor],
-    config: HATConfig | None,
+    config: Shape | None,
     given: dict[str, Any],
 ) -> HATConfig:
     """The config in force: the one asked for, or the weights' with what lies beside them."""
@@ -148,7 +150,14 @@ def _complete(
         config = detect_config(state_dict)
         if len(given) < len(UNSTORED):
             given = _stored_beside(path, config, given) | given
-    return _replaced(config, given)
+    return _replaced(_known(config), given)
+
+
+def _known(shape: Shape) -> HATConfig:
+    """The shape of the one network there is."""
+    if not isinstance(shape, HATConfig):
+        raise TypeError(f"{type(shape).__name__} is the shape of no known network")
+    return shape
 
 
 def _replaced(config: HATConfig, given: dict[str, Any]) -> HATConfig:

@@ -16,11 +16,11 @@ MAX_FILE_BYTES = 16 * 2**30
 MAX_TENSORS = 100_000
 """The weights of 70 HAT-Ls."""
 MAX_HEADER_BYTES = 16 * 2**20
-"""Of a ``.safetensors`` header or a zip archive's directory: 160 bytes a tensor."""
+"""The largest ``.safetensors`` header or directory of a zip archive: 160 bytes a tensor."""
 MAX_PARAMETERS = 2**30
 """25 times those of HAT-L; more fits no ``.onnx`` in any precision, which ends at 2 GiB."""
 MAX_POSITION_BYTES = 2**31
-"""Of the expanded position biases and their indices, which no checkpoint holds. An ``.onnx``
+"""The largest expanded position biases, indices included, which no checkpoint holds. An ``.onnx``
 does, and ends at 2 GiB. A HAT with windows of 32 has 1.7 GB."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hat_deploy.networks.hat.ranges import FP16_MAX
+from hat_deploy.precision import FP16_MAX
 from hat_deploy.reports.page import Table
 from hat_deploy.reports.svg import Axis, Canvas, Linear, Log, stacked
 

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 from hat_deploy.errors import UsageError
 from hat_deploy.geometry import default_halo, format_size, grid, round_up
-from hat_deploy.networks.hat.config import HATConfig
-from hat_deploy.networks.hat.cost import memory
+from hat_deploy.networks import Shape
 
 SIDES = (64, 96, 128, 160, 192, 224, 256, 320, 384, 448, 512, 640, 768)
 """Sides of square tiles to try, rounded up to the window."""
@@ -36,7 +35,7 @@ class Choice:
 
 def choose(
     sizes: Sequence[tuple[int, int]],
-    config: HATConfig,
+    shape: Shape,
     *,
     free: int,
     gpu: bool = False,
@@ -56,18 +55,18 @@ def choose(
     """
     if not sizes:
         raise UsageError("--tile auto needs images to choose by: give a tile, such as 256")
-    window = config.window_size
+    window = shape.window
     useful = sum(height * width for height, width in sizes)
     tried = {}
     for tile in _candidates(sizes, window, ready):
-        needed = _needed(config, tile, gpu=gpu)
+        needed = _needed(shape, tile, gpu=gpu)
         if needed <= free:
             tried[tile] = (_computed(sizes, tile, window) / useful, needed)
     if not tried:
         smallest = min(_candidates(sizes, window, ready), key=_area)
         raise UsageError(
             f"{_mib(free)} of memory is too little for this network: a tile of "
-            f"{format_size(smallest)} needs about {_mib(_needed(config, smallest, gpu=gpu))}"
+            f"{format_size(smallest)} needs about {_mib(_needed(shape, smallest, gpu=gpu))}"
         )
     best = min(tried, key=lambda tile: (tried[tile][0], _area(tile)))
     if ready in tried and tried[ready][0] <= 1.1 * tried[best][0]:
@@ -100,8 +99,8 @@ def _computed(sizes: Iterable[tuple[int, int]], tile: tuple[int, int], window: i
     return tiles * _area(tile)
 
 
-def _needed(config: HATConfig, tile: tuple[int, int], *, gpu: bool) -> int:
-    return memory(config, *tile, fused=gpu).total
+def _needed(shape: Shape, tile: tuple[int, int], *, gpu: bool) -> int:
+    return shape.memory(*tile, fused=gpu).total
 
 
 def _batch(

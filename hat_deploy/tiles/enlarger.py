@@ -27,7 +27,7 @@ from hat_deploy.errors import (
 from hat_deploy.export import on_demand
 from hat_deploy.geometry import check_tile, default_halo
 from hat_deploy.images import bleed
-from hat_deploy.networks.hat.config import Unstored
+from hat_deploy.networks.unstored import Unstored
 from hat_deploy.terminal.progress import OnStage
 from hat_deploy.tiles import tiling
 from hat_deploy.tiles.enlargement import Allocate, Enlargement, require_picture

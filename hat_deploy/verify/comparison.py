@@ -17,12 +17,11 @@ from hat_deploy.geometry import Grid, Tile, round_up
 from hat_deploy.images.samples import Sample
 from hat_deploy.machine import available_memory
 from hat_deploy.metrics import Difference, compare
-from hat_deploy.networks.hat.cost import memory
 from hat_deploy.tiles import tiling
 from hat_deploy.verify.fidelity import PictureFidelity, TileFidelity
 
 if TYPE_CHECKING:
-    from hat_deploy.networks.hat.network import HAT
+    from hat_deploy.networks.network import Network
 
 ROUNDING_SIDE = 64
 """Side of the piece of an image that the reference also computes in fp64."""
@@ -70,7 +69,7 @@ class Comparison:
     def __init__(
         self,
         engine: Engine,
-        network: HAT,
+        network: Network,
         *,
         halo: int,
         device: str = "cpu",
@@ -170,7 +169,7 @@ class Comparison:
             return compare(exact, self._network(x).cpu().numpy())
 
     @cached_property
-    def _exact_network(self) -> HAT:
+    def _exact_network(self) -> Network:
         return copy.deepcopy(self._network).double()
 
     def _as_returned(self, values: Array) -> Array:
@@ -184,8 +183,8 @@ class Comparison:
         if not self._whole:
             return "not asked for"
         config = self._network.config
-        padded = (round_up(n, config.window_size) for n in (height, width))
-        needed = memory(config, *padded).total
+        padded = (round_up(n, config.window) for n in (height, width))
+        needed = config.memory(*padded).total
         free = self._free_memory
         allowed = MEMORY_SHARE * (free_memory(self._device) if free is None else free)
         if needed <= allowed:

@@ -15,19 +15,15 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 from hat_deploy.errors import UsageError
-from hat_deploy.export.to_onnx import FLOORS, TOLERANCE
 from hat_deploy.metrics import Difference
+from hat_deploy.precision import Precision
 
 if TYPE_CHECKING:
     from hat_deploy.verify.layer_errors import LayersReport
 
-LARGEST = {"fp32": TOLERANCE, "fp16": 0.03, "bf16": 0.1, "fp16-pure": 0.1}
-"""How far a single value may be off, by precision; the least PSNR is ``export``'s.
-
-A PSNR averages: one broken pixel among a million costs a 60 dB artifact nothing.
-"""
 SPREAD = 32.0
-"""The same where the user lowers the floor: so many times the RMS error that it allows."""
+"""Where the user lowers the floor, a value may be off by this many times the RMS error that the
+floor allows."""
 ROUNDING = 10.0
 """How many times the reference's own rounding error an fp32 artifact may be off.
 
@@ -45,7 +41,7 @@ class Limits:
     min_psnr: float
     """In dB, peak 1: of every tile, and of every image end to end."""
     max_abs: float
-    """No value may be further off."""
+    """Largest error of a single value."""
     rounding: float | None = None
     """No value may be off by more than this many times the reference's rounding error, if asked."""
 
@@ -59,21 +55,23 @@ class Limits:
         the default.
 
         Args:
-            precision: an artifact's; one that ``export`` does not know needs ``min_psnr``.
+            precision: the name of a :class:`~hat_deploy.precision.Precision`.
 
         Raises:
-            UsageError: there is no default for the precision, and no ``min_psnr``.
+            UsageError: there is no such precision.
         """
-        default = FLOORS.get(precision, math.inf)
-        floor = default if min_psnr is None else min_psnr
-        if floor == math.inf:
-            raise UsageError(f"no default limit is known for {precision}: give --min-psnr")
-        lowered = floor < default
-        largest = SPREAD * _rms(floor) if lowered else LARGEST[precision]
+        try:
+            default = Precision.of(precision)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+        floor = default.floor if min_psnr is None else min_psnr
+        lowered = floor < default.floor
+        largest = SPREAD * _rms(floor) if lowered else default.largest
+        as_it_rounds = default is Precision.FP32 and not lowered
         return cls(
             min_psnr=floor,
             max_abs=largest if max_abs is None else max_abs,
-            rounding=ROUNDING if precision == "fp32" and not lowered and max_abs is None else None,
+            rounding=ROUNDING if as_it_rounds and max_abs is None else None,
         )
 
     def for_bytes(self) -> Self:

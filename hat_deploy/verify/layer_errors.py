@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from hat_deploy.metrics import Difference
+from hat_deploy.precision import Precision
 
 JUMP = 4.0
-"""A block stands out when the error after it is so many times the one before it."""
-USUAL = {"fp32": 1e-6, "fp16": 1e-3, "fp16-pure": 1.5e-3}
-"""Relative error that a sound artifact reaches anywhere: below ``JUMP`` times it, nothing stands
-out. Measured on random and trained networks, see ``docs/decisions.md``."""
-
+"""A block stands out when the error after it is this many times the one before it, and this many
+times what is usual."""
 USUAL_BYTES = 2e-3
-"""The same of an output of bytes, where a value may round to either side of a step."""
+"""Relative error that a sound artifact reaches in an output of bytes, where a value may round to
+either side of a step. For other blocks it is :attr:`hat_deploy.precision.Precision.usual`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,12 +79,20 @@ class LayersReport:
     engine: str
     """What ran the artifact: always ONNX Runtime on the CPU, whatever engine it is for."""
     precision: str
+    """One whose usual error is known."""
     blocks: tuple[BlockDifference, ...]
+
+    @property
+    def usual(self) -> float:
+        """Relative error that a sound artifact of this precision reaches anywhere."""
+        usual = Precision.of(self.precision).usual
+        assert usual is not None
+        return usual
 
     @property
     def offender(self) -> BlockDifference | None:
         """The first block after which the error is far above what it was before, or infinite."""
-        before = USUAL[self.precision]
+        before = self.usual
         for block in self.blocks:
             if block.kind == "bytes":
                 before = max(before, USUAL_BYTES)
@@ -115,6 +122,6 @@ class LayersReport:
             "offender": self.offender.block if self.offender else None,
             "summary": self.summary,
             "jump": JUMP,
-            "usual": USUAL[self.precision],
+            "usual": self.usual,
             "blocks": [block.to_dict() for block in self.blocks],
         }

@@ -24,8 +24,9 @@ from hat_deploy.geometry import grid
 from hat_deploy.images.samples import Sample
 from hat_deploy.metrics import compare
 from hat_deploy.networks.hat.config import HATConfig
+from hat_deploy.precision import Precision
 from hat_deploy.tiles import tiling
-from hat_deploy.verify.layer_errors import USUAL, BlockDifference, LayersReport
+from hat_deploy.verify.layer_errors import BlockDifference, LayersReport
 
 with needed_for("Comparing block by block"):
     import onnx
@@ -55,7 +56,7 @@ def compare_blocks(named: Path | Artifact, network: HAT, sample: Sample) -> Laye
     path, described = artifact.path, artifact.description
     if not artifact.is_onnx:
         raise UsageError(f"--layers needs an .onnx, and {path} is not one: verify the ONNX file")
-    if described.precision not in USUAL:
+    if Precision.of(described.precision).usual is None:
         raise UsageError(
             f"--layers runs the file on the CPU, where ONNX Runtime has no {described.precision}: "
             "export the checkpoint in fp32 or fp16 and look into that file"

@@ -13,8 +13,9 @@ from hat_deploy.engines.torch import TorchEngine
 from hat_deploy.geometry import round_up
 from hat_deploy.images.samples import Sample
 from hat_deploy.networks.checkpoint import load_network
-from hat_deploy.networks.hat.config import Unstored
-from hat_deploy.networks.hat.ranges import FP16_MAX, Peak, advice, measure
+from hat_deploy.networks.hat.ranges import Peak, advice, measure
+from hat_deploy.networks.unstored import Unstored
+from hat_deploy.precision import FP16_MAX
 from hat_deploy.terminal.progress import OnStage
 from hat_deploy.tiles import tiling
 from hat_deploy.verify.verification import (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +15,9 @@ from hat_deploy.errors import UsageError
 from hat_deploy.export import misfit
 from hat_deploy.images import samples
 from hat_deploy.images.samples import Sample
+from hat_deploy.networks import shape_of
 from hat_deploy.networks.checkpoint import load_network
-from hat_deploy.networks.hat import islands
-from hat_deploy.networks.hat.config import HATConfig, Unstored
+from hat_deploy.networks.unstored import Unstored
 from hat_deploy.terminal.progress import OnStage
 from hat_deploy.verify.comparison import Comparison, OnRendering
 from hat_deploy.verify.fidelity import Limits, PictureFidelity, Report
@@ -190,22 +190,20 @@ def choose_samples(
 
 
 def _foreign_constants(artifact: Artifact, network: HAT) -> tuple[str, ...] | None:
-    precision = artifact.description.precision
-    if not artifact.is_onnx or precision not in islands.DTYPES:
+    if not artifact.is_onnx:
         return None
     from hat_deploy.verify import weights as constants
 
-    return tuple(constants.foreign(artifact.path, islands.convert(network, precision)))
+    converted = network.in_precision(artifact.description.precision)
+    return tuple(constants.foreign(artifact.path, converted))
 
 
 def _warnings(described: Description, checkpoint: Checkpoint, network: HAT) -> Iterator[str]:
     if described.checkpoint_sha256 != checkpoint.sha256:
         yield f"the artifact says that it was made from another file than {checkpoint.path}"
-    made = HATConfig.from_dict(described.config)
-    for name in sorted(field.name for field in fields(HATConfig)):
-        own, wanted = getattr(made, name), getattr(network.config, name)
-        if own != wanted:
-            yield f"the artifact was made with {name} {own}; the reference has {wanted}"
+    differing = shape_of(described.config).differences(network.config)
+    for name, (own, wanted) in differing.items():
+        yield f"the artifact was made with {name} {own}; the reference has {wanted}"
     if doubtful := misfit.doubt(network):
         yield doubtful
 

@@ -9,7 +9,7 @@ import pytest
 from simulated import plan_file
 from typer.testing import CliRunner
 
-from hat_deploy import cli
+from hat_deploy import cli, errors
 from hat_deploy.artifact import describe
 from hat_deploy.engines import open_artifact
 from hat_deploy.engines.cuda import driver
@@ -109,7 +109,7 @@ def test_the_other_flavour(tiny_onnx: Path, tmp_path: Path) -> None:
 def test_both_flavours_absent_names_the_extra(
     tiny_onnx: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(library, "find_spec", lambda name: None)
+    monkeypatch.setattr(errors, "find_spec", lambda name: None)
     monkeypatch.setattr(library, "load", library.load.__wrapped__)
     for flavour, extra, begins in (("tensorrt", "gpu", b"ftrt"), ("rtx", "rtx", b"vtrt")):
         described = replace(describe(tiny_onnx), versions={flavour: "1.2.3"})

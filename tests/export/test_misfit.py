@@ -15,8 +15,8 @@ from hat_deploy.artifact import zoo
 from hat_deploy.artifact.resolve import resolve
 from hat_deploy.export import misfit, on_demand
 from hat_deploy.networks.checkpoint import load_network, save_checkpoint
-from hat_deploy.networks.hat.config import Unstored
 from hat_deploy.networks.hat.network import HAT
+from hat_deploy.networks.unstored import Unstored
 
 
 def repeating() -> HAT:

@@ -13,12 +13,13 @@ from hat_deploy.artifact import describe, zoo
 from hat_deploy.artifact.resolve import Checkpoint, resolve
 from hat_deploy.engines import cuda
 from hat_deploy.engines.tensorrt import library
+from hat_deploy.engines.tensorrt.flavours import Flavour
 from hat_deploy.errors import ArtifactError, CheckFailed, UsageError
 from hat_deploy.export import on_demand, to_onnx, to_plan
 from hat_deploy.export.on_demand import Wanted
 from hat_deploy.export.on_demand_export import OnDemandExport, PlanTarget
 from hat_deploy.networks.checkpoint import save_checkpoint
-from hat_deploy.networks.hat.config import Unstored
+from hat_deploy.networks.unstored import Unstored
 
 TILE = (16, 16)
 
@@ -51,7 +52,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
             monkeypatch.setattr(module, "local_gpu", lambda: sm)
         monkeypatch.setattr(on_demand, "local_gpu_name", lambda: "NVIDIA L4")
         monkeypatch.setattr(cuda, "installed", lambda: True)
-        monkeypatch.setattr(library, "installed", lambda: list(flavours))
+        monkeypatch.setattr(library, "installed", lambda: [*map(Flavour.of, flavours)])
 
     return pretend
 

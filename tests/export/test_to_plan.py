@@ -14,7 +14,7 @@ import pytest
 from tiny import random_network, tiny_config
 from typer.testing import CliRunner
 
-from hat_deploy import artifact, cli
+from hat_deploy import artifact, cli, errors
 from hat_deploy.artifact import METADATA_KEY, describe, fused_attentions
 from hat_deploy.errors import ArtifactError, MissingExtraError, UsageError
 from hat_deploy.export import to_plan
@@ -163,7 +163,7 @@ def test_options_that_make_no_sense(options: dict[str, object], says: str) -> No
 
 def test_the_flavour_is_what_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     there = {"tensorrt"}
-    monkeypatch.setattr(to_plan, "find_spec", lambda name: name if name in there else None)
+    monkeypatch.setattr(errors, "find_spec", lambda name: name if name in there else None)
     monkeypatch.setattr(to_plan, "local_gpu", lambda: "sm90")
     assert to_plan.choose(BuildOptions()) == ("tensorrt", "tensorrt", ("sm90",))
     with pytest.raises(MissingExtraError, match=r"\.\[rtx\]"):

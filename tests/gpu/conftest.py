@@ -9,8 +9,8 @@ import pytest
 from hat_deploy.engines.base import Engine
 from hat_deploy.engines.cuda.driver import local_gpu, local_gpu_name
 from hat_deploy.engines.tensorrt import library
+from hat_deploy.engines.tensorrt.flavours import Flavour
 from hat_deploy.errors import HatDeployError
-from hat_deploy.export.to_plan import RTX_TARGETS
 
 EXECUTED: dict[str, int] = {}
 """Names of engines, which say on what they ran, and how many tests ran them."""
@@ -36,7 +36,7 @@ def executed() -> Callable[[Engine | str], None]:
 @pytest.fixture(params=["tensorrt", "rtx"])
 def flavour(request: pytest.FixtureRequest) -> str:
     """Each TensorRT that is here and can build for this GPU."""
-    if request.param == "rtx" and local_gpu() not in RTX_TARGETS:
+    if request.param == "rtx" and local_gpu() not in Flavour.RTX.targets:
         pytest.skip(f"TensorRT for RTX does not build for this GPU, {local_gpu()}")
     try:
         library.load(request.param)

@@ -16,8 +16,9 @@ from hat_deploy.engines.base import Array, Engine
 from hat_deploy.engines.torch import TorchEngine
 from hat_deploy.errors import HatDeployError
 from hat_deploy.export import on_demand
-from hat_deploy.export.to_onnx import FLOORS, ExportOptions, describe, write
+from hat_deploy.export.to_onnx import ExportOptions, describe, write
 from hat_deploy.metrics import compare
+from hat_deploy.precision import Precision
 
 pytestmark = pytest.mark.gpu
 TILE = (24, 16)
@@ -71,7 +72,7 @@ def test_onnx_runtime(
         results = [engine.run(batch), *engine.stream([batch, batch])]
         executed(engine)
     for result in results:
-        assert compare(expected, result).psnr >= FLOORS[precision]
+        assert compare(expected, result).psnr >= Precision.of(precision).floor
 
 
 def test_onnx_runtime_with_bytes(tmp_path: Path, executed: Ran) -> None:

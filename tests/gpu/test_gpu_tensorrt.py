@@ -18,9 +18,10 @@ from hat_deploy.engines.tensorrt.engine import TensorRTEngine
 from hat_deploy.engines.torch import TorchEngine
 from hat_deploy.errors import ArtifactError
 from hat_deploy.export import to_plan
-from hat_deploy.export.to_onnx import FLOORS, ExportOptions, describe, write
+from hat_deploy.export.to_onnx import ExportOptions, describe, write
 from hat_deploy.export.to_plan import BuildOptions
 from hat_deploy.metrics import compare
+from hat_deploy.precision import Precision
 
 pytestmark = pytest.mark.gpu
 TILE = (24, 16)
@@ -58,7 +59,7 @@ def test_it_computes_what_the_network_computes(
         found = compare(expected, engine.run(batch))
         executed(engine)
     assert found.non_finite == 0
-    assert found.psnr >= FLOORS[precision]
+    assert found.psnr >= Precision.of(precision).floor
 
 
 @pytest.mark.parametrize("in_flight", [1, 2, 3])

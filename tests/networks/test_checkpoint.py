@@ -339,7 +339,7 @@ def noise(path: Path) -> str:
 
 def png(path: Path) -> str:
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(40))
-    return "PNG picture"
+    return "PNG image"
 
 
 def onnx_model(path: Path) -> str:

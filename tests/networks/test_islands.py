@@ -7,7 +7,8 @@ from tiny import FP16_MAX, amplified, peak, picture, random_network, run, tiny_c
 from torch import Tensor
 
 from hat_deploy.metrics import Difference, compare
-from hat_deploy.networks.hat.islands import Deployed, Scaled, convert
+from hat_deploy.networks.deployed import Deployed
+from hat_deploy.networks.hat.islands import Scaled, convert
 from hat_deploy.networks.hat.network import HAT
 
 

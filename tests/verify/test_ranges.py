@@ -50,7 +50,7 @@ def test_weights_that_are_scaled_down_in_half_are_no_danger() -> None:
 
 
 def test_no_pictures_are_refused(tiny_network: HAT) -> None:
-    with pytest.raises(ValueError, match="no pictures"):
+    with pytest.raises(ValueError, match="no images"):
         measure(tiny_network, [])
 
 

@@ -6,11 +6,11 @@ module wraps one library and is the only one to import it.
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from hat_deploy import errors
 from hat_deploy.engines.cuda.driver import local_gpu
-from hat_deploy.errors import MissingExtraError, UsageError
+from hat_deploy.errors import UsageError, first_installed, needed_for
 
 if TYPE_CHECKING:
     from hat_deploy.engines.cuda.base import Cuda
@@ -38,13 +38,12 @@ def open_device(*, extra: str, purpose: str) -> Cuda:
             ".onnx file on the CPU instead"
         )
     if _any(CUDA_PYTHON) or not _any(PYCUDA):
-        try:
+        first_installed(*CUDA_PYTHON, title="cuda-python", purpose=purpose, extra=extra)
+        with needed_for(purpose, library="cuda"):
             from hat_deploy.engines.cuda.cuda_python import CudaPython
-        except ImportError as error:
-            raise MissingExtraError("cuda-python", extra, purpose) from error
         return CudaPython()
-    from hat_deploy.engines.cuda.pycuda import PyCuda
-
+    with needed_for(purpose, library="pycuda"):
+        from hat_deploy.engines.cuda.pycuda import PyCuda
     return PyCuda()
 
 
@@ -54,11 +53,4 @@ def installed() -> bool:
 
 
 def _any(modules: tuple[str, ...]) -> bool:
-    return any(map(_installed, modules))
-
-
-def _installed(module: str) -> bool:
-    try:
-        return find_spec(module) is not None
-    except ModuleNotFoundError:  # its package is absent
-        return False
+    return any(map(errors.installed, modules))

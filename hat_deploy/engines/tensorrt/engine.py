@@ -13,7 +13,7 @@ from hat_deploy.engines.cuda.base import Cuda, DeviceError
 from hat_deploy.engines.inflight import Need, keep_in_flight, slots_that_fit
 from hat_deploy.engines.tensorrt import fit
 from hat_deploy.engines.tensorrt import library as tensorrt_library
-from hat_deploy.engines.tensorrt.library import EXTRAS, Library, Plan
+from hat_deploy.engines.tensorrt.library import Library, Plan
 from hat_deploy.engines.tensorrt.slot import PlanSlot, size_of
 
 IN_FLIGHT = 2
@@ -55,7 +55,7 @@ class TensorRTEngine(EngineBase):
         flavour = self._library.flavour
         with ExitStack() as stack:
             self._device = device or cuda.open_device(
-                extra=EXTRAS[flavour], purpose=f"Running {path}"
+                extra=flavour.extra, purpose=f"Running {path}"
             )
             stack.callback(self._device.close)
             fit.require_gpu(path, self.description, flavour, self._device.gpu)

@@ -28,7 +28,7 @@ class Reports:
         self._no_memory = trt.ErrorCodeTRT.FAILED_ALLOCATION
         self._logged: list[str] = []
         self._recorded: list[tuple[Any, str]] = []
-        self.log = _logger(trt, self._logged)
+        self.log = error_log(trt, self._logged)
         """To be given to a ``Runtime``."""
         self.recorder = _recorder(trt, self._recorded)
         """To be set as its ``error_recorder``: errors then come with codes."""
@@ -41,14 +41,23 @@ class Reports:
     def error(self, what: str) -> TensorRTError:
         """What was not done, and the reasons given since, in one sentence."""
         texts = [text for _, text in self._recorded] + self._logged
-        reasons = "; ".join(dict.fromkeys(" ".join(text.split()) for text in texts))
         codes = [code for code, _ in self._recorded]
-        return TensorRTError(
-            f"{what}: {reasons or 'it gives no reason'}", out_of_memory=self._no_memory in codes
-        )
+        return TensorRTError(f"{what}: {reasons(texts)}", out_of_memory=self._no_memory in codes)
 
 
-def _logger(trt: Any, found: list[str]) -> Any:
+def reasons(texts: list[str]) -> str:
+    """Errors in one sentence; the first is the cause, the last the context."""
+    return "; ".join(dict.fromkeys(" ".join(t.split()) for t in texts)) or "it gives no reason"
+
+
+def error_log(trt: Any, found: list[str]) -> Any:
+    """A log for TensorRT that keeps what it reports as an error.
+
+    Args:
+        trt: the library's module.
+        found: where the texts go.
+    """
+
     class Log(trt.ILogger):  # type: ignore[misc]
         """Keeps what is logged as an error."""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from hat_deploy.artifact import Description
 from hat_deploy.engines.cuda.base import GPU
 from hat_deploy.engines.inflight import Need
-from hat_deploy.engines.tensorrt.library import TITLES
+from hat_deploy.engines.tensorrt.flavours import Flavour
 from hat_deploy.errors import ArtifactError
 from hat_deploy.geometry import format_size
 from hat_deploy.terminal.printable import display_name
@@ -17,26 +17,26 @@ RTX_MAGIC = b"vtrt"
 """How plans of TensorRT for RTX begin, and no others."""
 
 
-def flavour_of(path: Path, described: Description) -> str:
-    """The flavour that built a plan: ``tensorrt`` or ``rtx``.
+def flavour_of(path: Path, described: Description) -> Flavour:
+    """The flavour that built a plan.
 
     Raises:
         ArtifactError: it does not say, or its first bytes say otherwise.
     """
     with path.open("rb") as stream:
         begins_as_rtx = stream.read(len(RTX_MAGIC)) == RTX_MAGIC
-    said = [flavour for flavour in TITLES if flavour in described.versions]
-    if said == ["rtx" if begins_as_rtx else "tensorrt"]:
+    said = [flavour for flavour in Flavour if flavour in described.versions]
+    if said == [Flavour.RTX if begins_as_rtx else Flavour.TENSORRT]:
         return said[0]
     found = "a plan" if begins_as_rtx else "anything but a plan"
-    wanted = " or ".join(TITLES[flavour] for flavour in said) or "neither TensorRT"
+    wanted = " or ".join(flavour.label for flavour in said) or "neither TensorRT"
     raise ArtifactError(
         f"{path} begins like {found} of TensorRT for RTX and describes itself as made by "
         f"{wanted}: it is damaged; {rebuild(path, described)}"
     )
 
 
-def require_flavour(path: Path, described: Description, installed: list[str]) -> None:
+def require_flavour(path: Path, described: Description, installed: list[Flavour]) -> None:
     """Refuse a plan of the flavour that is not here, where the other is.
 
     Args:
@@ -49,8 +49,8 @@ def require_flavour(path: Path, described: Description, installed: list[str]) ->
     if installed and flavour not in installed:
         other = installed[0]
         raise ArtifactError(
-            f"{path} was built by {TITLES[flavour]} {described.versions[flavour]}, and only "
-            f"{TITLES[other]} is installed here, which cannot run it: "
+            f"{path} was built by {flavour.label} {described.versions[flavour]}, and only "
+            f"{other.label} is installed here, which cannot run it: "
             f"{rebuild(path, described, flavour=other)}"
         )
 
@@ -68,8 +68,8 @@ def require_version(path: Path, described: Description, flavour: str, version: s
     built = described.versions[flavour]
     if built.split(".")[:3] != version.split(".")[:3]:
         raise ArtifactError(
-            f"{path} was built by {TITLES[flavour]} {built}, and {version} is installed here, "
-            f"which cannot run it: {rebuild(path, described, flavour=flavour)}"
+            f"{path} was built by {Flavour.of(flavour).label} {built}, and {version} is installed "
+            f"here, which cannot run it: {rebuild(path, described, flavour=flavour)}"
         )
 
 
@@ -123,7 +123,7 @@ def rebuild(
     words += ["--precision", described.precision, "--io", described.io]
     if flavour:
         words += ["--flavour", flavour]
-    if gpu and flavour == "rtx":
+    if gpu and flavour == Flavour.RTX:
         words += ["--gpu", gpu]
     # To be pasted into a shell, whatever the file and its description are called.
     command = shlex.join(map(display_name, words))

@@ -9,17 +9,14 @@ from __future__ import annotations
 
 import importlib
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from hat_deploy.engines.base import Declared
 from hat_deploy.engines.tensorrt.errors import Reports, TensorRTError
-from hat_deploy.errors import ArtifactError, MissingExtraError
-from hat_deploy.export.plan_builder import MODULES
+from hat_deploy.engines.tensorrt.flavours import Flavour
+from hat_deploy.errors import needed_for
 
-TITLES = {"tensorrt": "TensorRT", "rtx": "TensorRT for RTX"}
-EXTRAS = {"tensorrt": "gpu", "rtx": "rtx"}
 _DTYPES = {"FLOAT": "float32", "HALF": "float16", "UINT8": "uint8"}
 
 
@@ -27,22 +24,22 @@ class Library:
     """One flavour of TensorRT, loaded.
 
     Args:
-        flavour: ``tensorrt`` or ``rtx``.
+        flavour: the name of a :class:`~hat_deploy.engines.tensorrt.flavours.Flavour`.
         module: its Python module.
     """
 
     def __init__(self, flavour: str, module: Any) -> None:
-        self.flavour = flavour
+        self.flavour = Flavour.of(flavour)
         self.module = module
         self.version: str = module.__version__
         self.reports = Reports(module)
-        self.by_strategy = flavour == "rtx" or _numbers(self.version) >= (10, 1)
+        self.by_strategy = self.flavour is Flavour.RTX or _numbers(self.version) >= (10, 1)
         """Whether contexts are made by allocation strategy."""
 
     @property
     def title(self) -> str:
         """Name and version, for people."""
-        return f"{TITLES[self.flavour]} {self.version}"
+        return f"{self.flavour.label} {self.version}"
 
     def open(self, path: Path) -> Plan:
         """Deserialise a plan; its weights are on the GPU afterwards.
@@ -59,21 +56,17 @@ def load(flavour: str) -> Library:
 
     Raises:
         MissingExtraError: it is not installed.
-        ArtifactError: it does not load.
+        HatDeployError: it does not load.
     """
-    for name in MODULES[flavour]:
-        if find_spec(name) is None:
-            continue
-        try:
-            return Library(flavour, importlib.import_module(name))
-        except ImportError as error:
-            raise ArtifactError(f"{name} is installed but does not load: {error}") from error
-    raise MissingExtraError(TITLES[flavour], EXTRAS[flavour], "Running plans")
+    purpose = "Running plans"
+    name = Flavour.of(flavour).module(purpose)
+    with needed_for(purpose, library=name):
+        return Library(flavour, importlib.import_module(name))
 
 
-def installed() -> list[str]:
+def installed() -> list[Flavour]:
     """The flavours that are there; nothing is loaded."""
-    return [flavour for flavour, names in MODULES.items() if any(map(find_spec, names))]
+    return [flavour for flavour in Flavour if flavour.installed]
 
 
 class Plan:
@@ -131,7 +124,7 @@ class Plan:
             made.set_device_memory(memory, self.scratch)
         elif self.scratch:
             made.device_memory = memory
-        return Context(self, made, tells=self._library.flavour == "rtx")
+        return Context(self, made, tells=self._library.flavour is Flavour.RTX)
 
     def _create_context(self) -> Any:
         if not self._library.by_strategy:
@@ -143,7 +136,7 @@ class Plan:
 
     def _runtime_config(self) -> Any:
         """For RTX: one cache of compiled kernels for all contexts, or each compiles again."""
-        if self._library.flavour != "rtx":
+        if self._library.flavour is not Flavour.RTX:
             return None
         config = self._engine.create_runtime_config()
         strategy = self._trt.ExecutionContextAllocationStrategy.USER_MANAGED

@@ -7,52 +7,24 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
+from hat_deploy.networks.unstored import UNSTORED
+
 if TYPE_CHECKING:
     from typing import Self
+
+    from hat_deploy.networks import Shape
+    from hat_deploy.networks.cost import Cost, Memory
 
 SCALES = (1, 2, 3, 4, 8, 16)
 """What the upsampler can do: pixel shuffles by 2, one after another, or one by 3."""
 MAX_SIZE = 65_536
-"""Of a number of channels: the published networks have at most 360."""
+"""The largest number of channels: the published networks have at most 360."""
 MAX_WINDOW = 64
 """The published networks have 16. Scores and biases grow with the fourth power of it."""
 MAX_OVERLAP = 128
 """The published networks have 24, one and a half windows."""
 MAX_BLOCKS = 1024
 """RHAGs, and HABs in all of them: HAT-L has 12 and 72. Deeper ones take minutes to build."""
-UNSTORED = ("conv_scale", "img_range", "qk_scale", "shift")
-"""The fields that change a network's result and that no checkpoint stores."""
-CONFIG_NAME = "config.json"
-"""The file beside a checkpoint that may say what the checkpoint does not: :data:`UNSTORED`."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Unstored:
-    """What a checkpoint does not store, as a user gives it; None: as published.
-
-    Options of commands inherit from it. For the meaning see :class:`HATConfig`.
-    """
-
-    conv_scale: float | None = None
-    img_range: float | None = None
-    qk_scale: float | None = None
-    shift: bool | None = None
-
-    @property
-    def given(self) -> dict[str, Any]:
-        """Those that are not None."""
-        values = {name: getattr(self, name) for name in UNSTORED}
-        return {name: value for name, value in values.items() if value is not None}
-
-    @property
-    def options(self) -> list[str]:
-        """The command line's names of those that are given."""
-        no = "no-" if self.shift is False else ""
-        return [f"--{no if name == 'shift' else ''}{name.replace('_', '-')}" for name in self.given]
-
-
-PUBLISHED = Unstored()
-"""Nothing given: as published, or as a ``config.json`` beside the checkpoint says."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +39,7 @@ class HATConfig:
     scale: int
     """Upscaling factor: 1, 2, 3, 4, 8 or 16."""
     in_channels: int = 3
-    """Channels of the picture in and out: 3 for RGB, 1 for gray."""
+    """Channels of the image in and out: 3 for RGB, 1 for gray."""
     embed_dim: int = 180
     """Channels of the residual stream."""
     depths: tuple[int, ...] = (6,) * 6
@@ -215,6 +187,51 @@ class HATConfig:
             qk_scale=qk_scale,
             shift=shift,
         )
+
+    @property
+    def channels(self) -> int:
+        """Channels of the image in and out."""
+        return self.in_channels
+
+    @property
+    def window(self) -> int:
+        """Heights, widths and offsets of tiles must be multiples of it."""
+        return self.window_size
+
+    def cost(self, height: int, width: int) -> Cost:
+        """See :func:`hat_deploy.networks.hat.cost.cost`."""
+        from hat_deploy.networks.hat import cost
+
+        return cost.cost(self, height, width)
+
+    def memory(
+        self, height: int, width: int, *, element_size: int = 4, fused: bool = True
+    ) -> Memory:
+        """See :func:`hat_deploy.networks.hat.cost.memory`."""
+        from hat_deploy.networks.hat import cost
+
+        return cost.memory(self, height, width, element_size=element_size, fused=fused)
+
+    def process_memory(self, height: int, width: int, *, batch: int = 1) -> dict[str, int]:
+        """See :func:`hat_deploy.networks.hat.cost.process_memory`."""
+        from hat_deploy.networks.hat import cost
+
+        return cost.process_memory(self, height, width, batch=batch)
+
+    @property
+    def unstored(self) -> str:
+        """The values that no checkpoint stores, for people."""
+        qk = "1 / sqrt(channels of a head)" if self.qk_scale is None else f"{self.qk_scale:g}"
+        shift = "shifted windows" if self.shift else "no shifted windows"
+        return (
+            f"conv_scale {self.conv_scale:g}, img_range {self.img_range:g}, qk_scale {qk}, {shift}"
+        )
+
+    def differences(self, other: Shape) -> dict[str, tuple[object, object]]:
+        """Values of the two that are not equal, by name: this one's and the other's."""
+        names = sorted(field.name for field in fields(self))
+        pairs = {name: (getattr(self, name), getattr(other, name, None)) for name in names}
+        return {name: (own, its) for name, (own, its) in pairs.items() if own != its}
 
     @property
     def variant(self) -> str:

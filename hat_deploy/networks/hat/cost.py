@@ -8,78 +8,18 @@ of its figures: 103.9 G where it has 103.7 for HAT x4 at 64x64, 54.6 where it ha
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-
+from hat_deploy.networks.cost import Cost, Memory, Part
 from hat_deploy.networks.hat.config import HATConfig
-
-
-@dataclass(frozen=True)
-class Part:
-    """The share of one kind of layer."""
-
-    parameters: int = 0
-    multi_adds: int = 0
-
-    def __add__(self, other: Part) -> Part:
-        return Part(self.parameters + other.parameters, self.multi_adds + other.multi_adds)
-
-    def __mul__(self, times: int) -> Part:
-        return Part(self.parameters * times, self.multi_adds * times)
-
-
-@dataclass(frozen=True)
-class Cost:
-    """Parameters and multi-adds of one pass over one LR input of ``height`` x ``width``."""
-
-    height: int
-    width: int
-    parts: Mapping[str, Part]
-    """By kind of layer, in the order data meets them:
-
-    ``shallow`` (first convolution), ``projections`` (W-MSA's q, k, v and output), ``attention``
-    (W-MSA's two products; its bias tables), ``cab``, ``mlp`` (of HABs), ``ocab`` (all of it, its
-    MLP included), ``closing`` (convolutions that close RHAGs and body), ``reconstruction``
-    (upsampler and last convolution), ``norms`` (all LayerNorms; parameters only).
-    """
-
-    @property
-    def parameters(self) -> int:
-        """Learned numbers, as ``sum(p.numel() for p in network.parameters())``."""
-        return sum(part.parameters for part in self.parts.values())
-
-    @property
-    def multi_adds(self) -> int:
-        """Multi-adds of one pass; each is two floating-point operations."""
-        return sum(part.multi_adds for part in self.parts.values())
-
-    @property
-    def per_megapixel(self) -> int:
-        """Multi-adds per million LR pixels of input, at this size and without a halo."""
-        return round(self.multi_adds * 10**6 / (self.height * self.width))
-
-
-@dataclass(frozen=True)
-class Memory:
-    """An estimate of the bytes one pass needs; see :func:`memory`."""
-
-    weights: int
-    """The parameters."""
-    position_biases: int
-    """The bias tables, expanded to (heads, queries, keys) once per attention."""
-    activations: int
-    """Peak of what is alive at once in a forward pass."""
-    moment: str
-    """Where that peak is: ``attention``, ``cab``, ``mlp``, ``ocab`` or ``reconstruction``."""
-
-    @property
-    def total(self) -> int:
-        """All three together."""
-        return self.weights + self.position_biases + self.activations
 
 
 def cost(config: HATConfig, height: int = 64, width: int = 64) -> Cost:
     """Parameters and multi-adds of a HAT on an LR input of ``height`` x ``width``.
+
+    The kinds of layers: ``shallow`` (first convolution), ``projections`` (W-MSA's q, k, v and
+    output), ``attention`` (W-MSA's two products; its bias tables), ``cab``, ``mlp`` (of HABs),
+    ``ocab`` (all of it, its MLP included), ``closing`` (convolutions that close RHAGs and body),
+    ``reconstruction`` (upsampler and last convolution), ``norms`` (all LayerNorms; parameters
+    only).
 
     Raises:
         ValueError: a size is not a positive multiple of the window.
@@ -141,7 +81,7 @@ def process_memory(config: HATConfig, height: int, width: int, *, batch: int = 1
     """An estimate of the largest resident bytes of a process that runs an fp32 artifact on a CPU.
 
     By engine: ``openvino`` (one stream) and ``onnxruntime``, as
-    :mod:`hat_deploy.engines.onnxruntime` sets it up. Python and the library are counted, pictures
+    :mod:`hat_deploy.engines.onnxruntime` sets it up. Python and the library are counted, images
     are not. The terms are those of :func:`memory`; what multiplies them is fitted to six networks
     of 48 to 180 channels at 64 to 256, with OpenVINO 2026.4 and ONNX Runtime 1.31 on Linux: within
     12 % of what was measured there, and within 7 % for a HAT x4 at 256.

@@ -1,4 +1,4 @@
-"""A network in half precision that neither overflows nor drifts, and the form it is deployed in.
+"""A HAT in half precision that neither overflows nor drifts.
 
 ``fp16`` and ``bf16`` are mixed. In half: the matrix products of attention and MLPs, the
 convolutions of CAB and the one after the body; each reads what a LayerNorm has just
@@ -24,14 +24,8 @@ with needed_for("Running a network in PyTorch"):
     from torch import Tensor, nn
 
 from hat_deploy.networks.hat.network import CAB, HAT, MLP, Attention
+from hat_deploy.precision import Precision
 
-DTYPES = {
-    "fp32": torch.float32,
-    "fp16": torch.float16,
-    "bf16": torch.bfloat16,
-    "fp16-pure": torch.float16,
-}
-"""What each precision computes its matrix products in."""
 WIDEST_ROW = 16.0
 """Largest norm of an output's weights that is left as it is: an output is of the order of this
 norm times its inputs', so fp16 keeps a factor of 4000 in hand."""
@@ -42,14 +36,14 @@ def convert(network: HAT, precision: str) -> HAT:
 
     Args:
         network: float32, with weights loaded. It is frozen in place, otherwise left alone.
-        precision: a key of :data:`DTYPES`.
+        precision: the name of a :class:`~hat_deploy.precision.Precision`.
     """
     network.freeze()
-    if precision == "fp32":
+    if precision == Precision.FP32:
         return network
-    dtype = DTYPES[precision]
+    dtype: torch.dtype = getattr(torch, Precision.of(precision).dtype)
     network = copy.deepcopy(network)
-    if precision == "fp16-pure":
+    if precision == Precision.FP16_PURE:
         return network.to(dtype)
     for module in network.modules():
         if isinstance(module, Attention):
@@ -89,34 +83,6 @@ class Scaled(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """As the layer, in fp32."""
         y: Tensor = self.layer(x).float() * self.factor
-        return y
-
-
-class Deployed(nn.Module):
-    """A network with the input and output of an artifact.
-
-    Args:
-        network: of any precision.
-        io: ``float``: (B, C, H, W) float32 in [0, 1] to (B, C, sH, sW) float32, not clamped.
-            ``uint8``: (B, H, W, C) bytes to (B, sH, sW, C) bytes, clamped and rounded half to
-            even, which equals rounding the float result outside.
-    """
-
-    def __init__(self, network: HAT, io: str) -> None:
-        super().__init__()
-        self.network = network
-        self.io = io
-        self.dtype = network.mean.dtype
-
-    def forward(self, x: Tensor) -> Tensor:
-        """One batch; the first and the last thing done to bytes is a cast, as TensorRT asks."""
-        if self.io == "uint8":
-            x = x.float().permute(0, 3, 1, 2) / 255.0
-        y: Tensor = self.network(x if x.dtype == self.dtype else x.to(self.dtype))
-        if y.dtype != torch.float32:
-            y = y.float()
-        if self.io == "uint8":
-            y = torch.round(y.clamp(0.0, 1.0) * 255.0).permute(0, 2, 3, 1).to(torch.uint8)
         return y
 
 

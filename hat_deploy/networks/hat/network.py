@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any, Self
 
@@ -23,6 +23,7 @@ with needed_for("Running a network in PyTorch"):
 from hat_deploy.geometry import reflect_indices, round_up
 from hat_deploy.networks.hat import windows
 from hat_deploy.networks.hat.config import HATConfig
+from hat_deploy.networks.network import Network
 
 RGB_MEAN = (0.4488, 0.4371, 0.4040)
 """Mean of DIV2K, subtracted from RGB input: not in the paper, but in the authors' code, and in
@@ -335,7 +336,7 @@ class PatchEmbed(nn.Module):
         return self.norm(x)
 
 
-class HAT(nn.Module):
+class HAT(Network):
     """The Hybrid Attention Transformer.
 
     Call it with (B, in_channels, H, W) in [0, 1], any height and width from 1 up: a size that
@@ -345,6 +346,7 @@ class HAT(nn.Module):
     :meth:`freeze` expands the position biases once, for inference; :meth:`train` undoes it.
     """
 
+    config: HATConfig
     mean: Tensor
     edge_masks: Tensor
 
@@ -389,6 +391,21 @@ class HAT(nn.Module):
         for group in self.layers:
             y = group(y, size, self.edge_masks)
         return to_map(self.norm(y), size)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the input is to be in."""
+        return self.mean.dtype
+
+    def in_precision(self, precision: str) -> HAT:
+        """See :mod:`hat_deploy.networks.hat.islands`."""
+        from hat_deploy.networks.hat.islands import convert
+
+        return convert(self, precision)
+
+    def spelled_out(self) -> AbstractContextManager[None]:
+        """See :func:`spelled_out`."""
+        return spelled_out(self)
 
     def freeze(self) -> Self:
         """Switch to evaluation and expand every position bias once.

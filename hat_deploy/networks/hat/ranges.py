@@ -1,6 +1,6 @@
-"""How large a network's values grow on real pictures, and which precision that allows.
+"""How large a network's values grow on real images, and which precision that allows.
 
-What overflows fp16 depends on weights and pictures alike, and no error says so: the result is
+What overflows fp16 depends on weights and images alike, and no error says so: the result is
 black or full of NaN. Measured in fp32, block by block, it can be known beforehand.
 """
 
@@ -18,10 +18,10 @@ with needed_for("Running a network in PyTorch"):
 
 from hat_deploy.networks.hat.islands import beside_channels, factors_of, halved
 from hat_deploy.networks.hat.network import HAB, HAT, OCAB, RHAG, spelled_out
+from hat_deploy.precision import FP16_MAX
 
-FP16_MAX = 65504.0
 MARGIN = 4.0
-"""How far below fp16's largest number a measured peak must stay: other pictures differ."""
+"""How far below fp16's largest number a measured peak must stay: other images differ."""
 REST = "rest"
 """Stands for a block's name: what lies outside the RHAGs."""
 
@@ -35,20 +35,21 @@ class Peak:
     kind: str
     """``HAB``, ``OCAB`` or ``RHAG``; ``HAT`` for what lies outside them."""
     stream: float
-    """Of the residual stream as the block leaves it, or of any layer outside the blocks: in half
-    under ``fp16-pure`` alone."""
+    """The peak of the residual stream as the block leaves it, or of any layer outside the blocks.
+    It is in half under ``fp16-pure`` alone."""
     inside: float
-    """Of what leaves its layers that ``fp16`` computes in half, after the scaling that very
-    large weights get there; 0 where there are none."""
+    """The peak of what leaves the layers that ``fp16`` computes in half, after the scaling that
+    very large weights get there; 0 where there are none."""
     scores: float
-    """Of its attention scores, on the way to softmax: q scaled, its product with k, and the sums
-    with bias and mask. In half under ``fp16``; 0 without attention."""
+    """The peak of its attention scores on the way to softmax: q scaled, its product with k, and the
+    sums with bias and mask. They are in half under ``fp16``; 0 without attention."""
     everything: float
-    """Of all these and of every other layer, nothing scaled: what ``fp16-pure`` has in half."""
+    """The peak of all these and of every other layer, nothing scaled: ``fp16-pure`` has them in
+    half."""
 
 
 def measure(network: HAT, batches: Iterable[Tensor]) -> list[Peak]:
-    """Run pictures through the network in fp32 and note each block's peaks.
+    """Run images through the network in fp32 and note each block's peaks.
 
     Attention scores are computed for it as they are exported, not by PyTorch's fused call.
 
@@ -85,7 +86,7 @@ def measure(network: HAT, batches: Iterable[Tensor]) -> list[Peak]:
         for batch in batches:
             network(batch)
     if not peaks:
-        raise ValueError("no pictures: at least one is needed")
+        raise ValueError("no images: at least one is needed")
 
     def peak(name: str, block: nn.Module, members: list[nn.Module], stream: float) -> Peak:
         scored = _largest(scores, members)
@@ -136,7 +137,7 @@ def advice(peaks: Iterable[Peak]) -> str:
     return (
         f"the residual stream reaches {stream:.3g}, layers {inside:.3g} and attention scores "
         f"{scores:.3g}, far from fp16's {FP16_MAX:.0f}: fp16 is safe, and fp16-pure would not "
-        "overflow on pictures like these"
+        "overflow on images like these"
     )
 
 

@@ -4,7 +4,7 @@ Feature maps are NHWC, (batch, height, width, channels), height and width multip
 window. Windows are (batch * windows, tokens, channels), tokens row by row.
 
 Everything is slices, concatenations and transposes of static shape: ``roll``, ``unfold`` and
-masks of the whole picture are what exporters and engines stumble over.
+masks of the whole image are what exporters and engines stumble over.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def shifted_regions(x: Tensor, window: int, shift: int) -> list[Region]:
     """A cyclically shifted map, cut into its (at most four) kinds of window.
 
     Only windows of the last row and the last column hold pixels of opposite borders, so a
-    mask for each window of the picture is never needed: four patterns are all there are.
+    mask for each window of the image is never needed: four patterns are all there are.
     Empty regions are left out.
     """
     regions = []

@@ -1,0 +1,38 @@
+"""The form in which a network is exported: its input and output are an artifact's."""
+
+from __future__ import annotations
+
+from hat_deploy.errors import needed_for
+from hat_deploy.networks.network import Network
+
+with needed_for("Running a network in PyTorch"):
+    import torch
+    from torch import Tensor, nn
+
+
+class Deployed(nn.Module):
+    """A network with the input and output of an artifact.
+
+    Args:
+        network: of any precision.
+        io: ``float``: (B, C, H, W) float32 in [0, 1] to (B, C, sH, sW) float32, not clamped.
+            ``uint8``: (B, H, W, C) bytes to (B, sH, sW, C) bytes, clamped and rounded half to
+            even, which equals rounding the float result outside.
+    """
+
+    def __init__(self, network: Network, io: str) -> None:
+        super().__init__()
+        self.network = network
+        self.io = io
+        self.dtype = network.dtype
+
+    def forward(self, x: Tensor) -> Tensor:
+        """One batch; the first and the last thing done to bytes is a cast, as TensorRT asks."""
+        if self.io == "uint8":
+            x = x.float().permute(0, 3, 1, 2) / 255.0
+        y: Tensor = self.network(x if x.dtype == self.dtype else x.to(self.dtype))
+        if y.dtype != torch.float32:
+            y = y.float()
+        if self.io == "uint8":
+            y = torch.round(y.clamp(0.0, 1.0) * 255.0).permute(0, 2, 3, 1).to(torch.uint8)
+        return y
