@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import logging
 from collections.abc import Iterable, Iterator
@@ -26,14 +25,11 @@ from hat_deploy.engines.base import (
 )
 from hat_deploy.engines.inflight import keep_in_flight
 from hat_deploy.errors import ArtifactError, UsageError, needed_for
+from hat_deploy.files import sha256
 from hat_deploy.precision import OPENVINO, Precision
 
 with needed_for("Running an .onnx artifact in OpenVINO"):
     import openvino as ov
-
-_OUTSIDE = b"\x0a\x08location"
-"""In an ``.onnx`` that has weights in other files, as protobuf writes the key that names them.
-``export`` makes none such, and its hash would not be theirs."""
 
 
 class OpenVINOEngine(EngineBase):
@@ -146,11 +142,9 @@ def _load(path: Path, digest: str, settings: dict[str, Any]) -> ov.CompiledModel
     if kept := _load_kept(core, made_from, settings):
         return kept
     model = core.compile_model(path, "CPU", settings)
-    content = path.read_bytes()
-    if hashlib.sha256(content).hexdigest() != digest:
+    if sha256(path) != digest:
         raise ArtifactError(f"{path} was changed while it was loaded: start again")
-    if _OUTSIDE not in content:
-        _keep(model, made_from)
+    _keep(model, made_from)
     return model
 
 
