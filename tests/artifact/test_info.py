@@ -166,7 +166,7 @@ def test_what_is_no_file_of_ours_is_one_sentence(
     text.write_text("hello")
     with pytest.raises(CheckpointError, match="text file"):
         examine(str(text))
-    with pytest.raises(UsageError, match="no file"):
+    with pytest.raises(UsageError, match="there is no checkpoint"):
         examine(str(tmp_path / "missing.pth"))
     with pytest.raises(UsageError, match="neither a file nor a model"):
         examine("missing")

@@ -121,7 +121,7 @@ def test_export_and_verify_say_it(
     assert exit_code(monkeypatch, *verify) == 0
     assert DOUBT in capsys.readouterr().out
     assert exit_code(monkeypatch, "upscale", photo, "--engine", made, "--qk-scale", 1) == 2
-    assert "what --qk-scale decides was settled" in capsys.readouterr().err
+    assert "--qk-scale does not apply" in capsys.readouterr().err
 
 
 @pytest.mark.slow
