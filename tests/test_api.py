@@ -19,7 +19,8 @@ from hat_deploy.images import samples
 from hat_deploy.networks import checkpoint
 
 SIGNATURES = {
-    Upscaler.__init__: "(self, model: 'str | Path | Engine' = 'hat-nano-x2', *, "
+    Upscaler.__init__: "(self, "
+    "model: 'str | Path | Artifact | Checkpoint | Engine' = 'hat-nano-x2', *, "
     "tile: 'tuple[int, int] | None' = None, halo: 'int | None' = None, batch: 'int' = 1, "
     "device: 'str' = 'cpu', backend: 'str | None' = None, compute: 'str | None' = None, "
     "threads: 'int | None' = None, streams: 'int' = 1, conv_scale: 'float | None' = None, "

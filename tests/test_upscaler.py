@@ -260,6 +260,6 @@ def test_a_checkpoint_that_is_none_is_said(tmp_path: Path) -> None:
 
 
 def test_the_public_api() -> None:
-    assert hat_deploy.__all__ == ["Upscaler", "__version__"]
+    assert hat_deploy.__all__ == ["Done", "Failed", "Skipped", "Upscaler", "__version__"]
     with pytest.raises(AttributeError):
         hat_deploy.nothing  # noqa: B018

@@ -272,7 +272,6 @@ def test_a_precision_that_fails_its_proof_gives_way_to_the_next(tmp_path: Path) 
 
 
 def test_rtx_refuses_a_gpu_it_does_not_build_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(to_plan, "find_spec", lambda name: name)
     monkeypatch.setattr(to_plan, "local_gpu", lambda: "sm90")
     with pytest.raises(UsageError, match="does not build for this machine's GPU, sm90"):
         to_plan.choose(to_plan.BuildOptions(flavour="rtx"))
