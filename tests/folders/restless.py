@@ -92,7 +92,11 @@ def survive(upscaler: Upscaler, folder: Path, output: Path, seed: int) -> None:
         os.kill(children[0], signal.SIGKILL)
         ended(children[0])
         assert [ended(child) for child in children[1:]] == [0, 0]
-        made = sorted(p.name for p in place.rglob("*") if p.is_file() and p.name[0] != ".")
+        # What the killed run was writing lies in a hidden folder, for the next run to remove.
+        files = [p for p in place.rglob("*") if p.is_file()]
+        made = sorted(
+            p.name for p in files if not any(x[0] == "." for x in p.relative_to(place).parts)
+        )
         assert made == wanted, (made, wanted)
 
 
