@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from hat_deploy.networks.hat.blocks import CAB, HAB, OCAB, Attention, ChannelAttention
 from hat_deploy.networks.hat.config import HATConfig
-from hat_deploy.networks.hat.network import CAB, HAB, HAT, OCAB, RHAG, Attention, ChannelAttention
+from hat_deploy.networks.hat.network import HAT, RHAG
 
 TINY: dict[str, Any] = {
     "embed_dim": 12,

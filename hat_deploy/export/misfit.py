@@ -25,7 +25,8 @@ from hat_deploy.engines.base import Array
 from hat_deploy.geometry import round_up
 from hat_deploy.images import samples
 from hat_deploy.images.resize import bicubic
-from hat_deploy.networks.hat.network import CAB, HAT
+from hat_deploy.networks.hat.blocks import CAB
+from hat_deploy.networks.hat.network import HAT
 from hat_deploy.networks.network import Network
 
 IN_USE = {

@@ -22,12 +22,12 @@ with needed_for("Reading a checkpoint"):
     from torch import Tensor
 
 from hat_deploy.files import replacing
-from hat_deploy.networks import Shape
 from hat_deploy.networks.hat import windows
 from hat_deploy.networks.hat.config import HATConfig, is_finite_number
 from hat_deploy.networks.hat.cost import cost
 from hat_deploy.networks.hat.detection import detect_config, require_hat
 from hat_deploy.networks.hat.network import HAT, mean_of
+from hat_deploy.networks.shape import Shape
 from hat_deploy.networks.unstored import CONFIG_NAME, UNSTORED, Unstored
 from hat_deploy.networks.weights import Stored, listing, load_state_dict, load_stored
 

@@ -15,7 +15,7 @@ with needed_for("Running a network in PyTorch"):
 if TYPE_CHECKING:
     from typing import Self
 
-    from hat_deploy.networks import Shape
+    from hat_deploy.networks.shape import Shape
 
 
 class Network(nn.Module, ABC):

@@ -12,7 +12,8 @@ from tiny import (
     with_constant_scores,
 )
 
-from hat_deploy.networks.hat.network import CAB, HAT, Attention
+from hat_deploy.networks.hat.blocks import CAB, Attention
+from hat_deploy.networks.hat.network import HAT
 from hat_deploy.networks.hat.ranges import advice, measure
 
 

@@ -7,13 +7,15 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
+from hat_deploy.networks.hat import cost
+from hat_deploy.networks.hat.dimensions import Dimensions
 from hat_deploy.networks.unstored import UNSTORED
 
 if TYPE_CHECKING:
     from typing import Self
 
-    from hat_deploy.networks import Shape
     from hat_deploy.networks.cost import Cost, Memory
+    from hat_deploy.networks.shape import Shape
 
 SCALES = (1, 2, 3, 4, 8, 16)
 """What the upsampler can do: pixel shuffles by 2, one after another, or one by 3."""
@@ -28,7 +30,7 @@ MAX_BLOCKS = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
-class HATConfig:
+class HATConfig(Dimensions):
     """What it takes to build a HAT that fits a given set of weights.
 
     Sizes are stored as the weights have them (channels), not as the ratios they were
@@ -36,34 +38,6 @@ class HATConfig:
     Use :meth:`published` to start from ratios.
     """
 
-    scale: int
-    """Upscaling factor: 1, 2, 3, 4, 8 or 16."""
-    in_channels: int = 3
-    """Channels of the image in and out: 3 for RGB, 1 for gray."""
-    embed_dim: int = 180
-    """Channels of the residual stream."""
-    depths: tuple[int, ...] = (6,) * 6
-    """HABs in each RHAG."""
-    num_heads: tuple[int, ...] = (6,) * 6
-    """Attention heads in each RHAG; each divides ``embed_dim``."""
-    window_size: int = 16
-    """Side of an attention window, M. Height and width must be multiples of it."""
-    overlap_size: int = 24
-    """Side of the window OCAB takes keys and values from, (1 + gamma) M; 0: no OCAB."""
-    cab_channels: int = 60
-    """Channels inside CAB, embed_dim // compress_ratio; 0: no CAB."""
-    squeeze_channels: int = 6
-    """Channels inside channel attention, embed_dim // squeeze_factor; 0: none."""
-    mlp_channels: int = 360
-    """Hidden channels of every MLP, embed_dim * mlp_ratio."""
-    upsampler_channels: int = 64
-    """Channels of the upsampler."""
-    qkv_bias: bool = True
-    """Whether the q, k, v projections have a bias."""
-    patch_norm: bool = True
-    """Whether a LayerNorm follows the first convolution."""
-    body_conv: bool = True
-    """Whether a convolution closes each RHAG and the body (the authors' ``1conv``)."""
     conv_scale: float = 0.01
     """Weight of CAB beside window attention, alpha. Not stored in checkpoints."""
     img_range: float = 1.0
@@ -200,22 +174,16 @@ class HATConfig:
 
     def cost(self, height: int, width: int) -> Cost:
         """See :func:`hat_deploy.networks.hat.cost.cost`."""
-        from hat_deploy.networks.hat import cost
-
         return cost.cost(self, height, width)
 
     def memory(
         self, height: int, width: int, *, element_size: int = 4, fused: bool = True
     ) -> Memory:
         """See :func:`hat_deploy.networks.hat.cost.memory`."""
-        from hat_deploy.networks.hat import cost
-
         return cost.memory(self, height, width, element_size=element_size, fused=fused)
 
     def process_memory(self, height: int, width: int, *, batch: int = 1) -> dict[str, int]:
         """See :func:`hat_deploy.networks.hat.cost.process_memory`."""
-        from hat_deploy.networks.hat import cost
-
         return cost.process_memory(self, height, width, batch=batch)
 
     @property

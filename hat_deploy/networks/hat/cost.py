@@ -9,10 +9,10 @@ of its figures: 103.9 G where it has 103.7 for HAT x4 at 64x64, 54.6 where it ha
 from __future__ import annotations
 
 from hat_deploy.networks.cost import Cost, Memory, Part
-from hat_deploy.networks.hat.config import HATConfig
+from hat_deploy.networks.hat.dimensions import Dimensions
 
 
-def cost(config: HATConfig, height: int = 64, width: int = 64) -> Cost:
+def cost(config: Dimensions, height: int = 64, width: int = 64) -> Cost:
     """Parameters and multi-adds of a HAT on an LR input of ``height`` x ``width``.
 
     The kinds of layers: ``shallow`` (first convolution), ``projections`` (W-MSA's q, k, v and
@@ -48,7 +48,7 @@ def cost(config: HATConfig, height: int = 64, width: int = 64) -> Cost:
 
 
 def memory(
-    config: HATConfig, height: int, width: int, *, element_size: int = 4, fused: bool = True
+    config: Dimensions, height: int, width: int, *, element_size: int = 4, fused: bool = True
 ) -> Memory:
     """An estimate of the memory of one pass, batch 1, over an LR input of ``height`` x ``width``.
 
@@ -77,7 +77,9 @@ def memory(
     )
 
 
-def process_memory(config: HATConfig, height: int, width: int, *, batch: int = 1) -> dict[str, int]:
+def process_memory(
+    config: Dimensions, height: int, width: int, *, batch: int = 1
+) -> dict[str, int]:
     """An estimate of the largest resident bytes of a process that runs an fp32 artifact on a CPU.
 
     By engine: ``openvino`` (one stream) and ``onnxruntime``, as
@@ -103,7 +105,7 @@ def process_memory(config: HATConfig, height: int, width: int, *, batch: int = 1
     }
 
 
-def _pixels(config: HATConfig, height: int, width: int) -> int:
+def _pixels(config: Dimensions, height: int, width: int) -> int:
     window = config.window_size
     if height < 1 or width < 1 or height % window or width % window:
         raise ValueError(
@@ -127,7 +129,7 @@ def _products(dim: int, queries: int, keys: int) -> int:
     return 2 * dim * queries * keys
 
 
-def _cab(config: HATConfig, pixels: int) -> Part:
+def _cab(config: Dimensions, pixels: int) -> Part:
     dim, inner, squeezed = config.embed_dim, config.cab_channels, config.squeeze_channels
     if not inner:
         return Part()
@@ -137,7 +139,7 @@ def _cab(config: HATConfig, pixels: int) -> Part:
     return convs + _linear(dim, squeezed, 1) + _linear(squeezed, dim, 1)
 
 
-def _ocab(config: HATConfig, linears: Part, pixels: int) -> Part:
+def _ocab(config: Dimensions, linears: Part, pixels: int) -> Part:
     """All OCABs, given the linear layers of one."""
     overlap, groups = config.overlap_size, len(config.depths)
     if not overlap:
@@ -147,7 +149,7 @@ def _ocab(config: HATConfig, linears: Part, pixels: int) -> Part:
     return linears * groups + Part(tables, products)
 
 
-def _reconstruction(config: HATConfig, pixels: int) -> Part:
+def _reconstruction(config: Dimensions, pixels: int) -> Part:
     feat = config.upsampler_channels
     total = _conv(config.embed_dim, feat, pixels)
     for factor in _upsampling_factors(config.scale):
@@ -160,13 +162,13 @@ def _upsampling_factors(scale: int) -> list[int]:
     return [3] if scale == 3 else [2] * (scale.bit_length() - 1)
 
 
-def _norms(config: HATConfig) -> int:
+def _norms(config: Dimensions) -> int:
     """LayerNorms: two per HAB and OCAB, one before them where asked for, one after."""
     pairs = sum(config.depths) + (len(config.depths) if config.overlap_size else 0)
     return 2 * pairs + config.patch_norm + 1
 
 
-def _expanded_biases(config: HATConfig) -> int:
+def _expanded_biases(config: Dimensions) -> int:
     """Numbers in the bias of every attention, expanded to (heads, queries, keys)."""
     queries = config.window_size**2
     return sum(
@@ -175,7 +177,7 @@ def _expanded_biases(config: HATConfig) -> int:
     )
 
 
-def _moments(config: HATConfig, *, fused: bool) -> dict[str, int]:
+def _moments(config: Dimensions, *, fused: bool) -> dict[str, int]:
     """Numbers alive per LR pixel at the busiest moment of each kind of layer.
 
     While blocks run, the input, the shallow features, the group's input and the block's input

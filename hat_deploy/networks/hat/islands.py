@@ -7,7 +7,7 @@ trained window transformers; every LayerNorm; the convolution that closes each R
 reconstruction, which read sums of the stream; the gate of channel attention, an average of
 whole maps. ``fp16-pure`` is half throughout, for those who know their network's range.
 
-The casts are where :func:`hat_deploy.networks.hat.network.entering` finds a layer of another dtype.
+The casts are where :func:`hat_deploy.networks.hat.blocks.entering` finds a layer of another dtype.
 The module that PyTorch runs in half is thus the very module that is traced for ONNX, and a
 strongly typed TensorRT network computes as it says.
 """
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from typing import TypeVar
 
 from hat_deploy.errors import needed_for
 
@@ -23,15 +24,18 @@ with needed_for("Running a network in PyTorch"):
     import torch
     from torch import Tensor, nn
 
-from hat_deploy.networks.hat.network import CAB, HAT, MLP, Attention
+from hat_deploy.networks.hat.blocks import CAB, MLP, Attention
+from hat_deploy.networks.network import Network
 from hat_deploy.precision import Precision
+
+_N = TypeVar("_N", bound=Network)
 
 WIDEST_ROW = 16.0
 """Largest norm of an output's weights that is left as it is: an output is of the order of this
 norm times its inputs', so fp16 keeps a factor of 4000 in hand."""
 
 
-def convert(network: HAT, precision: str) -> HAT:
+def convert(network: _N, precision: str) -> _N:
     """The network in the given precision; a frozen copy, but the network itself for ``fp32``.
 
     Args:
@@ -49,7 +53,9 @@ def convert(network: HAT, precision: str) -> HAT:
         if isinstance(module, Attention):
             assert module.frozen is not None
             module.frozen = module.frozen.to(dtype)
-    network.edge_masks = network.edge_masks.to(dtype)
+    network.register_buffer(
+        "edge_masks", network.get_buffer("edge_masks").to(dtype), persistent=False
+    )
     for holder, name, summed in list(halved(network)):
         layer = getattr(holder, name)
         factors = factors_of(layer) if summed and dtype == torch.float16 else None
@@ -86,7 +92,7 @@ class Scaled(nn.Module):
         return y
 
 
-def halved(network: HAT) -> Iterator[tuple[nn.Module, str, bool]]:
+def halved(network: nn.Module) -> Iterator[tuple[nn.Module, str, bool]]:
     """The layers that compute in half: the module that holds each, its name there, and whether
     its result goes straight to a sum in fp32."""
     for module in network.modules():
@@ -96,7 +102,7 @@ def halved(network: HAT) -> Iterator[tuple[nn.Module, str, bool]]:
             yield from ((module, "fc1", False), (module, "fc2", True))
         elif isinstance(module, CAB):
             yield from ((module.cab, "0", False), (module.cab, "2", True))
-    if isinstance(network.conv_after_body, nn.Conv2d):
+    if isinstance(getattr(network, "conv_after_body", None), nn.Conv2d):
         yield network, "conv_after_body", True
 
 

@@ -16,8 +16,9 @@ with needed_for("Running a network in PyTorch"):
     import torch
     from torch import Tensor, nn
 
+from hat_deploy.networks.hat.blocks import HAB, OCAB, spelled_out
 from hat_deploy.networks.hat.islands import beside_channels, factors_of, halved
-from hat_deploy.networks.hat.network import HAB, HAT, OCAB, RHAG, spelled_out
+from hat_deploy.networks.hat.network import HAT, RHAG
 from hat_deploy.precision import FP16_MAX
 
 MARGIN = 4.0

@@ -1,0 +1,65 @@
+"""What any network is to the rest of the program, apart from its weights."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from hat_deploy.networks.cost import Cost, Memory
+
+
+class Shape(Protocol):
+    """What it takes to build a network that fits given weights, and what it then costs."""
+
+    @property
+    def scale(self) -> int:
+        """Upscaling factor."""
+
+    @property
+    def channels(self) -> int:
+        """Channels of the image in and out: 3 for RGB, 1 for gray."""
+
+    @property
+    def window(self) -> int:
+        """Heights, widths and offsets of tiles must be multiples of it."""
+
+    @property
+    def variant(self) -> str:
+        """A published name where the shape is a published one, else ``custom``."""
+
+    @property
+    def unstored(self) -> str:
+        """The values that no checkpoint stores, for people."""
+
+    def cost(self, height: int, width: int) -> Cost:
+        """Parameters and multi-adds of one pass over an LR input of ``height`` x ``width``.
+
+        Raises:
+            ValueError: a size is not a positive multiple of ``window``.
+        """
+
+    def memory(
+        self, height: int, width: int, *, element_size: int = 4, fused: bool = True
+    ) -> Memory:
+        """An estimate of the memory of one such pass, batch 1.
+
+        Args:
+            element_size: bytes of one number, of weights and activations alike.
+            fused: attention does not store its scores.
+
+        Raises:
+            ValueError: a size is not a positive multiple of ``window``.
+        """
+
+    def process_memory(self, height: int, width: int, *, batch: int = 1) -> dict[str, int]:
+        """An estimate, by engine, of the resident bytes of a process that runs it on a CPU.
+
+        Raises:
+            ValueError: a size is not a positive multiple of ``window``.
+        """
+
+    def to_dict(self) -> dict[str, Any]:
+        """The shape as JSON types."""
+
+    def differences(self, other: Shape) -> dict[str, tuple[object, object]]:
+        """Values of the two that are not equal, by name: this one's and the other's."""
