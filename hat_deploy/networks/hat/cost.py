@@ -84,9 +84,9 @@ def process_memory(
 
     By engine: ``openvino`` (one stream) and ``onnxruntime``, as
     :mod:`hat_deploy.engines.onnxruntime` sets it up. Python and the library are counted, images
-    are not. The terms are those of :func:`memory`; what multiplies them is fitted to six networks
-    of 48 to 180 channels at 64 to 256, with OpenVINO 2026.4 and ONNX Runtime 1.31 on Linux: within
-    12 % of what was measured there, and within 7 % for a HAT x4 at 256.
+    are not. The terms are those of :func:`memory`; what multiplies them is fitted to networks
+    of 48 to 180 channels at 64 to 256, with OpenVINO 2026.4 and ONNX Runtime 1.31 on Linux. It is
+    within 12 % of the measurements it was fitted to; others may be further off.
 
     OpenVINO never stores attention's scores, and holds four copies of weights and biases while it
     compiles. ONNX Runtime stores scores, twice in W-MSA and thrice in OCAB.
