@@ -1,6 +1,6 @@
 # Everything runs from a fresh clone with Python 3.11 or newer, make and a package index.
 #   make demo    upscale the images in examples/ and print what was measured
-#   make test-fast   the tests that are marked neither slow nor slowest: under two minutes
+#   make test-fast   the tests that are marked neither slow nor slowest
 #   make test        all but the slowest; with 'make check', what must pass before a change lands
 #   make test-all    every test
 #   make check   lint, format and types
