@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import typer
-from commands import Run, runner
+from commands import Run
 from fakes import IdentityEngine
 from PIL import Image
 
@@ -103,21 +102,11 @@ ALWAYS = {
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    return runner(monkeypatch, capsys)
-
-
-@pytest.fixture
-def folder(
-    tmp_path: Path, tiny_checkpoint: Path, tiny_onnx: Path, monkeypatch: pytest.MonkeyPatch
-) -> Path:
-    shutil.copy(tiny_checkpoint, tmp_path / "tiny.pth")
-    shutil.copy(tiny_onnx, tmp_path / "tiny.onnx")
-    (tmp_path / "x.plan").write_bytes(b"ftrt")
-    (tmp_path / "photos").mkdir()
-    Image.fromarray(np.zeros((20, 20, 3), np.uint8)).save(tmp_path / "photos" / "a.png")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+def folder(here: Path) -> Path:
+    (here / "x.plan").write_bytes(b"ftrt")
+    (here / "photos").mkdir()
+    Image.fromarray(np.zeros((20, 20, 3), np.uint8)).save(here / "photos" / "a.png")
+    return here
 
 
 @pytest.mark.parametrize(("command", "arguments"), MODES)

@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from commands import Run, runner
+from commands import Run
 
 from hat_deploy.artifact import zoo
 from hat_deploy.cli import outputs
@@ -27,23 +27,13 @@ UPSCALE = "upscale photos --engine tiny.onnx"
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    return runner(monkeypatch, capsys)
-
-
-@pytest.fixture
-def folder(
-    tmp_path: Path, tiny_checkpoint: Path, tiny_onnx: Path, monkeypatch: pytest.MonkeyPatch
-) -> Path:
+def folder(here: Path) -> Path:
     """Inputs of every command, each also under a name of every kind of output."""
-    shutil.copy(tiny_checkpoint, tmp_path / "tiny.pth")
-    shutil.copy(tiny_onnx, tmp_path / "tiny.onnx")
     for name in ("photos", "low"):
-        (tmp_path / name).mkdir()
+        (here / name).mkdir()
         noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)
-        cv2.imwrite(str(tmp_path / name / "a.png"), noise)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+        cv2.imwrite(str(here / name / "a.png"), noise)
+    return here
 
 
 def contents(folder: Path) -> dict[str, bytes | str]:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import Run, runner
+from commands import Run
 from PIL import Image
 
 from hat_deploy.api import Upscaler
@@ -21,24 +20,14 @@ from hat_deploy.geometry import image_size, tile_size
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    return runner(monkeypatch, capsys)
-
-
-@pytest.fixture
-def folder(
-    tmp_path: Path, tiny_checkpoint: Path, tiny_onnx: Path, monkeypatch: pytest.MonkeyPatch
-) -> Path:
+def folder(here: Path) -> Path:
     """``tiny.onnx`` has tiles 24 high and 16 wide, the images are 32 wide and 40 high."""
-    shutil.copy(tiny_checkpoint, tmp_path / "tiny.pth")
-    shutil.copy(tiny_onnx, tmp_path / "tiny.onnx")
     rng = np.random.default_rng(0)
-    (tmp_path / "photos").mkdir()
+    (here / "photos").mkdir()
     for name in ("a", "b"):
         pixels = rng.integers(0, 256, (40, 32, 3), np.uint8)
-        Image.fromarray(pixels).save(tmp_path / "photos" / f"{name}.png")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+        Image.fromarray(pixels).save(here / "photos" / f"{name}.png")
+    return here
 
 
 def sha256(path: Path) -> str:
