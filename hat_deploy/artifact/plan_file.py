@@ -18,6 +18,8 @@ PLAN_MARKER = "hat-deploy:"
 """What a plan's network name starts with; the JSON follows."""
 FUSED_ATTENTION = b"struct _gemm_mha_v2_params_t"
 """How a line of a plan's kernel sources starts that belongs to a fused attention."""
+RTX_MAGIC = b"vtrt"
+"""How plans of TensorRT for RTX begin, and no others."""
 _LONGEST_DESCRIPTION = 4096
 """Bytes; TensorRT keeps no longer name."""
 
@@ -49,7 +51,7 @@ def read_description(path: Path) -> Description:
 def _require_whole(path: Path, content: mmap.mmap) -> None:
     """A plan of TensorRT for RTX states its length, in the eight bytes from 16 on."""
     stated = int.from_bytes(content[16:24], "little")
-    if content[:4] == b"vtrt" and stated > len(content):
+    if content[: len(RTX_MAGIC)] == RTX_MAGIC and stated > len(content):
         raise ArtifactError(
             f"{path} holds {len(content)} of the {stated} bytes it states: it is truncated; "
             "copy it again, or export it again"

@@ -6,15 +6,13 @@ import shlex
 from pathlib import Path
 
 from hat_deploy.artifact import Description
+from hat_deploy.artifact.plan_file import RTX_MAGIC
 from hat_deploy.engines.cuda.base import GPU
 from hat_deploy.engines.inflight import Need
 from hat_deploy.engines.tensorrt.flavours import Flavour
 from hat_deploy.errors import ArtifactError
 from hat_deploy.geometry import format_size
 from hat_deploy.terminal.printable import display_name
-
-RTX_MAGIC = b"vtrt"
-"""How plans of TensorRT for RTX begin, and no others."""
 
 
 def flavour_of(path: Path, described: Description) -> Flavour:
