@@ -16,6 +16,8 @@
 PYTHON ?= python3
 PIP_ARGS ?=
 BIN := .venv/bin
+# One worker for each core.
+PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS)
 
 # On a machine with a GPU and no package index, what is installed there has to do.
@@ -27,13 +29,13 @@ demo: .venv/demo.stamp
 	$(BIN)/python examples/demo.py --out demo
 
 test-fast: .venv/dev.stamp
-	$(BIN)/python -m pytest -m "not slow and not slowest" $(PYTEST_ARGS)
+	$(PYTEST) -m "not slow and not slowest" $(PYTEST_ARGS)
 
 test: .venv/dev.stamp
-	$(BIN)/python -m pytest -m "not slowest" $(PYTEST_ARGS)
+	$(PYTEST) -m "not slowest" $(PYTEST_ARGS)
 
 test-all: .venv/dev.stamp
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(PYTEST) $(PYTEST_ARGS)
 
 fuzz: .venv/dev.stamp
 	FUZZ_CASES=$${FUZZ_CASES:-100000} $(BIN)/python -m pytest tests/images/test_fuzz.py

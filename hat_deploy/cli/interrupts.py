@@ -16,7 +16,7 @@ import sys
 import threading
 from contextlib import suppress
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 EXIT_CODE = 130
 AGAIN_AFTER = 0.5
@@ -35,6 +35,11 @@ class _State:
     count = 0
     """How many interrupts came, whether or not the main thread knows of them yet."""
     watched = False
+    said = False
+
+
+_LEAVING = threading.RLock()
+"""Held by the thread that ends the process; a second one waits here for that end."""
 
 
 def install() -> None:
@@ -111,15 +116,24 @@ def _again(signum: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _leave() -> None:
+def _leave() -> NoReturn:
     """End without a look back: what half-imported libraries do at exit is not to be seen."""
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(Exception):
-            stream.flush()
+    with _LEAVING:
+        if not _State.said:
+            _State.said = True
+            _say()
+        os._exit(EXIT_CODE)
+
+
+def _say() -> None:
+    """Write the one line; the main thread first writes what it still holds back."""
+    if threading.current_thread() is threading.main_thread():
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(Exception):
+                stream.flush()
     with suppress(Exception):
         terminal = sys.stderr.isatty()
         os.write(sys.stderr.fileno(), (_CURSOR if terminal else b"") + _SAID)
-    os._exit(EXIT_CODE)
 
 
 def _unraisable(unraisable: Any) -> None:

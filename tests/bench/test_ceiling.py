@@ -58,6 +58,7 @@ def test_this_machine_has_a_rate(precision: str) -> None:
     assert found.side >= 512
 
 
+@pytest.mark.slow
 def test_without_a_device_there_is_no_ceiling() -> None:
     torch = pytest.importorskip("torch")
     if torch.cuda.is_available():

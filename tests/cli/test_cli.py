@@ -141,6 +141,7 @@ def test_export_then_upscale(tmp_path: Path, tiny_checkpoint: Path) -> None:
     assert "0 upscaled, 2 skipped" in again.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -167,6 +168,7 @@ def test_wrong_usage_is_one_sentence_and_exit_2(
     assert list(tmp_path.glob("x.*")) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [(), ("--tile", "auto"), ("--dry-run",), ("--recursive",)])
 def test_an_empty_inbox_is_a_good_end(tmp_path: Path, options: tuple[str, ...]) -> None:
     (tmp_path / "in").mkdir()
@@ -293,6 +295,7 @@ class TestUpscaleOptions:
         assert not Path(f"{folder}-x2").exists()
         assert {path.name for path in folder.iterdir()} == {"a.png", "b.jpg", "c.png"}
 
+    @pytest.mark.slow
     def test_a_dry_run_knows_what_is_done(self, folder: Path, tiny_onnx: Path) -> None:
         cli("upscale", folder, "--engine", tiny_onnx)
         before = {p: p.read_bytes() for p in Path(f"{folder}-x2").iterdir()}
@@ -331,6 +334,7 @@ class TestUpscaleOptions:
         wrong = cli("upscale", folder, "--model", broken, "--dry-run")
         assert wrong.returncode == 2 and "broken.pth is a text file" in wrong.stderr
 
+    @pytest.mark.slow
     def test_another_run_with_other_settings_is_refused(
         self, folder: Path, tiny_onnx: Path, tmp_path: Path
     ) -> None:
@@ -349,6 +353,7 @@ class TestUpscaleOptions:
         assert "2 upscaled" in cli(*command, "--report", report).stdout
         assert len(report.read_text().splitlines()) == 4
 
+    @pytest.mark.slow
     def test_bad_lines_of_a_journal_are_told(self, folder: Path, tiny_onnx: Path) -> None:
         command = ("upscale", folder, "--engine", tiny_onnx)
         cli(*command)
@@ -359,6 +364,7 @@ class TestUpscaleOptions:
             assert "2 skipped" in done.stdout
             assert f"note: 1 line of {journal} cannot be read as entries" in done.stderr
 
+    @pytest.mark.slow
     def test_a_journal_that_is_a_link_is_refused(self, folder: Path, tiny_onnx: Path) -> None:
         diary = folder.parent / "diary"
         diary.write_bytes(b"dear diary")
@@ -371,6 +377,7 @@ class TestUpscaleOptions:
             assert f"{journal} is a symbolic link, not a plain file: remove it" in done.stderr
         assert diary.read_bytes() == b"dear diary"
 
+    @pytest.mark.slow
     def test_a_report_has_a_line_for_each(
         self, folder: Path, tiny_onnx: Path, tmp_path: Path
     ) -> None:
@@ -389,6 +396,7 @@ class TestUpscaleOptions:
         again = [json.loads(line)["outcome"] for line in report.open()]
         assert sorted(again) == ["failed", "failed", "skipped", "skipped"]
 
+    @pytest.mark.slow
     def test_a_report_that_does_not_fit_the_disk_is_said(
         self, folder: Path, tiny_onnx: Path
     ) -> None:
@@ -397,6 +405,7 @@ class TestUpscaleOptions:
         assert "2 upscaled" in done.stdout
         assert "report /dev/full is incomplete: No space left on device" in done.stderr
 
+    @pytest.mark.slow
     def test_fail_fast(self, folder: Path, tiny_onnx: Path) -> None:
         (folder / "0.png").symlink_to("nowhere")
         done = cli("upscale", folder, "--engine", tiny_onnx, "--fail-fast")
@@ -404,6 +413,7 @@ class TestUpscaleOptions:
         assert "0 upscaled" in done.stdout
         assert "not processed: 3 not tried: the run was to stop" in done.stderr
 
+    @pytest.mark.slow
     def test_limits(self, folder: Path, tiny_onnx: Path) -> None:
         done = cli(
             *("upscale", folder, "--engine", tiny_onnx),
@@ -414,6 +424,7 @@ class TestUpscaleOptions:
         wrong = cli("upscale", folder, "--engine", tiny_onnx, "--memory", "much")
         assert wrong.returncode == 2 and "--memory much" in wrong.stderr
 
+    @pytest.mark.slow
     def test_unknown_results_are_kept_and_said(self, folder: Path, tiny_onnx: Path) -> None:
         picture(Path(f"{folder}-x2") / "a.png")
         done = cli("upscale", folder, "--engine", tiny_onnx)

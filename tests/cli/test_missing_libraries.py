@@ -98,6 +98,7 @@ def test_without_one_library(
     one_sentence(found["it"], library, extra)
 
 
+@pytest.mark.slow
 def test_without_an_engine(folder: Path) -> None:
     commands = {name: WITHOUT[name] for name in ("shipped", "engine", "score", "bench")}
     commands["verify"] = WITH_TORCH["verify"]

@@ -195,6 +195,7 @@ class TestNamesThatAreNotUtf8:
         (folder / "photos" / "a.png").rename(folder / "photos" / HOSTILE)
         shutil.copy(folder / "tiny.onnx", folder / os.fsdecode(b"tiny-\xff.onnx"))
 
+    @pytest.mark.slow
     def test_verify(self, folder: Path, run: Run) -> None:
         engine = os.fsdecode(b"tiny-\xff.onnx")
         command = "verify --reference tiny.pth --no-whole photos --report page.html"

@@ -56,6 +56,7 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("closed", [False, True])
 def test_a_folder_is_done(folder: Path, tiny_onnx: Path, tmp_path: Path, closed: bool) -> None:
     report = tmp_path / "run.jsonl"
@@ -70,6 +71,7 @@ def test_a_folder_is_done(folder: Path, tiny_onnx: Path, tmp_path: Path, closed:
     assert unread(*command, closed=closed) == 3
 
 
+@pytest.mark.slow
 def test_the_exit_code_is_that_of_the_work(
     folder: Path, tiny_onnx: Path, tiny_checkpoint: Path, tmp_path: Path
 ) -> None:

@@ -65,6 +65,7 @@ def test_sizes() -> None:
     assert tile_size((192, 320)) == "192x320 (height x width)"
 
 
+@pytest.mark.slow
 def test_images_are_width_x_height_everywhere(folder: Path, run: Run) -> None:
     page = folder / "page.html"
     verify = "verify --engine tiny.onnx --reference tiny.pth --no-whole --report page.html"
@@ -86,6 +87,7 @@ def test_images_are_width_x_height_everywhere(folder: Path, run: Run) -> None:
     assert "over 32x12 pixels" in told
 
 
+@pytest.mark.slow
 def test_a_file_that_bench_cannot_read_is_named(folder: Path, run: Run) -> None:
     (folder / "bad.png").write_bytes(b"hello")
     Image.new("L", (20, 20)).save(folder / "gray.png")
@@ -118,6 +120,7 @@ def test_the_limit_on_pixels_names_its_option(folder: Path, run: Run) -> None:
     assert ended.err.count("raise the limit, --max-pixels,") == 2
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(find_spec("tensorrt_rtx_bindings") is None, reason="there is no builder here")
 def test_a_plan_from_a_checkpoint_speaks_of_no_onnx_file(folder: Path, run: Run) -> None:
     ended = run("export tiny.pth -o tiny.plan --tile 16 --gpu sm89")
@@ -128,6 +131,7 @@ def test_a_plan_from_a_checkpoint_speaks_of_no_onnx_file(folder: Path, run: Run)
     assert "what was proved is tiny.onnx, when it was made" in ended.out
 
 
+@pytest.mark.slow
 def test_what_fails_on_the_way_to_a_plan_names_no_file_that_is_gone(
     folder: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,6 +25,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_the_network_is_in_opset_17_and_computes_the_same(folder: Path) -> None:
     path = folder / "network.onnx"
     assert onnx.load(path).opset_import[0].version == 17

@@ -112,6 +112,7 @@ def test_a_wrong_graph_leaves_no_file(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_an_earlier_file_survives_a_failed_export(tmp_path: Path) -> None:
     network = random_network(tiny_config())
     with torch.no_grad():

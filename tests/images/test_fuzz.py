@@ -67,6 +67,7 @@ def test_a_number_stands_for_one_file_and_numbers_for_different_ones() -> None:
         assert len(set(cases)) > 45
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs setrlimit and setitimer")
 @pytest.mark.parametrize(
     ("fault", "expected"),

@@ -175,6 +175,7 @@ def test_hostile_names_are_only_text(evil: Path, name: str) -> None:
     assert_tame(said)
 
 
+@pytest.mark.slow
 def test_a_terminal_gets_no_sequence_but_our_own(evil: Path) -> None:
     sent = run_on_terminal(
         "upscale", f"{NAME}.png", f"bad{NAME}.png", "--engine", f"{NAME}.onnx", cwd=evil

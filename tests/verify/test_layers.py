@@ -89,6 +89,7 @@ def test_an_ordinary_artifact_has_no_offender(
     assert "no block stands out" in report.summary
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("constant", "offender"),
     [

@@ -123,6 +123,7 @@ def damaged(source: Path, target: Path, damage: Damage) -> Path:
     return target
 
 
+@pytest.mark.slow
 def test_an_artifact_is_verified_on_the_pictures_that_ship(
     good: Path, tiny_checkpoint: Path
 ) -> None:
@@ -182,6 +183,7 @@ def test_damage_is_found(
     assert any("tiles" in failure for failure in report.failures)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
 @pytest.mark.parametrize("damage", [swap_red_and_blue, shift_right])
 def test_the_wider_limits_of_half_precision_find_it_too(
