@@ -3,7 +3,7 @@
     HatDeployError                 exit code 2 unless a subclass says otherwise
     ├── UsageError                 options that contradict each other or the artifact
     ├── MissingExtraError          a library that an optional extra installs is absent
-    ├── CheckpointError            a checkpoint that cannot be read, or is not a HAT
+    ├── CheckpointError            a checkpoint that cannot be read, or is of no known network
     ├── ArtifactError              an .onnx or .plan that cannot be read or run here
     ├── CheckFailed                a proof did not hold (exit code 1)
     └── PictureError               one image that cannot be processed; a folder run goes on

@@ -1,4 +1,4 @@
-"""Another implementation of HAT (spandrel's), to compare ours with."""
+"""Other implementations of our networks (spandrel's), to compare ours with."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from tiny import skip_initialisation
 from torch import Tensor, nn
 
 from benchmarks.independent import make_torchvision_importable
-from hat_deploy.networks.hat import windows
+from hat_deploy.networks import windows
 from hat_deploy.networks.hat.network import HAT
+from hat_deploy.networks.swinir.architecture import ARCHITECTURE
+from hat_deploy.networks.swinir.network import SwinIR
 
 
 def independent_hat(
@@ -35,6 +37,18 @@ def independent_hat(
             module.scale = qk_scale
         if not shift and isinstance(module, HAB):
             module.shift_size = 0  # what the authors' HAB does where a window is all there is
+    return model.eval()
+
+
+def independent_swinir(network: SwinIR) -> nn.Module:
+    """Spandrel's SwinIR with the weights of ours, as they are saved."""
+    make_torchvision_importable()
+    from spandrel.architectures.SwinIR import SwinIRArch
+
+    weights = ARCHITECTURE.stored(network)
+    with skip_initialisation():
+        model = SwinIRArch().load(dict(weights)).model
+    model.load_state_dict(weights, strict=True)
     return model.eval()
 
 

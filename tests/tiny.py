@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from hat_deploy.networks.hat.blocks import CAB, HAB, OCAB, Attention, ChannelAttention
 from hat_deploy.networks.hat.config import HATConfig
 from hat_deploy.networks.hat.network import HAT, RHAG
+from hat_deploy.networks.swinir.config import SwinIRConfig
+from hat_deploy.networks.swinir.network import SwinIR
 
 TINY: dict[str, Any] = {
     "embed_dim": 12,
@@ -65,6 +67,28 @@ def random_network(config: HATConfig, seed: int = 0) -> HAT:
     """A HAT with random weights, frozen."""
     with skip_initialisation():
         network = HAT(config)
+    randomise(network, seed)
+    return network.freeze()
+
+
+def tiny_swinir(upsampler: str, scale: int, **changes: Any) -> SwinIRConfig:
+    """A SwinIR of 2 x 2 blocks, 12 channels and windows of 4."""
+    own = upsampler in ("pixelshuffle", "nearest+conv")
+    values: dict[str, Any] = {
+        "embed_dim": 12,
+        "depths": (2, 2),
+        "num_heads": (2, 2),
+        "window_size": 4,
+        "mlp_channels": 24,
+        "upsampler_channels": 64 if own else 0,
+    }
+    return SwinIRConfig(scale=scale, upsampler=upsampler, **(values | changes))
+
+
+def random_swinir(config: SwinIRConfig, seed: int = 0) -> SwinIR:
+    """A SwinIR with random weights, frozen."""
+    with skip_initialisation():
+        network = SwinIR(config)
     randomise(network, seed)
     return network.freeze()
 
@@ -134,7 +158,24 @@ def amplified(config: HATConfig, factor: float) -> HAT:
     return network.freeze()
 
 
-def peak(network: HAT, x: Tensor) -> float:
+def amplified_swinir(config: SwinIRConfig, factor: float) -> SwinIR:
+    """As :func:`amplified`."""
+    network = random_swinir(config)
+    read_by = {"pixelshuffledirect": "upsample.0", "none": "conv_last"}
+    reader = read_by.get(config.upsampler, "conv_before_upsample.0")
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            written = name.startswith(("conv_first.", "patch_embed.norm."))
+            inside = "residual_group.blocks" in name and (".attn.proj." in name or ".fc2." in name)
+            closing = ".conv." in name and name.endswith("bias")
+            last = name.startswith(("conv_after_body.4.", "conv_after_body.weight"))
+            if written or inside or closing or last or name == "conv_after_body.bias":
+                parameter.mul_(factor)
+        network.get_submodule(reader).weight.div_(factor)
+    return network.freeze()
+
+
+def peak(network: HAT | SwinIR, x: Tensor) -> float:
     """The largest absolute value that leaves any RHAG."""
     seen = []
     handles = [

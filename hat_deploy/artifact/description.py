@@ -12,8 +12,8 @@ from typing import Any
 
 from hat_deploy.errors import ArtifactError, UsageError
 from hat_deploy.geometry import check_tile
-from hat_deploy.networks.hat.config import MAX_WINDOW, SCALES, HATConfig
-from hat_deploy.networks.limits import check_network
+from hat_deploy.networks import shape_of
+from hat_deploy.networks.limits import MAX_SCALE, MAX_WINDOW, check_network
 from hat_deploy.precision import Precision
 
 FORMAT = 1
@@ -26,7 +26,7 @@ _LONGEST_NAME = 1000
 _MOST_ENTRIES = 100
 _COUNTS = (
     ("format", 1, FORMAT),
-    ("scale", 1, SCALES[-1]),
+    ("scale", 1, MAX_SCALE),
     ("window", 1, MAX_WINDOW),
     ("channels", 1, 3),
     ("batch", 1, 65_536),
@@ -42,7 +42,7 @@ class Description:
     model: str
     """Name for people: a shipped model's, or the checkpoint's file name without suffix."""
     config: dict[str, Any]
-    """``HATConfig.to_dict()`` of the network."""
+    """What :func:`hat_deploy.networks.shape_of` reads the network's shape back from."""
     scale: int
     window: int
     """Heights, widths and tile offsets are multiples of it."""
@@ -166,12 +166,12 @@ def _check_sense(found: Description) -> None:
             f"checkpoint_sha256 is {reprlib.repr(found.checkpoint_sha256)}; expected 64 "
             "hexadecimal digits"
         )
-    config = HATConfig.from_dict(found.config)
-    check_network(config)
+    shape = shape_of(found.config)
+    check_network(shape)
     for name, count, own in (
-        ("scale", found.scale, config.scale),
-        ("window", found.window, config.window_size),
-        ("channels", found.channels, config.in_channels),
+        ("scale", found.scale, shape.scale),
+        ("window", found.window, shape.window),
+        ("channels", found.channels, shape.channels),
     ):
         if count != own:
             raise ValueError(f"{name} is {count}, and its config says {own}")

@@ -22,6 +22,7 @@ from hat_deploy.geometry import round_up, tile_size
 from hat_deploy.networks import Shape, shape_of
 from hat_deploy.networks.cost import Memory
 from hat_deploy.networks.filekind import safetensors_dtypes
+from hat_deploy.networks.unstored import options_for
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,6 +48,8 @@ class NetworkCost:
     """64, or the next multiple of the window."""
     multi_adds_per_megapixel: int
     """Per million LR pixels, without halos."""
+    agreement: str
+    """See :class:`hat_deploy.networks.cost.Cost`."""
     memory: Mapping[tuple[int, int], Memory]
     """Estimated bytes of one fp32 pass, batch 1, by (height, width) of the tile: what the
     network itself needs at least."""
@@ -196,6 +199,7 @@ def network_cost(
         multi_adds=counted.multi_adds,
         side=side,
         multi_adds_per_megapixel=counted.per_megapixel,
+        agreement=counted.agreement,
         memory={tile: config.memory(*tile) for tile in tiles},
         processes={tile: config.process_memory(*tile, batch=batch) for tile in tiles},
         batch=batch,
@@ -288,7 +292,7 @@ def _config(values: Mapping[str, Any], origin: Path) -> Shape:
     try:
         return shape_of(values)
     except ValueError as error:
-        raise ArtifactError(f"{origin} describes no HAT: {error}") from error
+        raise ArtifactError(f"{origin} describes no network: {error}") from error
 
 
 def read_graph(path: Path) -> Graph:
@@ -380,7 +384,7 @@ def _unstored_line(config: Shape) -> str:
     return (
         f"{config.unstored}: "
         "as published, or as a config.json beside the file says; commands take others as "
-        "--conv-scale, --img-range, --qk-scale and --no-shift"
+        f"{options_for(config.in_use)}"
     )
 
 
@@ -388,8 +392,8 @@ def _cost_lines(counted: NetworkCost) -> Iterator[str]:
     yield f"parameters  {counted.parameters:,} ({counted.parameters / 1e6:.1f} M)"
     yield (
         f"multi-adds  {counted.multi_adds / 1e9:.1f} G at {counted.side}x{counted.side}, "
-        f"{counted.multi_adds_per_megapixel / 1e12:,.2f} T per LR megapixel; for published "
-        "shapes within 0.6% of the paper's figures"
+        f"{counted.multi_adds_per_megapixel / 1e12:,.2f} T per LR megapixel"
+        f"{counted.agreement and '; '}{counted.agreement}"
     )
     for tile, estimate in counted.memory.items():
         whole = ", ".join(

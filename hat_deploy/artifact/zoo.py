@@ -44,7 +44,7 @@ class ShippedModel:
 
     @cached_property
     def config(self) -> Mapping[str, Any]:
-        """``HATConfig.to_dict()`` of the network."""
+        """What :func:`hat_deploy.networks.shape_of` reads the network's shape back from."""
         loaded: dict[str, Any] = json.loads((self.folder / "config.json").read_text())
         return loaded
 

@@ -57,12 +57,12 @@ def attribute(
     checkpoint = checkpoint_named(reference)
     network = load_network(checkpoint.path, **options.given)
     config = network.config
-    sample = samples.read(picture, config.in_channels)
-    tile = options.tile or default_tile(config.window_size)[0]
+    sample = samples.read(picture, config.channels)
+    tile = options.tile or default_tile(config.window)[0]
     options = replace(options, tile=tile)
-    check_tile((tile, tile), 0, config.window_size)
+    check_tile((tile, tile), 0, config.window)
     box.require_inside(*sample.pixels.shape[:2])
-    rows, columns = _piece(box, sample.pixels.shape[:2], options.around, config.window_size)
+    rows, columns = _piece(box, sample.pixels.shape[:2], options.around, config.window)
     pixels = sample.pixels[rows.start : rows.stop, columns.start : columns.stop]
     x = torch.from_numpy(pixels.transpose(2, 0, 1)[None] / np.float32(255)).to(options.device)
     inner = box.moved(rows.start, columns.start)
@@ -92,7 +92,7 @@ def attribute(
         map=found.map,
         completeness=found.completeness,
         gini=spread.gini(found.map),
-        shares=tuple(spread.by_halo(found.map, inner, tile, config.window_size)),
+        shares=tuple(spread.by_halo(found.map, inner, tile, config.window)),
     )
 
 

@@ -127,7 +127,7 @@ def of_artifact(
     try:
         config = shape_of(described.config)
     except ValueError as error:
-        raise ArtifactError(f"{path} describes no HAT ({error}): export it again") from error
+        raise ArtifactError(f"{path} describes no network ({error}): export it again") from error
     return ArtifactContender(
         label=label,
         config=config,

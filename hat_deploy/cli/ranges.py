@@ -101,7 +101,7 @@ def _table(report: RangesReport) -> Table:
         table.add_column(column, justify="right", no_wrap=True)
     for peak in report.peaks:
         # A block without layers in half, or without attention: a 0 would look like a measurement.
-        count = {"RHAG": 1, "HAT": 2}.get(peak.kind, 3)
+        count = 3 if peak.scores else 2 if peak.inside else 1
         values = (peak.stream, peak.inside, peak.scores)
         figures = [f"{value:.4g}" if i < count else "" for i, value in enumerate(values)]
         table.add_row(peak.block, *figures, f"{100 * share(max(values)):.3g}%")

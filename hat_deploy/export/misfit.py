@@ -9,7 +9,6 @@ weights with the other values in use. A value that fits clearly better is named.
 from __future__ import annotations
 
 import copy
-import dataclasses
 import math
 from collections.abc import Iterator
 
@@ -25,16 +24,9 @@ from hat_deploy.engines.base import Array
 from hat_deploy.geometry import round_up
 from hat_deploy.images import samples
 from hat_deploy.images.resize import bicubic
-from hat_deploy.networks.hat.blocks import CAB
-from hat_deploy.networks.hat.network import HAT
 from hat_deploy.networks.network import Network
+from hat_deploy.networks.unstored import options_for
 
-IN_USE = {
-    "conv_scale": (0.01, 1.0),
-    "img_range": (1.0, 255.0),
-}
-"""Values that networks are trained with. Of the shipped model, 0.1 for ``conv_scale`` or other
-shifts move the misfit by less than half, which other reasons do too."""
 CLEARLY = 1.6
 """How many times smaller the misfit with another value must be. Measured on the shipped model,
 trained with 0.01 and 1: 2.7 times for a ``conv_scale`` of 1, hundreds for a wrong ``img_range``."""
@@ -52,7 +44,7 @@ def doubt(network: Network) -> str | None:
     A network with random weights fits with no value and is not doubted. A network of other than
     1 or 3 channels is not judged: there is no image for it.
     """
-    if not isinstance(network, HAT) or network.config.channels not in (1, 3):
+    if network.config.channels not in (1, 3):
         return None
     config = network.config
     crops = _crops(config.channels, config.window)
@@ -65,11 +57,11 @@ def doubt(network: Network) -> str | None:
     return (
         f"the result is off by {found:.2g} from the image it was made from (RMS, range 0 to 1), "
         f"and with {option} by {best:.2g}: the checkpoint was probably trained with that; "
-        "--conv-scale, --img-range, --qk-scale and --no-shift say what it does not store"
+        f"{options_for(config.in_use)} say what it does not store"
     )
 
 
-def misfit(network: HAT, crops: Tensor) -> float:
+def misfit(network: Network, crops: Tensor) -> float:
     """RMS of results, shrunk by antialiased bicubic, minus what they were made from.
 
     Args:
@@ -91,25 +83,16 @@ def misfit(network: HAT, crops: Tensor) -> float:
     return float(np.sqrt(np.mean(np.square(errors))))
 
 
-def _others(network: HAT) -> Iterator[tuple[HAT, str, float]]:
+def _others(network: Network) -> Iterator[tuple[Network, str, float]]:
     """The network with each other value in use, one at a time: the same object every time."""
     config, other = network.config, copy.deepcopy(network)
-    for name, values in IN_USE.items():
-        if name == "conv_scale" and not config.cab_channels:
-            continue
+    for name, values in config.in_use.items():
+        own = getattr(config, name)
         for value in values:
-            if value != getattr(config, name):
-                _tell(other, **{name: value})
+            if value != own:
+                other.tell(**{name: value})
                 yield other, name, value
-        _tell(other, **{name: getattr(config, name)})
-
-
-def _tell(network: HAT, **values: float) -> None:
-    """Change what is not stored of a network that is there already."""
-    network.config = dataclasses.replace(network.config, **values)  # type: ignore[arg-type]
-    for module in network.modules():
-        if isinstance(module, CAB):
-            module.conv_scale = network.config.conv_scale
+        other.tell(**{name: own})
 
 
 def _crops(channels: int, window: int) -> Tensor:

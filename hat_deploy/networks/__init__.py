@@ -6,6 +6,7 @@ torch and runs on Python 3.10. Only this folder knows the classes behind it.
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,6 +21,15 @@ def shape_of(values: Mapping[str, Any]) -> Shape:
     Raises:
         ValueError: a value is unknown, missing or out of range.
     """
-    from hat_deploy.networks.hat.config import HATConfig
+    from hat_deploy.networks.hat import config as hat
+    from hat_deploy.networks.swinir import config as swinir
 
-    return HATConfig.from_dict(values)
+    architecture = values.get("architecture", hat.NAME)  # artifacts of earlier releases are HATs
+    if architecture == hat.NAME:
+        return hat.HATConfig.from_dict(values)
+    if architecture == swinir.NAME:
+        return swinir.SwinIRConfig.from_dict(values)
+    raise ValueError(
+        f"architecture is {reprlib.repr(architecture)}; this release knows {hat.NAME} and "
+        f"{swinir.NAME}"
+    )

@@ -1,17 +1,15 @@
 """Checkpoint to network and back.
 
-``load_network`` is the way in: it reads the file (:mod:`hat_deploy.networks.weights`), reads the
-shape off the weights (:mod:`hat_deploy.networks.hat.detection`) and fills a :class:`HAT` strictly.
+``load_network`` is the way in: it reads the file (:mod:`hat_deploy.networks.weights`), finds the
+architecture that the weights are of, reads the shape off them and fills a network strictly.
 """
 
 from __future__ import annotations
 
 import io
 import json
-import re
 import reprlib
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +20,13 @@ with needed_for("Reading a checkpoint"):
     from torch import Tensor
 
 from hat_deploy.files import replacing
-from hat_deploy.networks.hat import windows
-from hat_deploy.networks.hat.config import HATConfig, is_finite_number
-from hat_deploy.networks.hat.cost import cost
-from hat_deploy.networks.hat.detection import detect_config, require_hat
-from hat_deploy.networks.hat.network import HAT, mean_of
+from hat_deploy.networks import foreign
+from hat_deploy.networks.architecture import Architecture
+from hat_deploy.networks.hat.architecture import ARCHITECTURE as HAT
+from hat_deploy.networks.network import Network
 from hat_deploy.networks.shape import Shape
-from hat_deploy.networks.unstored import CONFIG_NAME, UNSTORED, Unstored
+from hat_deploy.networks.swinir.architecture import ARCHITECTURE as SWINIR
+from hat_deploy.networks.unstored import CONFIG_NAME, UNSTORED, Unstored, is_finite_number
 from hat_deploy.networks.weights import Stored, listing, load_state_dict, load_stored
 
 __all__ = [
@@ -43,8 +41,8 @@ __all__ = [
 _MAX_JSON = 2**20
 """Characters of a ``config.json`` that are read; ours have 500."""
 
-_DERIVED = re.compile(r"(^|\.)(relative_position_index(_SA|_OCA)?|attn_mask|n_averaged)$")
-"""Buffers that follow from the config, or count training steps."""
+ARCHITECTURES: tuple[Architecture[Any, Any], ...] = (HAT, SWINIR)
+"""All that are known."""
 
 _TORCH_SUFFIXES = (".pth", ".pt", ".ckpt")
 
@@ -58,18 +56,19 @@ def load_network(
     qk_scale: float | None = None,
     shift: bool | None = None,
     config: Shape | None = None,
-) -> HAT:
-    """A HAT with the weights of ``path``, in float32 on the CPU, frozen for inference.
+) -> Network:
+    """A network with the weights of ``path``, in float32 on the CPU, frozen for inference.
 
     Args:
         path: ``.pth``, ``.safetensors`` or the like; judged by its content.
         conv_scale, img_range, qk_scale, shift: what a checkpoint does not store; see
-            :class:`HATConfig`. Where left out: those of ``config``, else of a ``config.json``
-            beside the file, else the published values.
+            :class:`hat_deploy.networks.unstored.Unstored`. Where left out: those of ``config``,
+            else of a ``config.json`` beside the file, else the published values.
         config: the network's shape, where it should not be read off the weights.
 
     Raises:
-        CheckpointError: the file cannot be read, is no HAT, or does not fit ``config``.
+        CheckpointError: the file cannot be read, is of no known network, or does not fit
+            ``config``.
     """
     path = Path(path)
     state_dict = load_state_dict(path)
@@ -77,10 +76,10 @@ def load_network(
         conv_scale=conv_scale, img_range=img_range, qk_scale=qk_scale, shift=shift
     ).given
     try:
-        config = _complete(path, state_dict, config, given)
-        if _parameters(config) > sum(tensor.numel() for tensor in state_dict.values()):
-            _check_tensors(_outline(config), state_dict)  # says what is not there
-        network = HAT(config)
+        shape = _complete(path, state_dict, config, given)
+        if _parameters(shape) > sum(tensor.numel() for tensor in state_dict.values()):
+            _check_tensors(_outline(shape), state_dict)  # says what is not there
+        network = build(shape)
         _check_tensors(network, state_dict)
         network.load_state_dict({name: state_dict[name] for name in network.state_dict()})
     except CheckpointError as error:
@@ -88,13 +87,37 @@ def load_network(
     return network.freeze()
 
 
-def build(shape: Shape) -> HAT:
+def build(shape: Shape) -> Network:
     """A network of a shape, with random weights."""
-    return HAT(_known(shape))
+    network: Network = _architecture(shape).build(shape)
+    return network
+
+
+def detect_config(state_dict: Mapping[str, Tensor], **given: Any) -> Shape:
+    """Read a network's shape off its weights.
+
+    Args:
+        given: values that change the result and are not stored.
+
+    Raises:
+        CheckpointError: the weights are of no known network, or of more than one.
+    """
+    claimants = [known for known in ARCHITECTURES if known.claims(state_dict)]
+    if not claimants:
+        nearest = max(ARCHITECTURES, key=lambda known: _share(known.looked_for, state_dict))
+        names = [known.name for known in ARCHITECTURES]
+        raise CheckpointError(foreign.explain(state_dict.keys(), nearest.looked_for, names))
+    if len(claimants) > 1:
+        both = " and ".join(f"a {known.name}" for known in claimants)
+        raise CheckpointError(
+            f"the weights are those of {both} alike: save them again with the training code that "
+            "they come from, without the other's buffers"
+        )
+    return _replaced(claimants[0].detect(state_dict), given)
 
 
 @about_its_file
-def inspect(path: str | Path) -> tuple[HATConfig, Stored]:
+def inspect(path: str | Path) -> tuple[Shape, Stored]:
     """The config of a checkpoint and how the file holds its weights; no network is built.
 
     Every tensor is read and checked as :func:`load_network` does.
@@ -112,11 +135,11 @@ def inspect(path: str | Path) -> tuple[HATConfig, Stored]:
     return config, stored
 
 
-def save_checkpoint(network: HAT, path: str | Path) -> None:
+def save_checkpoint(network: Network, path: str | Path) -> None:
     """Write a network as the authors do, for any tool that reads their files.
 
     ``.safetensors`` holds the bare weights; ``.pth``, ``.pt`` and ``.ckpt`` hold them under
-    ``params_ema``. Both carry the index buffers that other implementations look for. The same
+    ``params_ema``. Both carry the buffers that other implementations look for. The same
     weights give the same bytes; the file appears whole or not at all.
 
     Raises:
@@ -126,10 +149,10 @@ def save_checkpoint(network: HAT, path: str | Path) -> None:
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix == ".safetensors":
-        content = _safetensors_bytes(_authors_layout(network))
+        content = _safetensors_bytes(_stored(network))
     elif suffix in _TORCH_SUFFIXES:
         buffer = io.BytesIO()
-        torch.save({"params_ema": _authors_layout(network)}, buffer)
+        torch.save({"params_ema": _stored(network)}, buffer)
         content = buffer.getvalue()
     else:
         known = ", ".join((*_TORCH_SUFFIXES, ".safetensors"))
@@ -143,31 +166,33 @@ def _complete(
     state_dict: Mapping[str, Tensor],
     config: Shape | None,
     given: dict[str, Any],
-) -> HATConfig:
+) -> Shape:
     """The config in force: the one asked for, or the weights' with what lies beside them."""
-    require_hat(state_dict)
     if config is None:
         config = detect_config(state_dict)
         if len(given) < len(UNSTORED):
             given = _stored_beside(path, config, given) | given
-    return _replaced(_known(config), given)
+    return _replaced(config, given)
 
 
-def _known(shape: Shape) -> HATConfig:
-    """The shape of the one network there is."""
-    if not isinstance(shape, HATConfig):
-        raise TypeError(f"{type(shape).__name__} is the shape of no known network")
-    return shape
+def _architecture(shape: Shape) -> Architecture[Any, Any]:
+    return next(known for known in ARCHITECTURES if known.name == shape.architecture)
 
 
-def _replaced(config: HATConfig, given: dict[str, Any]) -> HATConfig:
+def _share(looked_for: tuple[str, ...], names: Collection[str]) -> float:
+    """The share of names that are there."""
+    return sum(name in names for name in looked_for) / len(looked_for)
+
+
+def _replaced(shape: Shape, given: Mapping[str, Any]) -> Shape:
+    """The shape with other values; those of all networks are given by the same names."""
     try:
-        return replace(config, **given)
+        return shape.told(**given)
     except ValueError as error:
         raise CheckpointError(str(error)) from error
 
 
-def _stored_beside(path: Path, config: HATConfig, given: Mapping[str, Any]) -> dict[str, Any]:
+def _stored_beside(path: Path, config: Shape, given: Mapping[str, Any]) -> dict[str, Any]:
     """What a ``config.json`` in the same folder adds to what was given; it must be about these
     weights."""
     beside = path.parent / CONFIG_NAME
@@ -211,65 +236,46 @@ def _read_json(path: Path) -> dict[str, Any]:
     return values if isinstance(values, dict) else {}
 
 
-def _parameters(config: HATConfig) -> int:
-    return cost(config, config.window_size, config.window_size).parameters
+def _parameters(shape: Shape) -> int:
+    return shape.cost(shape.window, shape.window).parameters
 
 
-def _outline(config: HATConfig) -> HAT:
+def _outline(shape: Shape) -> Network:
     """The network without memory for its weights: names and shapes."""
     with torch.device("meta"):
-        return HAT(config)
+        return build(shape)
 
 
-def _check_tensors(network: HAT, state_dict: Mapping[str, Tensor]) -> None:
+def _check_tensors(network: Network, state_dict: Mapping[str, Tensor]) -> None:
     """Compare strictly: every tensor of the network, and none besides."""
-    config, expected = network.config, network.state_dict()
-    found = {name: x for name, x in state_dict.items() if not _is_derived(name, x, config)}
+    shape, expected = network.config, network.state_dict()
+    kind, is_derived = shape.architecture, _architecture(shape).is_derived
+    found = {name: x for name, x in state_dict.items() if not is_derived(name, x, shape)}
     if missing := [name for name in expected if name not in found]:
         raise CheckpointError(
-            f"the weights lack {len(missing)} of the {len(expected)} tensors of this HAT: "
+            f"the weights lack {len(missing)} of the {len(expected)} tensors of this {kind}: "
             f"{listing(missing)}"
         )
     if unexpected := [name for name in found if name not in expected]:
         raise CheckpointError(
-            f"the weights have {len(unexpected)} tensors that this HAT has no place for: "
+            f"the weights have {len(unexpected)} tensors that this {kind} has no place for: "
             f"{listing(unexpected)}"
         )
     for name, tensor in expected.items():
-        _check_fits(name, found[name], tensor)
+        _check_fits(name, found[name], tensor, kind)
 
 
-def _is_derived(name: str, tensor: Tensor, config: HATConfig) -> bool:
-    """Whether a tensor is one that the config implies; a mean must then be the known one."""
-    if name == "mean":
-        mean = torch.tensor(mean_of(config))
-        same = tensor.is_floating_point() and tensor.numel() == mean.numel()
-        return same and torch.allclose(tensor.flatten(), mean)
-    return _DERIVED.search(name) is not None
-
-
-def _check_fits(name: str, found: Tensor, expected: Tensor) -> None:
+def _check_fits(name: str, found: Tensor, expected: Tensor, kind: str) -> None:
     if found.shape != expected.shape:
         raise CheckpointError(
-            f"{name} has shape {tuple(found.shape)}; this HAT has {tuple(expected.shape)} there"
+            f"{name} has shape {tuple(found.shape)}; this {kind} has {tuple(expected.shape)} there"
         )
     if not found.is_floating_point():
         raise CheckpointError(f"{name} is {found.dtype}; expected floating point weights")
 
 
-def _authors_layout(network: HAT) -> dict[str, Tensor]:
-    """The weights on the CPU, with the index buffers of the authors' implementation."""
-    config = network.config
-    state_dict = {
-        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for name, tensor in network.state_dict().items()
-    }
-    state_dict["relative_position_index_SA"] = windows.relative_position_index(config.window_size)
-    if config.overlap_size:
-        state_dict["relative_position_index_OCA"] = windows.overlapping_position_offset(
-            config.window_size, config.overlap_size
-        )
-    return state_dict
+def _stored(network: Network) -> dict[str, Tensor]:
+    return _architecture(network.config).stored(network)
 
 
 def _safetensors_bytes(state_dict: dict[str, Tensor]) -> bytes:

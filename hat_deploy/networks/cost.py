@@ -28,6 +28,8 @@ class Cost:
     width: int
     parts: Mapping[str, Part]
     """By kind of layer, in the order data meets them; the kinds are the network's own."""
+    agreement: str = ""
+    """How near the multi-adds are to published figures, for people; empty where that is unknown."""
 
     @property
     def parameters(self) -> int:
@@ -62,3 +64,19 @@ class Memory:
     def total(self) -> int:
         """All three together."""
         return self.weights + self.position_biases + self.activations
+
+
+def conv(inputs: int, outputs: int, pixels: int, side: int = 3) -> Part:
+    """A square convolution with a bias."""
+    weights = side**2 * inputs * outputs
+    return Part(weights + outputs, weights * pixels)
+
+
+def linear(inputs: int, outputs: int, positions: int, *, bias: bool = True) -> Part:
+    """A linear layer at so many positions."""
+    return Part(inputs * outputs + bias * outputs, inputs * outputs * positions)
+
+
+def products(dim: int, queries: int, keys: int) -> int:
+    """Multi-adds of q k^T and of its product with v; the number of heads does not matter."""
+    return 2 * dim * queries * keys

@@ -16,7 +16,7 @@ from hat_deploy.networks.limits import MAX_HEADER_BYTES, MAX_TENSORS
 HEAD = 512
 """Bytes read to recognise a file."""
 
-EXPECTED = "expected a .pth or .safetensors file with the weights of a HAT"
+EXPECTED = "expected a .pth or .safetensors file with the weights of a network"
 
 _SIGNATURES: tuple[tuple[bytes, str], ...] = (
     (b"version https://git-lfs", "a Git LFS pointer, so the weights themselves are still to be "
@@ -137,8 +137,7 @@ def _check_zip(path: Path) -> None:
     _check_kind(path, [member.filename for member in members])
     if len(members) > MAX_TENSORS:
         raise CheckpointError(
-            f"{path} lists {len(members):,} members; a checkpoint of a HAT has at most "
-            f"{MAX_TENSORS:,}"
+            f"{path} lists {len(members):,} members; a checkpoint has at most {MAX_TENSORS:,}"
         )
     if any(member.compress_type != zipfile.ZIP_STORED for member in members):
         raise CheckpointError(

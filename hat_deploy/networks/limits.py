@@ -8,9 +8,15 @@ published network, has 41 M parameters, 1,400 tensors and 210 MB of expanded pos
 
 from __future__ import annotations
 
-from hat_deploy.networks.hat.config import HATConfig
-from hat_deploy.networks.hat.cost import cost
+from typing import TYPE_CHECKING
 
+if TYPE_CHECKING:
+    from hat_deploy.networks.shape import Shape
+
+MAX_SCALE = 16
+"""The published networks have 8 at most."""
+MAX_WINDOW = 64
+"""The published networks have 16. Scores and biases grow with the fourth power of it."""
 MAX_FILE_BYTES = 16 * 2**30
 """A network of ``MAX_PARAMETERS`` in float32, its moving average and two moments of Adam."""
 MAX_TENSORS = 100_000
@@ -24,29 +30,20 @@ MAX_POSITION_BYTES = 2**31
 does, and ends at 2 GiB. A HAT with windows of 32 has 1.7 GB."""
 
 
-def check_network(config: HATConfig) -> None:
+def check_network(shape: Shape) -> None:
     """Refuse a network that would not fit an artifact, by arithmetic alone.
 
     Raises:
         ValueError: it has too many parameters, or its position biases are too large.
     """
-    parameters = cost(config, config.window_size, config.window_size).parameters
+    parameters = shape.cost(shape.window, shape.window).parameters
     if parameters > MAX_PARAMETERS:
         raise ValueError(
             f"it would have {parameters:,} parameters; expected at most {MAX_PARAMETERS:,}"
         )
-    size = position_bytes(config)
+    size = shape.expanded_bytes
     if size > MAX_POSITION_BYTES:
         raise ValueError(
-            f"with windows of {config.window_size}, its position biases would take "
+            f"with windows of {shape.window}, its position biases would take "
             f"{size / 1e9:,.1f} GB; expected at most {MAX_POSITION_BYTES / 1e9:,.1f}"
         )
-
-
-def position_bytes(config: HATConfig) -> int:
-    """Bytes of what a loaded network expands: float32 biases and int64 indices."""
-    queries = config.window_size**2
-    return sum(
-        (4 * heads + 8) * queries * (depth * queries + config.overlap_size**2)
-        for depth, heads in zip(config.depths, config.num_heads, strict=True)
-    )

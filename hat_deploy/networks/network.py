@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
@@ -10,12 +11,16 @@ from hat_deploy.errors import needed_for
 
 with needed_for("Running a network in PyTorch"):
     import torch
-    from torch import nn
+    from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from typing import Self
 
     from hat_deploy.networks.shape import Shape
+
+
+OnScore = Callable[[nn.Module, Tensor], None]
+"""Shown an attention and a step of its scores."""
 
 
 class Network(nn.Module, ABC):
@@ -50,5 +55,27 @@ class Network(nn.Module, ABC):
         """
 
     @abstractmethod
-    def spelled_out(self) -> AbstractContextManager[None]:
-        """Within it, everything is computed by the formulas that are exported."""
+    def spelled_out(self, on_score: OnScore | None = None) -> AbstractContextManager[None]:
+        """Within it, everything is computed by the formulas that are exported.
+
+        Args:
+            on_score: shown every step of attention from queries and keys to what softmax takes.
+        """
+
+    @abstractmethod
+    def halved(self) -> Iterator[tuple[nn.Module, str, bool]]:
+        """The layers that ``fp16`` and ``bf16`` compute in half.
+
+        Returns:
+            The module that holds each, its name there, and whether its result goes straight to
+            a sum in fp32: such a result may be scaled.
+        """
+
+    @abstractmethod
+    def tell(self, **values: float) -> None:
+        """Change in place what no checkpoint stores: those of ``config.in_use``."""
+
+    def constants(self) -> Iterator[Tensor]:
+        """Every tensor that an export may store as a constant."""
+        yield from self.parameters()
+        yield from self.buffers()

@@ -5,11 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Self
+
     from hat_deploy.networks.cost import Cost, Memory
+    from hat_deploy.networks.points import Point
 
 
 class Shape(Protocol):
     """What it takes to build a network that fits given weights, and what it then costs."""
+
+    @property
+    def architecture(self) -> str:
+        """The network's name: ``HAT``."""
 
     @property
     def scale(self) -> int:
@@ -30,6 +38,24 @@ class Shape(Protocol):
     @property
     def unstored(self) -> str:
         """The values that no checkpoint stores, for people."""
+
+    @property
+    def in_use(self) -> Mapping[str, tuple[float, ...]]:
+        """Values that such networks are trained with, of numbers that no checkpoint stores."""
+
+    def told(self, **values: Any) -> Self:
+        """The shape with other values of what no checkpoint stores.
+
+        Raises:
+            ValueError: such networks have no such value, or it is out of range.
+        """
+
+    @property
+    def expanded_bytes(self) -> int:
+        """Bytes of what a loaded network holds and no checkpoint does: expanded biases."""
+
+    def points(self) -> tuple[Point, ...]:
+        """Where its values can be watched, in the order data meets them."""
 
     def cost(self, height: int, width: int) -> Cost:
         """Parameters and multi-adds of one pass over an LR input of ``height`` x ``width``.
@@ -59,7 +85,7 @@ class Shape(Protocol):
         """
 
     def to_dict(self) -> dict[str, Any]:
-        """The shape as JSON types."""
+        """The shape as JSON types, ``architecture`` among them."""
 
     def differences(self, other: Shape) -> dict[str, tuple[object, object]]:
         """Values of the two that are not equal, by name: this one's and the other's."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,3 +39,20 @@ class Unstored:
 
 PUBLISHED = Unstored()
 """Nothing given: as published, or as a ``config.json`` beside the checkpoint says."""
+
+
+def options_for(in_use: Iterable[str]) -> str:
+    """The options that say what a network's checkpoint does not store, for people.
+
+    Args:
+        in_use: names of the numbers that differ between such networks.
+    """
+    names = [f"--{name.replace('_', '-')}" for name in (*in_use, "qk_scale")]
+    return f"{', '.join(names)} and --no-shift"
+
+
+def is_finite_number(value: object) -> bool:
+    """Whether it is an ``int`` (no ``bool``) or ``float`` that float32 arithmetic can use."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return abs(value) < 1e38

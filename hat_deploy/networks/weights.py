@@ -79,7 +79,7 @@ def load_stored(path: str | Path) -> Stored:
     size = path.stat().st_size
     if size > MAX_FILE_BYTES:
         raise CheckpointError(
-            f"{path} has {size / 2**30:,.0f} GiB; a checkpoint of a HAT has at most "
+            f"{path} has {size / 2**30:,.0f} GiB; a checkpoint has at most "
             f"{MAX_FILE_BYTES // 2**30}"
         )
     reader = _read_torch if kind is Format.TORCH else _read_safetensors
@@ -165,7 +165,7 @@ def _read_safetensors(path: Path) -> object:
             header = int.from_bytes(file.read(8), "little")
         if header > MAX_HEADER_BYTES:
             raise CheckpointError(
-                f"{path} states a header of {header:,} bytes; a safetensors file of a HAT has at "
+                f"{path} states a header of {header:,} bytes; a safetensors file has at "
                 f"most {MAX_HEADER_BYTES:,}: it is damaged"
             )
         return safetensors.torch.load(path.read_bytes())
@@ -219,7 +219,7 @@ def _require_held(tensors: Mapping[str, Tensor], size: int, path: Path) -> None:
     """Refuse tensors that are larger than their file: expanded, or one memory many times."""
     if len(tensors) > MAX_TENSORS:
         raise CheckpointError(
-            f"{path} holds {len(tensors):,} tensors; a HAT has at most {MAX_TENSORS:,}"
+            f"{path} holds {len(tensors):,} tensors; a network has at most {MAX_TENSORS:,}"
         )
     stated = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
     if stated > size:

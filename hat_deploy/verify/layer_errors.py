@@ -24,7 +24,8 @@ class BlockDifference:
     block: str
     """Its name in the network, ``layers.0.residual_group.blocks.1``."""
     kind: str
-    """``HAB``, ``OCAB``, ``RHAG``, ``conv``, ``norm``, ``output`` or ``bytes``."""
+    """``HAB``, ``OCAB`` or ``RHAG`` (or what another network has), ``conv``, ``norm``, ``output``
+    or ``bytes``."""
     difference: Difference
     """Value by value, in the reference's own range, which is not 0 to 1."""
     rms: float

@@ -9,8 +9,7 @@ input goes into. Names are not relied on: equal constants are stored once, under
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +22,7 @@ from hat_deploy.errors import UsageError, needed_for
 from hat_deploy.geometry import grid
 from hat_deploy.images.samples import Sample
 from hat_deploy.metrics import compare
-from hat_deploy.networks.hat.config import HATConfig
+from hat_deploy.networks.points import Point
 from hat_deploy.precision import Precision
 from hat_deploy.tiles import tiling
 from hat_deploy.verify.layer_errors import BlockDifference, LayersReport
@@ -32,13 +31,13 @@ with needed_for("Comparing block by block"):
     import onnx
     import onnxruntime as ort
     import torch
-    from torch import Tensor, nn
+    from torch import Tensor
 
 if TYPE_CHECKING:
-    from hat_deploy.networks.hat.network import HAT
+    from hat_deploy.networks.network import Network
 
 
-def compare_blocks(named: Path | Artifact, network: HAT, sample: Sample) -> LayersReport:
+def compare_blocks(named: Path | Artifact, network: Network, sample: Sample) -> LayersReport:
     """Run an ``.onnx`` and the network on the tile in the middle of an image.
 
     All values between blocks are held at once: for a full HAT at 256x256 about 3 GB.
@@ -61,7 +60,8 @@ def compare_blocks(named: Path | Artifact, network: HAT, sample: Sample) -> Laye
             f"--layers runs the file on the CPU, where ONNX Runtime has no {described.precision}: "
             "export the checkpoint in fp32 or fp16 and look into that file"
         )
-    values = _run_artifact(path, described, network.config, sample)
+    points = network.config.points()
+    values = _run_artifact(path, described, points, sample)
     tile = _batch(
         described, sample, TensorSpec("input", _float_shape(described), "float32", "NCHW")
     )
@@ -74,41 +74,31 @@ def compare_blocks(named: Path | Artifact, network: HAT, sample: Sample) -> Laye
     )
 
 
-def points(graph: onnx.GraphProto, config: HATConfig) -> dict[str, str]:
-    """The names of the values that leave each block, by the block's name.
+def locate(graph: onnx.GraphProto, points: Sequence[Point]) -> dict[str, str]:
+    """The names of a graph's values at these points, by the points' names.
 
     Raises:
         UsageError: the graph is not of the form that ``export`` writes.
     """
-    norms = [node for node in graph.node if node.op_type == "LayerNormalization"]
-    convolutions = [node for node in graph.node if node.op_type == "Conv"]
-    blocks = [_group(config, number) for number in range(len(config.depths))]
-    expected = config.patch_norm + sum(2 * len(group) for group in blocks) + 1
-    stages = _upsampling_stages(config)
-    if len(norms) != expected or len(convolutions) < stages + 2:
-        raise _unknown_form(f"{len(norms)} LayerNorms where the network has {expected}")
-    found = {"conv_first": norms[0].input[0]}
-    if config.patch_norm:
-        found["patch_embed"] = norms.pop(0).output[0]
-    for number, group in enumerate(blocks):
-        for name in group:
-            _, second = norms.pop(0), norms.pop(0)
-            found[name] = _sum_with(graph, second.input[0])
-        found[f"layers.{number}"] = norms[0].input[0]
-    found["norm"] = norms[0].output[0]
-    found["conv_after_body"] = convolutions[-stages - 2].input[0]
-    found["conv_before_upsample"] = convolutions[-stages - 1].input[0]
-    return found
+    nodes = {
+        operator: [node for node in graph.node if node.op_type == operator]
+        for operator in ("LayerNormalization", "Conv")
+    }
+    norms = [point.number for point in points if point.operator == "LayerNormalization"]
+    closing = [-point.number for point in points if point.operator == "Conv"]
+    found = len(nodes["LayerNormalization"])
+    if found != max(norms) + 1 or len(nodes["Conv"]) < max(closing):
+        raise _unknown_form(f"{found} LayerNorms where the network has {max(norms) + 1}")
+    return {
+        point.name: _value(graph, nodes[point.operator][point.number], point) for point in points
+    }
 
 
-def _group(config: HATConfig, number: int) -> list[str]:
-    inside = f"layers.{number}.residual_group"
-    names = [f"{inside}.blocks.{block}" for block in range(config.depths[number])]
-    return [*names, f"{inside}.overlap_attn"] if config.overlap_size else names
-
-
-def _upsampling_stages(config: HATConfig) -> int:
-    return 1 if config.scale == 3 else int(math.log2(config.scale))
+def _value(graph: onnx.GraphProto, node: onnx.NodeProto, point: Point) -> str:
+    if point.side == "output":
+        return str(node.output[0])
+    value = str(node.input[0])
+    return _sum_with(graph, value) if point.side == "sum" else value
 
 
 def _sum_with(graph: onnx.GraphProto, value: str) -> str:
@@ -127,11 +117,11 @@ def _unknown_form(what: str) -> UsageError:
 
 
 def _run_artifact(
-    path: Path, described: Description, config: HATConfig, sample: Sample
+    path: Path, described: Description, points: Sequence[Point], sample: Sample
 ) -> dict[str, Array]:
     """The values that leave each block, the output last: of the first tile of the batch."""
     model = onnx.load(path)
-    names = points(model.graph, config)
+    names = locate(model.graph, points)
     model.graph.output.extend(onnx.ValueInfoProto(name=value) for value in names.values())
     options = ort.SessionOptions()
     options.log_severity_level = 4  # as in the engine
@@ -161,7 +151,7 @@ def _batch(described: Description, sample: Sample, spec: TensorSpec) -> Array:
 
 
 def _compared(
-    network: HAT, x: Tensor, values: dict[str, Array], io: str
+    network: Network, x: Tensor, values: dict[str, Array], io: str
 ) -> Iterator[BlockDifference]:
     """Run the network and compare each value as it appears; none is kept."""
     network.freeze()
@@ -171,7 +161,7 @@ def _compared(
         found.append(_difference(name, kind, value.numpy(), values.pop(name)))
 
     with ExitStack() as hooks, torch.inference_mode():
-        for handle in _hooks(network, values, note):
+        for handle in _hooks(network, network.config.points(), note):
             hooks.callback(handle.remove)
         output = network(x)
     if io == "uint8":
@@ -182,26 +172,20 @@ def _compared(
 
 
 def _hooks(
-    network: HAT, names: dict[str, Array], note: Callable[[str, str, Tensor], None]
+    network: Network, points: Sequence[Point], note: Callable[[str, str, Tensor], None]
 ) -> Iterator[Any]:
-    """Watch what leaves each block; what enters a module is what leaves the ones before it."""
+    """Watch every point; what enters a module is what leaves the ones before it."""
     modules = dict(network.named_modules())
-    entering = {"conv_first": network.patch_embed, "conv_after_body": network.conv_before_upsample}
-    for name, module in entering.items():
-        yield module.register_forward_pre_hook(
-            lambda _, inputs, name=name: note(name, "conv", inputs[0])
-        )
-    for name in names.keys() - entering.keys() - {"output"}:
-        module = modules[name]
-        kind = _kind(module)
-        yield module.register_forward_hook(
-            lambda _, inputs, value, name=name, kind=kind: note(name, kind, value)
-        )
-
-
-def _kind(module: nn.Module) -> str:
-    known = {"HAB": "HAB", "OCAB": "OCAB", "RHAG": "RHAG", "Sequential": "conv"}
-    return known.get(type(module).__name__, "norm")
+    for point in points:
+        name, kind, module = point.name, point.kind, modules[point.module]
+        if point.enters:
+            yield module.register_forward_pre_hook(
+                lambda _, inputs, name=name, kind=kind: note(name, kind, inputs[0])
+            )
+        else:
+            yield module.register_forward_hook(
+                lambda _, inputs, value, name=name, kind=kind: note(name, kind, value)
+            )
 
 
 def _difference(name: str, kind: str, reference: Array, candidate: Array) -> BlockDifference:

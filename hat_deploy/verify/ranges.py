@@ -13,7 +13,7 @@ from hat_deploy.engines.torch import TorchEngine
 from hat_deploy.geometry import round_up
 from hat_deploy.images.samples import Sample
 from hat_deploy.networks.checkpoint import load_network
-from hat_deploy.networks.hat.ranges import Peak, advice, measure
+from hat_deploy.networks.ranges import Peak, advice, measure
 from hat_deploy.networks.unstored import Unstored
 from hat_deploy.precision import FP16_MAX
 from hat_deploy.terminal.progress import OnStage
@@ -93,10 +93,10 @@ def report(
     checkpoint = checkpoint_named(reference)
     network = load_network(checkpoint.path, **options.given)
     config = network.config
-    side = round_up(SIDE, config.window_size)
+    side = round_up(SIDE, config.window)
     tile = (side, side)
     chosen = choose_samples(
-        pictures, options.random, tile=tile, window=config.window_size, channels=config.in_channels
+        pictures, options.random, tile=tile, window=config.window, channels=config.channels
     )
     engine = TorchEngine(network, tile=tile, device=options.device)
     peaks = measure(network, _batches(engine, chosen, options.device, on_stage))

@@ -24,7 +24,7 @@ from hat_deploy.verify.fidelity import Limits, PictureFidelity, Report
 
 if TYPE_CHECKING:
     from hat_deploy.artifact import Description
-    from hat_deploy.networks.hat.network import HAT
+    from hat_deploy.networks.network import Network
     from hat_deploy.verify.layer_errors import LayersReport
 
 
@@ -145,20 +145,20 @@ def _run_all(
         yield comparison.run(sample, on_rendering)
 
 
-def _layers(engine: Artifact, network: HAT, sample: Sample, on_stage: OnStage) -> LayersReport:
+def _layers(engine: Artifact, network: Network, sample: Sample, on_stage: OnStage) -> LayersReport:
     from hat_deploy.verify import layers
 
     on_stage(f"{sample.name}, block by block")
     return layers.compare_blocks(engine, network.cpu(), sample)
 
 
-def _require_alike(described: Description, network: HAT) -> None:
+def _require_alike(described: Description, network: Network) -> None:
     """Refuse networks that cannot be run side by side."""
     config = network.config
     for name, own, wanted in (
         ("scale", described.scale, config.scale),
-        ("window", described.window, config.window_size),
-        ("channels", described.channels, config.in_channels),
+        ("window", described.window, config.window),
+        ("channels", described.channels, config.channels),
     ):
         if own != wanted:
             raise UsageError(
@@ -189,7 +189,7 @@ def choose_samples(
     return chosen + samples.noise(random, tile, channels)
 
 
-def _foreign_constants(artifact: Artifact, network: HAT) -> tuple[str, ...] | None:
+def _foreign_constants(artifact: Artifact, network: Network) -> tuple[str, ...] | None:
     if not artifact.is_onnx:
         return None
     from hat_deploy.verify import weights as constants
@@ -198,7 +198,7 @@ def _foreign_constants(artifact: Artifact, network: HAT) -> tuple[str, ...] | No
     return tuple(constants.foreign(artifact.path, converted))
 
 
-def _warnings(described: Description, checkpoint: Checkpoint, network: HAT) -> Iterator[str]:
+def _warnings(described: Description, checkpoint: Checkpoint, network: Network) -> Iterator[str]:
     if described.checkpoint_sha256 != checkpoint.sha256:
         yield f"the artifact says that it was made from another file than {checkpoint.path}"
     differing = shape_of(described.config).differences(network.config)

@@ -7,7 +7,6 @@ one weight of channel attention. No comparison of images can see those change; t
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +16,7 @@ from hat_deploy.engines.base import Array
 from hat_deploy.errors import needed_for
 
 if TYPE_CHECKING:
-    from hat_deploy.networks.hat.network import HAT
+    from hat_deploy.networks.network import Network
 
 with needed_for("Comparing an artifact's weights"):
     import onnx
@@ -26,7 +25,7 @@ with needed_for("Comparing an artifact's weights"):
 FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
 
 
-def foreign(path: Path, network: HAT) -> list[str]:
+def foreign(path: Path, network: Network) -> list[str]:
     """Names of the float constants of a file that hold none of the network's tensors.
 
     The order of a tensor's values is not looked at: exporting transposes weights, and values
@@ -37,23 +36,18 @@ def foreign(path: Path, network: HAT) -> list[str]:
         path: an ``.onnx``.
         network: frozen, on the CPU, converted to the precision of the file.
     """
-    known = {_digest(values) for values in _tensors(network)}
-    constants = onnx.load(path).graph.initializer
+    known = {_digest(tensor.detach().float().numpy()) for tensor in network.constants()}
+    graph = onnx.load(path).graph
+    # How much larger a Resize makes its input: of another size, nothing could be compared.
+    scales = {node.input[2] for node in graph.node if node.op_type == "Resize"}
     return [
         constant.name
-        for constant in constants
+        for constant in graph.initializer
         if constant.data_type in FLOATS
+        and constant.name not in scales
         and np.prod(constant.dims) > 1
         and _digest(numpy_helper.to_array(constant)) not in known
     ]
-
-
-def _tensors(network: HAT) -> Iterator[Array]:
-    """Parameters and buffers, and every edge mask alone."""
-    for _, tensor in (*network.named_parameters(), *network.named_buffers()):
-        yield tensor.detach().float().numpy()
-    for mask in network.edge_masks:
-        yield mask.float().numpy()
 
 
 def _digest(values: Array) -> bytes:

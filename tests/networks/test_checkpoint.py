@@ -18,13 +18,13 @@ from tiny import picture, random_network, randomise, save_tensors, tiny_config
 from torch import Tensor, nn
 
 from hat_deploy.errors import CheckpointError, UsageError
+from hat_deploy.networks import windows
 from hat_deploy.networks.checkpoint import (
     detect_config,
     load_network,
     load_state_dict,
     save_checkpoint,
 )
-from hat_deploy.networks.hat import windows
 from hat_deploy.networks.hat.config import VARIANTS, HATConfig
 from hat_deploy.networks.hat.network import HAT
 
@@ -558,23 +558,6 @@ def test_other_networks_are_named(tmp_path: Path, name: str, prefix: str) -> Non
     assert name.strip() in message
     assert "keys looked for are missing" in message
     assert BLOCK + "norm1.weight" in message
-
-
-def swinir_weights() -> Weights:
-    """A HAT without OCAB and CAB, with the index that SwinIR stores in every block."""
-    network = random_network(tiny_config(ocab=False, cab=False))
-    index = windows.relative_position_index(4)
-    blocks = [
-        name.removesuffix("norm1.weight") for name in network.state_dict() if "norm1.w" in name
-    ]
-    return network.state_dict() | {f"{b}attn.relative_position_index": index for b in blocks}
-
-
-def test_swinir_is_told_from_a_bare_hat(tmp_path: Path) -> None:
-    message = refusal(load_network, save_tensors(swinir_weights(), tmp_path / "w.pth"))
-    assert "SwinIR" in message
-    assert "conv_block" in message
-    assert "overlap_attn" in message
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from hat_deploy.metrics import Difference, compare
 from hat_deploy.networks.deployed import Deployed
-from hat_deploy.networks.hat.islands import Scaled, convert
+from hat_deploy.networks.hat.islands import convert
 from hat_deploy.networks.hat.network import HAT
+from hat_deploy.networks.scaled import Scaled
 
 
 def difference(network: HAT, precision: str) -> Difference:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.independent import make_torchvision_importable
-from hat_deploy.networks.hat import windows
+from hat_deploy.networks import windows
 
 SIZES = [(1, 1), (1, 3), (3, 1), (2, 2), (3, 4)]
 

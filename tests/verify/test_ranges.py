@@ -14,7 +14,7 @@ from tiny import (
 
 from hat_deploy.networks.hat.blocks import CAB, Attention
 from hat_deploy.networks.hat.network import HAT
-from hat_deploy.networks.hat.ranges import advice, measure
+from hat_deploy.networks.ranges import advice, measure
 
 
 def test_every_block_is_measured_in_order(tiny_network: HAT) -> None:

@@ -18,7 +18,7 @@ with needed_for("Running a network in PyTorch"):
     import torch.nn.functional as F
     from torch import Tensor, nn
 
-from hat_deploy.networks.hat import windows
+from hat_deploy.networks import windows
 from hat_deploy.networks.hat.config import HATConfig
 
 Size = tuple[int, int]
@@ -268,7 +268,11 @@ class OCAB(Attention):
 
     def forward(self, x: Tensor, size: Size) -> Tensor:
         x = x + self._attend(self.norm1(x), size)
-        return x + self.mlp(self.norm2(x))
+        return x + self.feed_forward(self.norm2(x), size)
+
+    def feed_forward(self, x: Tensor, size: Size) -> Tensor:
+        """The MLP, which does not look at the size."""
+        return self.mlp(x)
 
     def _attend(self, x: Tensor, size: Size) -> Tensor:
         channels = x.shape[-1]
@@ -280,4 +284,4 @@ class OCAB(Attention):
             for part in windows.overlapping(kv, self.window, self.overlap).chunk(2, -1)
         )
         y = self.attend(q, k, v, self.bias()).transpose(1, 2).flatten(2)
-        return self.proj(windows.merge(y, self.window, *size).flatten(1, 2))
+        return self.proj(entering(windows.merge(y, self.window, *size).flatten(1, 2), self.proj))

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from hat_deploy.networks.fields import differences, from_json, to_json
 from hat_deploy.networks.hat import cost
 from hat_deploy.networks.hat.dimensions import Dimensions
-from hat_deploy.networks.unstored import UNSTORED
+from hat_deploy.networks.limits import MAX_SCALE, MAX_WINDOW
+from hat_deploy.networks.points import Group, Point, entering, of_stream
+from hat_deploy.networks.unstored import UNSTORED, is_finite_number
 
 if TYPE_CHECKING:
     from typing import Self
@@ -17,12 +20,12 @@ if TYPE_CHECKING:
     from hat_deploy.networks.cost import Cost, Memory
     from hat_deploy.networks.shape import Shape
 
-SCALES = (1, 2, 3, 4, 8, 16)
+NAME = "HAT"
+"""Its name in artifacts."""
+SCALES = (1, 2, 3, 4, 8, MAX_SCALE)
 """What the upsampler can do: pixel shuffles by 2, one after another, or one by 3."""
 MAX_SIZE = 65_536
 """The largest number of channels: the published networks have at most 360."""
-MAX_WINDOW = 64
-"""The published networks have 16. Scores and biases grow with the fourth power of it."""
 MAX_OVERLAP = 128
 """The published networks have 24, one and a half windows."""
 MAX_BLOCKS = 1024
@@ -75,6 +78,8 @@ class HATConfig(Dimensions):
                 f"overlap_size {self.overlap_size} must exceed window_size "
                 f"{self.window_size} by an even number"
             )
+        if self.ast and not (self.overlap_size and self.embed_dim >= 4):
+            raise ValueError("AST is part of OCAB: ast needs overlap_size, and 4 channels")
         if self.squeeze_channels and not self.cab_channels:
             raise ValueError(
                 "channel attention is part of CAB: squeeze_channels needs cab_channels"
@@ -115,7 +120,7 @@ class HATConfig(Dimensions):
                 _require_count(name, value, 1, MAX_SIZE)
 
     def _require_switches(self) -> None:
-        for name in ("qkv_bias", "patch_norm", "body_conv"):
+        for name in ("qkv_bias", "patch_norm", "body_conv", "ast"):
             if type(getattr(self, name)) is not bool:
                 raise ValueError(f"{name} is {_brief(getattr(self, name))}; expected true or false")
 
@@ -136,6 +141,7 @@ class HATConfig(Dimensions):
         ocab: bool = True,
         cab: bool = True,
         channel_attention: bool = True,
+        ast: bool = False,
         conv_scale: float = 0.01,
         img_range: float = 1.0,
         qk_scale: float | None = None,
@@ -156,11 +162,17 @@ class HATConfig(Dimensions):
             cab_channels=embed_dim // compress_ratio if cab else 0,
             squeeze_channels=embed_dim // squeeze_factor if cab and channel_attention else 0,
             mlp_channels=int(embed_dim * mlp_ratio),
+            ast=ast,
             conv_scale=conv_scale,
             img_range=img_range,
             qk_scale=qk_scale,
             shift=shift,
         )
+
+    @property
+    def architecture(self) -> str:
+        """``HAT``."""
+        return NAME
 
     @property
     def channels(self) -> int:
@@ -195,16 +207,52 @@ class HATConfig(Dimensions):
             f"conv_scale {self.conv_scale:g}, img_range {self.img_range:g}, qk_scale {qk}, {shift}"
         )
 
+    @property
+    def in_use(self) -> dict[str, tuple[float, ...]]:
+        """Values that HATs are trained with. Of the shipped model, 0.1 for ``conv_scale`` or
+        other shifts move the misfit by less than half, which other reasons do too."""
+        alpha = {"conv_scale": (0.01, 1.0)} if self.cab_channels else {}
+        return {**alpha, "img_range": (1.0, 255.0)}
+
+    def told(self, **values: Any) -> Self:
+        """With other values of what no checkpoint stores."""
+        return replace(self, **values)
+
+    @property
+    def expanded_bytes(self) -> int:
+        """Bytes of the expanded position biases, float32, and of their indices, int64."""
+        queries = self.window_size**2
+        return sum(
+            (4 * heads + 8) * queries * (depth * queries + self.overlap_size**2)
+            for depth, heads in zip(self.depths, self.num_heads, strict=True)
+        )
+
+    def points(self) -> tuple[Point, ...]:
+        """The stream after every HAB, OCAB and RHAG, and the values around them."""
+        groups = [self._group(number) for number in range(len(self.depths))]
+        stages = len(cost.upsampling_factors(self.scale))
+        closing = (
+            entering("conv_after_body", "conv_before_upsample", -stages - 2),
+            entering("conv_before_upsample", "upsample", -stages - 1),
+        )
+        return of_stream(groups, closing, patch_norm=self.patch_norm)
+
+    def _group(self, number: int) -> Group:
+        inside = f"layers.{number}.residual_group"
+        blocks = [(f"{inside}.blocks.{i}", "HAB") for i in range(self.depths[number])]
+        if self.overlap_size:
+            blocks.append((f"{inside}.overlap_attn", "OCAB"))
+        return Group(name=f"layers.{number}", kind="RHAG", blocks=tuple(blocks))
+
     def differences(self, other: Shape) -> dict[str, tuple[object, object]]:
         """Values of the two that are not equal, by name: this one's and the other's."""
-        names = sorted(field.name for field in fields(self))
-        pairs = {name: (getattr(self, name), getattr(other, name, None)) for name in names}
-        return {name: (own, its) for name, (own, its) in pairs.items() if own != its}
+        return differences(self, other)
 
     @property
     def variant(self) -> str:
-        """``HAT-S``, ``HAT`` or ``HAT-L`` where the shape is a published one, else ``custom``."""
-        for name, reference in VARIANTS.items():
+        """``HAT-S``, ``HAT``, ``HAT-L`` or ``HAT-S with AST`` where the shape is a published one,
+        else ``custom``."""
+        for name, reference in (*VARIANTS.items(), ("HAT-S with AST", HAT_S_AST)):
             free = {field: getattr(self, field) for field in ("scale", "in_channels", *UNSTORED)}
             if replace(reference, **free) == self:
                 return name
@@ -213,18 +261,17 @@ class HATConfig(Dimensions):
     def to_dict(self) -> dict[str, Any]:
         """The config as JSON types.
 
-        ``qk_scale`` and ``shift`` are left out where they are as published: earlier releases
-        know neither, and what they wrote stays equal.
+        ``qk_scale``, ``shift`` and ``ast`` are left out where they are as published: earlier
+        releases do not know them, and what they wrote stays equal.
         """
-        values = asdict(self)
+        values = to_json(self, NAME)
         if self.qk_scale is None:
             del values["qk_scale"]
         if self.shift:
             del values["shift"]
-        return {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in values.items()
-        }
+        if not self.ast:
+            del values["ast"]
+        return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -233,25 +280,7 @@ class HATConfig(Dimensions):
         Raises:
             ValueError: a field is unknown, missing or out of range.
         """
-        known = {field.name for field in fields(cls)}
-        unknown = sorted(set(values) - known)
-        if unknown:
-            raise ValueError(f"unknown HAT config fields: {_brief(unknown)}")
-        arguments: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in values.items()
-        }
-        try:
-            return cls(**arguments)
-        except TypeError as error:
-            raise ValueError(f"incomplete HAT config: {error}") from error
-
-
-def is_finite_number(value: object) -> bool:
-    """Whether it is an ``int`` (no ``bool``) or ``float`` that float32 arithmetic can use."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return False
-    return abs(value) < 1e38
+        return from_json(cls, NAME, values)
 
 
 def _require_count(name: str, value: object, least: int, most: int) -> None:
@@ -272,3 +301,7 @@ VARIANTS: dict[str, HATConfig] = {
     "HAT-L": HATConfig.published(4, depths=(6,) * 12),
 }
 """The published shapes, at x4; scale, input channels and what is not stored are free."""
+HAT_S_AST = HATConfig.published(
+    4, embed_dim=144, compress_ratio=24, squeeze_factor=24, overlap_ratio=0.75, ast=True
+)
+"""The published shape of HAT with AST, at x4."""

@@ -8,7 +8,7 @@ of its figures: 103.9 G where it has 103.7 for HAT x4 at 64x64, 54.6 where it ha
 
 from __future__ import annotations
 
-from hat_deploy.networks.cost import Cost, Memory, Part
+from hat_deploy.networks.cost import Cost, Memory, Part, conv, linear, products
 from hat_deploy.networks.hat.dimensions import Dimensions
 
 
@@ -27,24 +27,25 @@ def cost(config: Dimensions, height: int = 64, width: int = 64) -> Cost:
     pixels = _pixels(config, height, width)
     dim, hidden, window = config.embed_dim, config.mlp_channels, config.window_size
     blocks, groups = sum(config.depths), len(config.depths)
-    mlp = _linear(dim, hidden, pixels) + _linear(hidden, dim, pixels)
-    qkv = _linear(dim, 3 * dim, pixels, bias=config.qkv_bias)
-    projections = qkv + _linear(dim, dim, pixels)
+    mlp = linear(dim, hidden, pixels) + linear(hidden, dim, pixels)
+    qkv = linear(dim, 3 * dim, pixels, bias=config.qkv_bias)
+    projections = qkv + linear(dim, dim, pixels)
     heads = zip(config.depths, config.num_heads, strict=True)
     tables = sum(depth * count for depth, count in heads) * (2 * window - 1) ** 2
-    closing = _conv(dim, dim, pixels) * (groups + 1) if config.body_conv else Part()
+    closing = conv(dim, dim, pixels) * (groups + 1) if config.body_conv else Part()
     parts = {
-        "shallow": _conv(config.in_channels, dim, pixels),
+        "shallow": conv(config.in_channels, dim, pixels),
         "projections": projections * blocks,
-        "attention": Part(tables, blocks * _products(dim, pixels, window**2)),
+        "attention": Part(tables, blocks * products(dim, pixels, window**2)),
         "cab": _cab(config, pixels) * blocks,
         "mlp": mlp * blocks,
-        "ocab": _ocab(config, projections + mlp, pixels),
+        "ocab": _ocab(config, projections + (_frfn(config, pixels) if config.ast else mlp), pixels),
         "closing": closing,
         "reconstruction": _reconstruction(config, pixels),
         "norms": Part(2 * dim * _norms(config)),
     }
-    return Cost(height, width, parts)
+    agreement = "" if config.ast else "for published shapes within 0.6% of the paper's figures"
+    return Cost(height, width, parts, agreement)
 
 
 def memory(
@@ -115,28 +116,14 @@ def _pixels(config: Dimensions, height: int, width: int) -> int:
     return height * width
 
 
-def _conv(inputs: int, outputs: int, pixels: int) -> Part:
-    """A 3x3 convolution with a bias."""
-    return Part(9 * inputs * outputs + outputs, 9 * inputs * outputs * pixels)
-
-
-def _linear(inputs: int, outputs: int, positions: int, *, bias: bool = True) -> Part:
-    return Part(inputs * outputs + bias * outputs, inputs * outputs * positions)
-
-
-def _products(dim: int, queries: int, keys: int) -> int:
-    """Multi-adds of q k^T and of its product with v; the number of heads does not matter."""
-    return 2 * dim * queries * keys
-
-
 def _cab(config: Dimensions, pixels: int) -> Part:
     dim, inner, squeezed = config.embed_dim, config.cab_channels, config.squeeze_channels
     if not inner:
         return Part()
-    convs = _conv(dim, inner, pixels) + _conv(inner, dim, pixels)
+    convs = conv(dim, inner, pixels) + conv(inner, dim, pixels)
     if not squeezed:
         return convs
-    return convs + _linear(dim, squeezed, 1) + _linear(squeezed, dim, 1)
+    return convs + linear(dim, squeezed, 1) + linear(squeezed, dim, 1)
 
 
 def _ocab(config: Dimensions, linears: Part, pixels: int) -> Part:
@@ -145,20 +132,30 @@ def _ocab(config: Dimensions, linears: Part, pixels: int) -> Part:
     if not overlap:
         return Part()
     tables = sum(config.num_heads) * (config.window_size + overlap - 1) ** 2
-    products = groups * _products(config.embed_dim, pixels, overlap**2)
-    return linears * groups + Part(tables, products)
+    tables += groups * config.ast  # one scalar each
+    attention = groups * products(config.embed_dim, pixels, overlap**2)
+    return linears * groups + Part(tables, attention)
+
+
+def _frfn(config: Dimensions, pixels: int) -> Part:
+    dim, hidden, convolved = config.embed_dim, config.mlp_channels, config.embed_dim // 4
+    partial = 9 * convolved**2
+    depthwise = Part(10 * hidden, 9 * hidden * pixels)
+    linears = linear(dim, 2 * hidden, pixels) + linear(hidden, dim, pixels)
+    return Part(partial, partial * pixels) + depthwise + linears
 
 
 def _reconstruction(config: Dimensions, pixels: int) -> Part:
     feat = config.upsampler_channels
-    total = _conv(config.embed_dim, feat, pixels)
-    for factor in _upsampling_factors(config.scale):
-        total += _conv(feat, feat * factor**2, pixels)
+    total = conv(config.embed_dim, feat, pixels)
+    for factor in upsampling_factors(config.scale):
+        total += conv(feat, feat * factor**2, pixels)
         pixels *= factor**2
-    return total + _conv(feat, config.in_channels, pixels)
+    return total + conv(feat, config.in_channels, pixels)
 
 
-def _upsampling_factors(scale: int) -> list[int]:
+def upsampling_factors(scale: int) -> list[int]:
+    """What each pixel shuffle of the upsampler multiplies the sides by."""
     return [3] if scale == 3 else [2] * (scale.bit_length() - 1)
 
 
@@ -200,8 +197,9 @@ def _moments(config: Dimensions, *, fused: bool) -> dict[str, int]:
         moments["cab"] = summed + normed + max(2 * inner, inner + dim, 2 * dim)
     if config.overlap_size:
         overlapping = 2 * dim * config.overlap_size**2 // window**2
-        scores = 2 * heads * config.overlap_size**2
+        # With AST no kernel has it: scores, both terms and what a term is made of exist at once.
+        scores = (4 if config.ast else 2) * heads * config.overlap_size**2
         # Overlapping windows take two copies to gather; one is gone when scores exist.
-        second = overlapping if fused else max(overlapping, scores)
+        second = max(overlapping, scores) if config.ast or not fused else overlapping
         moments["ocab"] = waiting + qkv + dim + overlapping + second
     return moments

@@ -35,5 +35,7 @@ class Dimensions:
     """Whether the q, k, v projections have a bias."""
     patch_norm: bool = True
     """Whether a LayerNorm follows the first convolution."""
+    ast: bool = False
+    """Whether OCAB's attention is partly a squared ReLU, and its MLP an FRFN (HAT with AST)."""
     body_conv: bool = True
     """Whether a convolution closes each RHAG and the body (the authors' ``1conv``)."""

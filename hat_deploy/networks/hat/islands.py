@@ -22,17 +22,15 @@ from hat_deploy.errors import needed_for
 
 with needed_for("Running a network in PyTorch"):
     import torch
-    from torch import Tensor, nn
+    from torch import nn
 
 from hat_deploy.networks.hat.blocks import CAB, MLP, Attention
+from hat_deploy.networks.hat.sparse import FRFN, SparseOCAB
 from hat_deploy.networks.network import Network
+from hat_deploy.networks.scaled import Scaled, divide_rows, factors_of
 from hat_deploy.precision import Precision
 
 _N = TypeVar("_N", bound=Network)
-
-WIDEST_ROW = 16.0
-"""Largest norm of an output's weights that is left as it is: an output is of the order of this
-norm times its inputs', so fp16 keeps a factor of 4000 in hand."""
 
 
 def convert(network: _N, precision: str) -> _N:
@@ -60,36 +58,10 @@ def convert(network: _N, precision: str) -> _N:
         layer = getattr(holder, name)
         factors = factors_of(layer) if summed and dtype == torch.float16 else None
         if factors is not None:
-            _divide_rows(layer, factors)
+            divide_rows(layer, factors)
             setattr(holder, name, Scaled(layer, factors))
         layer.to(dtype)
     return network
-
-
-class Scaled(nn.Module):
-    """A half-precision layer whose results are multiplied by powers of two in fp32.
-
-    Each row of the layer's weights is divided by its own, which is exact, so that its result
-    stays far from fp16's largest number, and other rows lose no digits by it. What the layer
-    computes is rounded to half all the same: a row 1000 times as large has 1000 times the error.
-    """
-
-    factor: Tensor
-
-    def __init__(self, layer: nn.Linear | nn.Conv2d, factors: Tensor) -> None:
-        super().__init__()
-        self.layer = layer
-        self.register_buffer("factor", beside_channels(layer, factors), persistent=False)
-
-    @property
-    def weight(self) -> Tensor:
-        """The layer's, whose dtype is what the input is cast to."""
-        return self.layer.weight
-
-    def forward(self, x: Tensor) -> Tensor:
-        """As the layer, in fp32."""
-        y: Tensor = self.layer(x).float() * self.factor
-        return y
 
 
 def halved(network: nn.Module) -> Iterator[tuple[nn.Module, str, bool]]:
@@ -97,33 +69,19 @@ def halved(network: nn.Module) -> Iterator[tuple[nn.Module, str, bool]]:
     its result goes straight to a sum in fp32."""
     for module in network.modules():
         if isinstance(module, Attention):
-            yield from ((module, "qkv", False), (module, "proj", True))
+            yield module, "qkv", False
+            if not isinstance(module, SparseOCAB):  # whose proj takes sums without a limit
+                yield module, "proj", True
+        elif isinstance(module, FRFN):
+            yield from ((module, "partial_conv3", False), (module.linear1, "0", False))
+            yield from ((module.dwconv, "0", False), (module, "gated", False))
+            yield module.linear2, "0", True
         elif isinstance(module, MLP):
             yield from ((module, "fc1", False), (module, "fc2", True))
         elif isinstance(module, CAB):
             yield from ((module.cab, "0", False), (module.cab, "2", True))
-    if isinstance(getattr(network, "conv_after_body", None), nn.Conv2d):
+    last = getattr(network, "conv_after_body", None)
+    if isinstance(last, nn.Conv2d):
         yield network, "conv_after_body", True
-
-
-def factors_of(layer: nn.Linear | nn.Conv2d) -> Tensor | None:
-    """For each row of the layer the power of two that brings it down to ``WIDEST_ROW``, (rows,).
-
-    1 for rows that need none; None where no row needs any, as mostly.
-    """
-    norms = layer.weight.flatten(1).norm(dim=1)
-    wide = (norms > WIDEST_ROW) & norms.isfinite()
-    if not wide.any():
-        return None
-    return torch.where(wide, torch.exp2(torch.ceil(torch.log2(norms / WIDEST_ROW))), 1.0)
-
-
-def beside_channels(layer: nn.Linear | nn.Conv2d, factors: Tensor) -> Tensor:
-    """(rows,) in the shape that multiplies the layer's result channel by channel."""
-    return factors[:, None, None] if isinstance(layer, nn.Conv2d) else factors
-
-
-def _divide_rows(layer: nn.Linear | nn.Conv2d, factors: Tensor) -> None:
-    layer.weight.div_(factors.reshape(-1, *[1] * (layer.weight.ndim - 1)))
-    if layer.bias is not None:
-        layer.bias.div_(factors)
+    elif isinstance(last, nn.Sequential):
+        yield from ((last, "0", False), (last, "2", False), (last, "4", True))

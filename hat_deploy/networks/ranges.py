@@ -6,7 +6,7 @@ black or full of NaN. Measured in fp32, block by block, it can be known beforeha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -16,15 +16,14 @@ with needed_for("Running a network in PyTorch"):
     import torch
     from torch import Tensor, nn
 
-from hat_deploy.networks.hat.blocks import HAB, OCAB, spelled_out
-from hat_deploy.networks.hat.islands import beside_channels, factors_of, halved
-from hat_deploy.networks.hat.network import HAT, RHAG
+from hat_deploy.networks.network import Network
+from hat_deploy.networks.scaled import beside_channels, factors_of
 from hat_deploy.precision import FP16_MAX
 
 MARGIN = 4.0
 """How far below fp16's largest number a measured peak must stay: other images differ."""
 REST = "rest"
-"""Stands for a block's name: what lies outside the RHAGs."""
+"""Stands for a block's name: what lies outside the groups of blocks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +33,8 @@ class Peak:
     block: str
     """Its name in the network, ``layers.0.residual_group.blocks.1``."""
     kind: str
-    """``HAB``, ``OCAB`` or ``RHAG``; ``HAT`` for what lies outside them."""
+    """``HAB``, ``OCAB`` or ``RHAG``; ``HAT`` for what lies outside them. Other networks have
+    names of their own for them."""
     stream: float
     """The peak of the residual stream as the block leaves it, or of any layer outside the blocks.
     It is in half under ``fp16-pure`` alone."""
@@ -49,7 +49,7 @@ class Peak:
     half."""
 
 
-def measure(network: HAT, batches: Iterable[Tensor]) -> list[Peak]:
+def measure(network: Network, batches: Iterable[Tensor]) -> list[Peak]:
     """Run images through the network in fp32 and note each block's peaks.
 
     Attention scores are computed for it as they are exported, not by PyTorch's fused call.
@@ -77,11 +77,14 @@ def measure(network: HAT, batches: Iterable[Tensor]) -> list[Peak]:
             factor = factors[module]
             _raise(halves, module, output if factor is None else output / factor)
 
-    blocks = {m: name for name, m in network.named_modules() if isinstance(m, HAB | OCAB | RHAG)}
-    layers = [m for m in network.modules() if isinstance(m, nn.Linear | nn.Conv2d | nn.LayerNorm)]
+    points = {point.module: point for point in network.config.points() if point.is_block}
+    blocks = {m: points[name] for name, m in network.named_modules() if name in points}
+    # An Identity is where a value can be watched that no layer gives.
+    watched = nn.Linear | nn.Conv2d | nn.LayerNorm | nn.Identity
+    layers = [m for m in network.modules() if isinstance(m, watched)]
     with (
         _watched([*blocks, *layers], note),
-        spelled_out(network, lambda module, step: _raise(scores, module, step)),
+        network.spelled_out(lambda module, step: _raise(scores, module, step)),
         torch.inference_mode(),
     ):
         for batch in batches:
@@ -89,11 +92,11 @@ def measure(network: HAT, batches: Iterable[Tensor]) -> list[Peak]:
     if not peaks:
         raise ValueError("no images: at least one is needed")
 
-    def peak(name: str, block: nn.Module, members: list[nn.Module], stream: float) -> Peak:
+    def peak(name: str, kind: str, members: list[nn.Module], stream: float) -> Peak:
         scored = _largest(scores, members)
         return Peak(
             block=name,
-            kind=type(block).__name__,
+            kind=kind,
             stream=stream,
             inside=_largest(halves, members),
             scores=scored,
@@ -101,11 +104,15 @@ def measure(network: HAT, batches: Iterable[Tensor]) -> list[Peak]:
         )
 
     order = [module for module in peaks if module in blocks]
-    inside = {member for block in order for member in (block, *_members(block))}
+    owned = {block: _members(block, blocks) for block in order}
+    inside = {member for members in owned.values() for member in members}
     outside = [module for module in peaks if module not in inside]
     return [
-        *(peak(blocks[block], block, _members(block), peaks[block]) for block in order),
-        peak(REST, network, outside, _largest(peaks, outside)),
+        *(
+            peak(blocks[block].name, blocks[block].kind, owned[block], peaks[block])
+            for block in order
+        ),
+        peak(REST, network.config.architecture, outside, _largest(peaks, outside)),
     ]
 
 
@@ -152,17 +159,19 @@ def _largest(peaks: dict[nn.Module, float], members: Iterable[nn.Module]) -> flo
     return max((peaks[module] for module in members if module in peaks), default=0.0)
 
 
-def _factors(network: HAT) -> Iterator[tuple[nn.Module, Tensor | None]]:
+def _factors(network: Network) -> Iterator[tuple[nn.Module, Tensor | None]]:
     """The layers that ``fp16`` computes in half, and what their result is divided by there."""
-    for holder, name, summed in halved(network):
+    for holder, name, summed in network.halved():
         layer = getattr(holder, name)
         factors = factors_of(layer) if summed else None
         yield layer, None if factors is None else beside_channels(layer, factors)
 
 
-def _members(block: nn.Module) -> list[nn.Module]:
-    """What a block answers for: of an RHAG, whose blocks are listed themselves, its convolution."""
-    return [block.conv] if isinstance(block, RHAG) else list(block.modules())
+def _members(block: nn.Module, blocks: Collection[nn.Module]) -> list[nn.Module]:
+    """What a block answers for: itself and what lies in it, blocks within it apart."""
+    within = [child for child in block.modules() if child is not block and child in blocks]
+    apart = {module for child in within for module in child.modules()}
+    return [module for module in block.modules() if module not in apart]
 
 
 @contextmanager

@@ -124,6 +124,21 @@ def edge_mask(window: int, shift: int, *, bottom: bool, right: bool) -> Tensor:
     return torch.where(region[:, None] == region[None, :], 0.0, MASKED)
 
 
+def shifted_masks(window: int, shift: int, across: int) -> Tensor:
+    """The masks of all windows of a shifted map, (across**2, window**2, window**2), row by row.
+
+    Args:
+        across: windows in a row and in a column of the map.
+    """
+    last = across - 1
+    masks = [
+        edge_mask(window, shift, bottom=row == last, right=column == last)
+        for row in range(across)
+        for column in range(across)
+    ]
+    return torch.stack(masks)
+
+
 def relative_position_index(window: int) -> Tensor:
     """Rows of W-MSA's bias table for each (query, key), (window**2, window**2)."""
     position = torch.arange(window)
