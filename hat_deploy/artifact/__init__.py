@@ -12,15 +12,21 @@ from pathlib import Path
 
 from hat_deploy import files
 from hat_deploy.artifact import onnx_file, plan_file
-from hat_deploy.artifact.description import FORMAT, IO_KINDS, PRECISIONS, Description
+from hat_deploy.artifact.description import (
+    FORMAT,
+    IO_KINDS,
+    MADE_FOR,
+    PRECISIONS,
+    Description,
+)
 from hat_deploy.artifact.onnx_file import METADATA_KEY
-from hat_deploy.artifact.plan_file import FUSED_ATTENTION, PLAN_MARKER, fused_attentions
+from hat_deploy.artifact.plan_file import PLAN_MARKER
 from hat_deploy.errors import ArtifactError, about_its_file
 
 __all__ = [
     "FORMAT",
-    "FUSED_ATTENTION",
     "IO_KINDS",
+    "MADE_FOR",
     "METADATA_KEY",
     "PLAN_MARKER",
     "PRECISIONS",
@@ -28,7 +34,6 @@ __all__ = [
     "Artifact",
     "Description",
     "describe",
-    "fused_attentions",
 ]
 
 SUFFIXES = (".onnx", ".plan")

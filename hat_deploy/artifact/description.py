@@ -20,6 +20,7 @@ FORMAT = 1
 """Raised when a description changes so that older releases would misread it."""
 PRECISIONS = tuple(Precision)
 IO_KINDS = ("float", "uint8")
+MADE_FOR = ("any", "tensorrt")
 
 _LONGEST_SIDE = 65_536
 _LONGEST_NAME = 1000
@@ -59,6 +60,8 @@ class Description:
     checkpoint_sha256: str
     versions: dict[str, str]
     """Versions of this tool and of the libraries that made the artifact."""
+    made_for: str = "any"
+    """``tensorrt``: the graph is spelled for its fused kernels; other engines run it too."""
     targets: tuple[str, ...] = ()
     """GPUs a plan was built for, such as ``sm89``; empty where that does not matter."""
     format: int = field(default=FORMAT)
@@ -158,6 +161,7 @@ def _check_sense(found: Description) -> None:
     for name, value, known in (
         ("precision", found.precision, PRECISIONS),
         ("io", found.io, IO_KINDS),
+        ("made_for", found.made_for, MADE_FOR),
     ):
         if value not in known:
             raise ValueError(f"{name} is {reprlib.repr(value)}; expected {' or '.join(known)}")

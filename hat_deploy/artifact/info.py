@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hat_deploy.artifact import Artifact, Description, fused_attentions
+from hat_deploy.artifact import Artifact, Description, gpus, launches
+from hat_deploy.artifact.launches import Program
 from hat_deploy.artifact.resolve import Checkpoint, resolve
 from hat_deploy.errors import (
     ArtifactError,
@@ -146,8 +147,10 @@ class ArtifactInfo:
     cost: NetworkCost
     multi_adds_per_kept_megapixel: int
     """Per million LR pixels of a large image, at the artifact's tile and default halo."""
-    fused_attentions: int | None
-    """Fused attention kernels that a plan's sources show; None for ONNX."""
+    flop: int
+    """Floating-point operations of one call, two a multi-add."""
+    programs: tuple[Program, ...] | None
+    """What a plan launches on the GPUs it was built for; None for ONNX, and where it is unknown."""
     graph: Graph | None
     missing: str | None
     """Why there is no graph to show; None where there is one, and for plans."""
@@ -160,9 +163,23 @@ class ArtifactInfo:
             "description": asdict(self.description),
             **_network(self.config, self.cost),
             "multi_adds_per_kept_megapixel": self.multi_adds_per_kept_megapixel,
-            "fused_attentions": self.fused_attentions,
+            "flop": self.flop,
+            "programs": self.programs and [self._program(each) for each in self.programs],
             "graph": None if self.graph is None else self.graph.to_dict(),
             "missing": self.missing,
+        }
+
+    def estimates(self, program: Program) -> dict[str, float]:
+        """Estimated seconds of one call, by the name of a GPU."""
+        precision = self.description.precision
+        return {
+            gpu.name: gpu.seconds(program, self.flop, precision) for gpu in gpus.of(program.targets)
+        }
+
+    def _program(self, program: Program) -> dict[str, Any]:
+        return program.to_dict() | {
+            "flop_per_byte": self.flop / program.bytes,
+            "estimated_seconds": self.estimates(program),
         }
 
 
@@ -226,8 +243,8 @@ def lines(info: Info) -> Iterator[str]:
             f"            {info.multi_adds_per_kept_megapixel / 1e12:,.2f} T per LR megapixel "
             "of a large image at this tile and halo"
         )
-        if info.fused_attentions is not None:
-            yield f"kernels     {info.fused_attentions} fused attentions"
+        if info.path.suffix.lower() == ".plan":
+            yield from _launch_lines(info)
         if info.graph is not None:
             yield from _graph_lines(info.graph)
         if info.missing is not None:
@@ -253,7 +270,8 @@ def _artifact(found: Artifact) -> ArtifactInfo:
         config=config,
         cost=network_cost(config, (described.tile,), batch=described.batch),
         multi_adds_per_kept_megapixel=round(config.cost(height, width).multi_adds * 1e6 / kept),
-        fused_attentions=None if found.is_onnx else fused_attentions(path),
+        flop=2 * described.batch * config.cost(height, width).multi_adds,
+        programs=None if found.is_onnx else launches.read_programs(path),
         graph=graph,
         missing=missing,
     )
@@ -375,6 +393,8 @@ def _description_lines(described: Description) -> Iterator[str]:
         f"runs        tile {tile_size(described.tile)}, batch {described.batch}, default halo "
         f"{described.halo}, {described.precision}, {described.io} input and output"
     )
+    if described.made_for == "tensorrt":
+        yield "made for    TensorRT: heads padded for fused attention; other engines run it too"
     if described.targets:
         yield f"built for   {', '.join(described.targets)}"
     yield f"made by     {', '.join(f'{k} {v}' for k, v in described.versions.items())}"
@@ -409,6 +429,23 @@ def _cost_lines(counted: NetworkCost) -> Iterator[str]:
             f"            one tile's share: weights {estimate.weights / 1e6:,.0f} MB, "
             f"position biases {estimate.position_biases / 1e6:,.0f} MB, activations "
             f"{estimate.activations / 1e6:,.0f} MB (in {estimate.moment})"
+        )
+
+
+def _launch_lines(info: ArtifactInfo) -> Iterator[str]:
+    yield from launches.lines(info.programs)
+    for program in info.programs or ():
+        yield f"            {info.flop / program.bytes:,.0f} FLOP a byte; by kind:"
+        for each in program.kernels:
+            yield (
+                f"            {each.bytes / 1e9:8.2f} GB  {each.launches:4d} launches  {each.kind}"
+            )
+        times = (
+            f"{name} {seconds * 1e3:,.1f} ms" for name, seconds in info.estimates(program).items()
+        )
+        yield (
+            "estimate    of a call, by bandwidth and peak alone: "
+            f"{', '.join(times) or 'unknown, for no GPU that is listed'}"
         )
 
 

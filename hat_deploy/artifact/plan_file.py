@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import mmap
-import re
 from pathlib import Path
 
 from hat_deploy.artifact.description import Description
@@ -16,8 +15,6 @@ from hat_deploy.errors import ArtifactError
 
 PLAN_MARKER = "hat-deploy:"
 """What a plan's network name starts with; the JSON follows."""
-FUSED_ATTENTION = b"struct _gemm_mha_v2_params_t"
-"""How a line of a plan's kernel sources starts that belongs to a fused attention."""
 RTX_MAGIC = b"vtrt"
 """How plans of TensorRT for RTX begin, and no others."""
 _LONGEST_DESCRIPTION = 4096
@@ -56,13 +53,3 @@ def _require_whole(path: Path, content: mmap.mmap) -> None:
             f"{path} holds {len(content)} of the {stated} bytes it states: it is truncated; "
             "copy it again, or export it again"
         )
-
-
-def fused_attentions(path: Path) -> int:
-    """Fused attention kernels in a plan, counted in the sources it carries.
-
-    Raises:
-        ArtifactError: the file is empty.
-    """
-    with mapped(path) as content:
-        return len(re.findall(rb"(?<![ -~])" + FUSED_ATTENTION, content))

@@ -39,6 +39,7 @@ ABOUT_GRAPHS = (
     "precision",
     "io",
     "opset",
+    "made_for",
     "prove",
     "min_psnr",
     *UNSTORED,
@@ -117,6 +118,16 @@ def command(
         int | None,
         typer.Option(metavar="VERSION", help="The ONNX operator set. Default: 20, or 22 for bf16."),
     ] = None,
+    made_for: Annotated[
+        str | None,
+        typer.Option(
+            "--for",
+            metavar="NAME",
+            help="What the graph is spelled for: any engine, or tensorrt, whose kernels then fuse "
+            "more and move less; it computes the same everywhere. Default: tensorrt for a .plan, "
+            "any for an .onnx.",
+        ),
+    ] = None,
     prove: Annotated[
         str,
         typer.Option(
@@ -168,6 +179,7 @@ def command(
         precision=precision or (Precision.FP16 if target else Precision.FP32),
         io=io,
         opset=opset,
+        made_for=made_for or ("tensorrt" if target else "any"),
         min_psnr=min_psnr,
     )
     unstored = Unstored(conv_scale=conv_scale, img_range=img_range, qk_scale=qk_scale, shift=shift)
@@ -312,14 +324,17 @@ def _print_proof(report: ExportReport, what: str) -> None:
 
 def _print_plan(report: BuildReport, source: Path | None) -> None:
     """What was built; ``source`` is the .onnx that the user has, or None."""
+    from hat_deploy.artifact.launches import lines as launch_lines
+
     description = report.description
     typer.echo(
         f"{display_name(report.path)}: {display_name(description.model)} x{description.scale}, "
         f"{description.precision}, {description.io}, tile {tile_size(description.tile)}, "
         f"batch {description.batch}, for {', '.join(description.targets)}, "
-        f"{report.bytes / 1e6:.1f} MB, {report.fused_attentions} fused attentions, "
-        f"{report.seconds:.0f} s"
+        f"{report.bytes / 1e6:.1f} MB, {report.seconds:.0f} s"
     )
+    for line in launch_lines(report.programs):
+        typer.echo(line)
     if source is not None:
         typer.echo(f"built, not run: what was proved is {display_name(source)}, when it was made")
     else:

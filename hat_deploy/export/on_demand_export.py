@@ -120,7 +120,11 @@ class OnDemandExport:
         from hat_deploy.export import to_onnx
 
         options = to_onnx.ExportOptions(
-            tile=self.tile, precision=precision, io=self.io, batch=self.batch
+            tile=self.tile,
+            precision=precision,
+            io=self.io,
+            batch=self.batch,
+            made_for="tensorrt" if self.target else "any",
         )
         return to_onnx.export_onnx(
             network,

@@ -68,6 +68,9 @@ class ExportOptions:
     """``float``: NCHW float32 in [0, 1]. ``uint8``: NHWC bytes."""
     opset: int | None = None
     """ONNX operator set; None takes 20, the first with Gelu, or for bf16 22."""
+    made_for: str = "any"
+    """``tensorrt``: spelled for its fused kernels, see :meth:`Network.for_tensor_cores`; it runs
+    anywhere, and computes the same."""
     min_psnr: float | None = None
     """Lowest PSNR against the reference; None takes the precision's own."""
 
@@ -80,6 +83,8 @@ class ExportOptions:
             raise UsageError(str(error)) from error
         if self.io not in IO:
             raise UsageError(f"io {self.io}: use one of {', '.join(IO)}")
+        if self.made_for not in artifact.MADE_FOR:
+            raise UsageError(f"--for {self.made_for}: use one of {', '.join(artifact.MADE_FOR)}")
         if not oldest <= self.chosen_opset <= NEWEST_OPSET:
             raise UsageError(
                 f"opset {self.opset} is not supported in {self.precision}: "
@@ -227,6 +232,7 @@ def describe(
         halo=halo,
         precision=options.precision,
         io=options.io,
+        made_for=options.made_for,
         checkpoint_sha256=checkpoint_sha256,
         versions={
             "hat-deploy": __version__,
@@ -304,17 +310,17 @@ def _prove_arithmetic(
         return None
     tile = format_size(_proof_tile(network))
     on_stage(f"running {options.precision} in PyTorch at {tile}")
-    difference = _in_precision(network, options.precision)
+    difference = _in_precision(network, options.precision, options.made_for)
     _require(network, difference, options, f"the network in {options.precision}")
     return difference
 
 
-def _in_precision(network: Network, precision: str) -> Difference:
+def _in_precision(network: Network, precision: str, made_for: str) -> Difference:
     """The network in a precision, by the formula that is exported, against itself in fp32."""
     rng = np.random.default_rng(0)
     shape = (1, network.config.channels, *_proof_tile(network))
     x = torch.from_numpy(rng.random(shape, dtype=np.float32))
-    converted = Deployed(network.in_precision(precision), "float")
+    converted = Deployed(_spelled(network, made_for).in_precision(precision), "float")
     with torch.inference_mode():
         expected = network(x).numpy()
         with converted.network.spelled_out():
@@ -353,7 +359,7 @@ def _require(network: Network, difference: Difference, options: ExportOptions, w
         raise CheckFailed(
             f"{what} returned {difference.non_finite} values that are not finite: this "
             f"checkpoint exceeds the range of {options.precision}; use "
-            f"{_wide_enough(network, options.precision)}; no file written"
+            f"{_wide_enough(network, options)}; no file written"
         )
     if not difference.meets(options.floor):
         raise CheckFailed(
@@ -367,10 +373,13 @@ def _require(network: Network, difference: Difference, options: ExportOptions, w
         )
 
 
-def _wide_enough(network: Network, precision: str) -> str:
+def _wide_enough(network: Network, options: ExportOptions) -> str:
     """The precisions of a wider range that hold the network, by trying them; else fp32."""
-    wider = Precision.of(precision).wider
-    found = [other for other in wider if _in_precision(network, other).meets(other.floor)]
+    found = [
+        other
+        for other in Precision.of(options.precision).wider
+        if _in_precision(network, other, options.made_for).meets(other.floor)
+    ]
     return " or ".join(found or [Precision.FP32])
 
 
@@ -418,6 +427,11 @@ def _multi_adds(network: Network, options: ExportOptions) -> float:
     return options.batch * network.config.cost(*options.tile_for(network)).multi_adds
 
 
+def _spelled(network: Network, made_for: str) -> Network:
+    """The form of the network to convert and to trace."""
+    return network.for_tensor_cores() if made_for == "tensorrt" else network
+
+
 def _trace(network: Network, description: Description) -> ir.Model:
     """Trace on fake tensors: shapes are propagated, nothing is computed."""
     batch, channels, tile = description.batch, description.channels, description.tile
@@ -425,6 +439,7 @@ def _trace(network: Network, description: Description) -> ir.Model:
         sample = torch.empty(batch, *tile, channels, dtype=torch.uint8)
     else:
         sample = torch.empty(batch, channels, *tile)
+    network = _spelled(network, description.made_for)
     deployed = Deployed(network.in_precision(description.precision), description.io).eval()
     # It warns once for each operator of torchvision, which no HAT has.
     logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
@@ -459,6 +474,8 @@ def _simplify(model: ir.Model) -> None:
         model,
         input_size_limit=unlimited,
         output_size_limit=unlimited,
+        # Copies of a constant that is the same for many windows; engines make them when they load.
+        should_fold=lambda node: False if node.op_type == "Expand" else None,
     )
     PassManager(
         [

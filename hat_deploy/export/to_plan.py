@@ -20,6 +20,7 @@ from typing import IO
 
 from hat_deploy import artifact
 from hat_deploy.artifact import Description
+from hat_deploy.artifact.launches import Program, read_programs
 from hat_deploy.engines.cuda.driver import local_gpu
 from hat_deploy.engines.tensorrt.flavours import Flavour
 from hat_deploy.errors import ArtifactError, UsageError, install_command
@@ -54,8 +55,8 @@ class BuildReport:
     description: Description
     bytes: int
     seconds: float
-    fused_attentions: int
-    """Fused attention kernels in the plan; see :func:`hat_deploy.artifact.fused_attentions`."""
+    programs: tuple[Program, ...] | None
+    """What it launches on the GPUs it was built for; None: unknown."""
 
 
 def build(
@@ -100,13 +101,13 @@ def build(
         _run(order, on_stage)
         on_stage("reading the plan back")
         described = _read_back(partial, described)
-        fused = artifact.fused_attentions(partial)
+        programs = read_programs(partial)
     return BuildReport(
         path=target,
         description=described,
         bytes=target.stat().st_size,
         seconds=time.monotonic() - started,
-        fused_attentions=fused,
+        programs=programs,
     )
 
 

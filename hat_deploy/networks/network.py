@@ -54,6 +54,13 @@ class Network(nn.Module, ABC):
             precision: the name of a :class:`~hat_deploy.precision.Precision`.
         """
 
+    def for_tensor_cores(self) -> Network:
+        """The network as TensorRT computes it fastest: a frozen copy that computes the same.
+
+        What has no other form is its own answer. Convert it to a precision afterwards.
+        """
+        return self.freeze()
+
     @abstractmethod
     def spelled_out(self, on_score: OnScore | None = None) -> AbstractContextManager[None]:
         """Within it, everything is computed by the formulas that are exported.

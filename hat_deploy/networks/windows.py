@@ -62,6 +62,32 @@ def overlapping(x: Tensor, window: int, overlap: int) -> Tensor:
     return x.transpose(2, 3).reshape(-1, overlap * overlap, c)
 
 
+def rolled(x: Tensor, shift: int) -> Tensor:
+    """(B, H, W, C), moved down and right by ``shift`` pixels, cyclically; up and left where < 0."""
+    for axis in (1, 2) if shift else ():
+        cut = -shift % x.shape[axis]
+        x = torch.cat([x.narrow(axis, cut, x.shape[axis] - cut), x.narrow(axis, 0, cut)], axis)
+    return x
+
+
+def spread(kinds: Tensor, batch: int, rows: int, columns: int) -> Tensor:
+    """What belongs to each kind of window of a shifted map, for every window.
+
+    Args:
+        kinds: (2, 2, tokens, C): whether at the bottom, whether at the right.
+        rows, columns: how many windows there are.
+
+    Returns:
+        (batch * rows * columns, tokens, C), windows in the order of :func:`partition`.
+    """
+    x = kinds
+    for axis, count in ((0, rows), (1, columns)):
+        sizes = [count - 1 if axis == each else -1 for each in range(4)]
+        last = x.narrow(axis, 1, 1)
+        x = torch.cat([x.narrow(axis, 0, 1).expand(sizes), last], axis) if count > 1 else last
+    return x.expand(batch, *x.shape).flatten(0, 2)
+
+
 @dataclass(frozen=True)
 class Region:
     """The windows of a shifted map that share one mask: interior, right, bottom or corner."""

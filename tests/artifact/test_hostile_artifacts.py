@@ -191,6 +191,7 @@ DAMAGED = {
     "precision": with_values(precision="int4"),
     "precision list": with_values(precision=["fp32"]),
     "io": with_values(io="$(reboot)"),
+    "made for": with_values(made_for=["tensorrt"]),
     "model number": with_values(model=5),
     "model long": with_values(model="x" * 60_000),
     "hash": with_values(checkpoint_sha256="zz"),

@@ -22,6 +22,7 @@ VALUES = {
     "precision": "--precision nonsense",
     "io": "--io uint8",
     "opset": "--opset 20",
+    "made_for": "--for any",
     "prove": "--prove auto",
     "min_psnr": "--min-psnr 1",
     "conv_scale": "--conv-scale 1",
@@ -49,8 +50,8 @@ MADE = ("tile", "conv_scale", "img_range", "qk_scale", "shift")
 MODES: dict[tuple[str, str], tuple[str, ...]] = {
     ("export", "tiny.pth -o x.onnx --tile 16"): ("gpu", "flavour"),
     ("export", "tiny.onnx -o x.plan"): (
-        "tile", "batch", "halo", "precision", "io", "opset", "prove", "min_psnr", "conv_scale",
-        "img_range", "qk_scale", "shift",
+        "tile", "batch", "halo", "precision", "io", "opset", "made_for", "prove", "min_psnr",
+        "conv_scale", "img_range", "qk_scale", "shift",
     ),
     ("verify", "--engine x.plan --reference tiny.pth"): ("device", "backend", "compute"),
     ("bench", ""): (

@@ -53,6 +53,22 @@ def test_the_graph_holds_no_op_that_engines_stumble_over(tiny_onnx: Path) -> Non
     assert ops["Softmax"] == 2 * (1 + 4 + 1)
 
 
+def test_the_spelling_for_tensorrt_computes_the_same(
+    tiny_network: HAT, tiny_report: ExportReport, exported: Exported
+) -> None:
+    report = exported(tiny_network, tile=(24, 16), batch=2, made_for="tensorrt")
+    assert report.description.made_for == "tensorrt"
+    assert tiny_report.description.made_for == "any"
+    assert report.proof.max_abs <= 1e-5
+    graph = onnx.load(report.path).graph
+    ops = Counter(node.op_type for node in graph.node)
+    assert ops["Softmax"] == 2 * (1 + 1 + 1)
+    # Four kinds of window, whatever the tile, and stored once for all blocks.
+    marks = [list(tensor.dims) for tensor in graph.initializer if tensor.dims[-2:] == [16, 4]]
+    assert marks == [[1, 2, 16, 4]] * 2
+    assert report.bytes < 1.02 * tiny_report.bytes
+
+
 def test_shapes_are_fixed(tiny_onnx: Path) -> None:
     graph = onnx.load(tiny_onnx).graph
     shapes = [

@@ -15,7 +15,7 @@ from tiny import random_network, tiny_config
 from typer.testing import CliRunner
 
 from hat_deploy import artifact, cli, errors
-from hat_deploy.artifact import METADATA_KEY, describe, fused_attentions
+from hat_deploy.artifact import METADATA_KEY, describe
 from hat_deploy.errors import ArtifactError, MissingExtraError, UsageError
 from hat_deploy.export import to_plan
 from hat_deploy.export.to_onnx import ExportOptions, write
@@ -196,6 +196,7 @@ def test_the_command_builds_from_a_checkpoint(tiny_checkpoint: Path, tmp_path: P
     assert result.exit_code == 0, result.output
     described = describe(target)
     assert (described.precision, described.io, described.tile) == ("fp16", "uint8", (8, 8))
+    assert described.made_for == "tensorrt"
     assert [path.name for path in tmp_path.iterdir()] == ["x.plan"]
 
 
@@ -245,19 +246,37 @@ NARROW = {"embed_dim": 144, "compress_ratio": 24, "squeeze_factor": 24}
 
 
 @pytest.mark.parametrize(
-    ("precision", "variant"),
+    ("precision", "variant", "made_for"),
     [
-        pytest.param("fp16", {}, marks=pytest.mark.slow),
-        pytest.param("fp16", NARROW, marks=pytest.mark.slowest),
-        pytest.param("bf16", {}, marks=pytest.mark.slowest),
-        pytest.param("bf16", NARROW, marks=pytest.mark.slowest),
+        pytest.param("fp16", {}, "any", marks=pytest.mark.slowest),
+        pytest.param("fp16", {}, "tensorrt", marks=pytest.mark.slow),
+        pytest.param("fp16", NARROW, "tensorrt", marks=pytest.mark.slowest),
+        pytest.param("bf16", {}, "tensorrt", marks=pytest.mark.slowest),
+        pytest.param("bf16", NARROW, "any", marks=pytest.mark.slowest),
     ],
 )
-def test_every_attention_is_fused(tmp_path: Path, precision: str, variant: dict[str, int]) -> None:
-    source = export(published(**variant), tmp_path / "x.onnx", 48, precision=precision)
-    to_plan.build(source, tmp_path / "x.plan", ADA)
-    # A plain block, a shifted one in four kinds of window, and OCAB.
-    assert fused_attentions(tmp_path / "x.plan") == 1 + 4 + 1
+def test_every_attention_is_fused(
+    tmp_path: Path, precision: str, variant: dict[str, int], made_for: str
+) -> None:
+    options = {"precision": precision, "made_for": made_for}
+    source = export(published(**variant), tmp_path / "x.onnx", 48, **options)
+    made = to_plan.build(source, tmp_path / "x.plan", ADA)
+    assert made.programs is not None
+    # A plain block, a shifted one (else in four kinds of window), and OCAB.
+    expected = 3 if made_for == "tensorrt" else 1 + 4 + 1
+    assert [program.fused_attentions for program in made.programs] == [expected]
+
+
+@pytest.mark.slow
+def test_the_spelling_for_tensorrt_launches_and_moves_less(tmp_path: Path) -> None:
+    programs, sizes = {}, {}
+    for made_for in ("any", "tensorrt"):
+        source = export(published(), tmp_path / "x.onnx", 64, precision="fp16", made_for=made_for)
+        sizes[made_for] = source.stat().st_size
+        (programs[made_for],) = to_plan.build(source, tmp_path / "x.plan", ADA).programs or ()
+    assert sizes["tensorrt"] <= sizes["any"]
+    assert programs["tensorrt"].launches <= 50
+    assert programs["tensorrt"].bytes < 0.93 * programs["any"].bytes
 
 
 @pytest.mark.slow

@@ -14,7 +14,6 @@ from tiny import FP16_MAX, picture, random_network, run, tiny_config
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from hat_deploy.artifact import fused_attentions
 from hat_deploy.errors import CheckpointError
 from hat_deploy.export import to_plan
 from hat_deploy.export.to_onnx import ExportReport
@@ -180,12 +179,16 @@ def test_it_exports_and_no_block_or_constant_differs(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("made_for", ["any", "tensorrt"])
 def test_a_plan_fuses_every_attention_but_those(
-    tmp_path: Path, exported: Callable[..., ExportReport]
+    tmp_path: Path, exported: Callable[..., ExportReport], made_for: str
 ) -> None:
     config = tiny_config(ast=True, embed_dim=32, window_size=8)
-    source = exported(random_network(config), tile=(32, 24), precision="fp16").path
+    network = random_network(config)
+    source = exported(network, tile=(32, 24), precision="fp16", made_for=made_for).path
     plan = tmp_path / "x.plan"
-    to_plan.build(source, plan, BuildOptions(gpus=("sm89",), flavour="rtx"))
+    made = to_plan.build(source, plan, BuildOptions(gpus=("sm89",), flavour="rtx"))
     softmaxes = [node for node in onnx.load(source).graph.node if node.op_type == "Softmax"]
-    assert fused_attentions(plan) == len(softmaxes) - len(config.depths)
+    assert made.programs is not None
+    (program,) = made.programs
+    assert program.fused_attentions == len(softmaxes) - len(config.depths)

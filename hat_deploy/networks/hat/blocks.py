@@ -23,6 +23,8 @@ from hat_deploy.networks.hat.config import HATConfig
 
 Size = tuple[int, int]
 """Height and width of a feature map."""
+MARKS = 2
+"""Channels of a padded head that tell apart what a shift brought together."""
 
 
 def entering(x: Tensor, layer: nn.Module) -> Tensor:
@@ -69,12 +71,23 @@ def split_heads(x: Tensor, heads: int) -> Tensor:
     return x.unflatten(-1, (heads, -1)).transpose(1, 2)
 
 
+def padded(x: Tensor, width: int) -> Tensor:
+    """``x`` with zeros after its last axis, up to ``width``."""
+    missing = width - x.shape[-1]
+    return F.pad(x, (0, missing)) if missing else x
+
+
 class Attention(nn.Module):
     """An attention with a learned bias: a small table, expanded over (query, key) by an index."""
 
+    qkv: nn.Linear
+    proj: nn.Linear
     relative_position_bias_table: Tensor
     index: Tensor
     frozen: Tensor | None
+    width: int | None = None
+    """The channels that its heads are padded to, marks included; None: they are as they are.
+    See :mod:`hat_deploy.networks.hat.tensor_cores`, which sets it."""
     on_score: Callable[[Tensor], None] | None = None
     """Where set, scores are computed step by step as they are exported, and it sees each step."""
 
@@ -157,8 +170,14 @@ class WindowAttention(Attention):
         self.proj = nn.Linear(config.embed_dim, config.embed_dim)
 
     def forward(self, x: Tensor, size: Size, edge_masks: Tensor) -> Tensor:
-        """(B, H * W, C) to the same; ``edge_masks`` as made by :func:`_edge_masks`."""
+        """(B, H * W, C) to the same.
+
+        ``edge_masks`` are as :func:`_edge_masks` makes them, or where heads are padded as
+        :func:`hat_deploy.networks.hat.tensor_cores.marks` does.
+        """
         qkv = self.qkv(entering(x, self.qkv)).unflatten(1, size)
+        if self.width is not None:
+            return self._attend_at_once(qkv, edge_masks, self.width).flatten(1, 2)
         bias = self.bias()
         if not self.shift:
             return self.proj(self._attend(qkv, bias).flatten(1, 2))
@@ -178,6 +197,21 @@ class WindowAttention(Attention):
         x = self.attend(q, k, v, bias, mask).transpose(1, 2).flatten(2)
         return windows.merge(x, self.window, height, width)
 
+    def _attend_at_once(self, qkv: Tensor, marks: Tensor, width: int) -> Tensor:
+        """Windows of every kind in one attention, and each projected before they are merged:
+        TensorRT then fuses the way back with the sum that follows."""
+        batch, *size, _ = qkv.shape
+        parts = windows.partition(windows.rolled(qkv, -self.shift), self.window)
+        q, k, v = (split_heads(part, self.heads) for part in parts.chunk(3, -1))
+        if self.shift:
+            spread = windows.spread(marks, batch, *(side // self.window for side in size))
+            of_q, of_k = spread[:, None].expand(-1, self.heads, -1, -1).chunk(2, -1)
+            q = torch.cat([q, of_q / self.scale], -1)
+            k = torch.cat([k, of_k], -1)
+        q, k, v = (padded(part, width) for part in (q, k, v))
+        y = self.proj(self.attend(q, k, v, self.bias()).transpose(1, 2).flatten(2))
+        return windows.rolled(windows.merge(y, self.window, *size), self.shift)
+
 
 class ChannelAttention(nn.Module):
     """Squeeze and excitation: a gate per channel from the map's global average."""
@@ -193,8 +227,14 @@ class ChannelAttention(nn.Module):
         )
 
     def gate(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to (B, C, 1, 1), in (0, 1)."""
-        return self.attention(entering(x, self.attention[1]))
+        """(B, C, H, W) to (B, C, 1, 1), in (0, 1).
+
+        The average is one over tokens, and the cast comes last: TensorRT stores the whole map in
+        fp32 for a pooling, and for a cast that the gate's product has too.
+        """
+        mean = entering(to_tokens(x), self.attention[1]).mean(1)[..., None, None]
+        gate: Tensor = self.attention[1:](mean)
+        return gate
 
 
 class CAB(nn.Module):
@@ -275,8 +315,8 @@ class OCAB(Attention):
         return self.mlp(x)
 
     def _attend(self, x: Tensor, size: Size) -> Tensor:
-        channels = x.shape[-1]
         qkv = self.qkv(entering(x, self.qkv)).unflatten(1, size)
+        channels = qkv.shape[-1] // 3
         q, kv = qkv.split([channels, 2 * channels], -1)
         q = split_heads(windows.partition(q, self.window), self.heads)
         k, v = (
@@ -284,4 +324,5 @@ class OCAB(Attention):
             for part in windows.overlapping(kv, self.window, self.overlap).chunk(2, -1)
         )
         y = self.attend(q, k, v, self.bias()).transpose(1, 2).flatten(2)
-        return self.proj(entering(windows.merge(y, self.window, *size).flatten(1, 2), self.proj))
+        y = self.proj(entering(y, self.proj))
+        return windows.merge(y, self.window, *size).flatten(1, 2)

@@ -18,6 +18,7 @@ with needed_for("Running a network in PyTorch"):
 from hat_deploy.geometry import reflect_indices, round_up
 from hat_deploy.networks import windows
 from hat_deploy.networks.buffers import mean_of
+from hat_deploy.networks.hat import tensor_cores
 from hat_deploy.networks.hat.blocks import (
     CAB,
     HAB,
@@ -145,6 +146,10 @@ class WindowTransformer(Network):
     def in_precision(self, precision: str) -> Self:
         """See :mod:`hat_deploy.networks.hat.islands`."""
         return convert(self, precision)
+
+    def for_tensor_cores(self) -> Self:
+        """See :mod:`hat_deploy.networks.hat.tensor_cores`."""
+        return tensor_cores.spelled(self)
 
     def spelled_out(self, on_score: OnScore | None = None) -> AbstractContextManager[None]:
         """See :func:`spelled_out`."""
