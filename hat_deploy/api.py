@@ -29,6 +29,11 @@ class Upscaler(Enlarger):
             the network's window.
         halo: border of a tile that is dropped; by default what the artifact carries.
         batch: tiles in one call; an artifact has its own.
+        exact: make tiles equal to the whole image: each is computed in two passes, the first of
+            which collects what channel attention averages over the image. A checkpoint or a
+            name is exported for that; an artifact must have been.
+        passes: over an image, at most, where the artifact is exact; fewer where averages stand
+            still. Default: 2.
         device: ``cpu`` or ``cuda``. On ``cuda``, a checkpoint or a name becomes an artifact
             that takes bytes, and one that takes floats when the first 16-bit image comes.
         backend: ``openvino`` or ``onnxruntime``, for an ``.onnx``; by default OpenVINO on a CPU

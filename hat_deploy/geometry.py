@@ -142,11 +142,33 @@ def halos(length: int, window: int) -> list[int]:
     return [halo for halo in range((length - window) // 2 + 1) if (length - 2 * halo) % window == 0]
 
 
-def default_halo(tile: tuple[int, int], window: int) -> int:
-    """The widest fitting halo up to one window, or a quarter of the shorter side if less."""
+def default_halo(tile: tuple[int, int], window: int, *, windows: int = 1) -> int:
+    """The widest fitting halo up to one window, or a quarter of the shorter side if less.
+
+    Args:
+        windows: how many windows instead of one.
+    """
     shared = set(halos(tile[0], window)) & set(halos(tile[1], window))
-    limit = min(window, min(tile) // 4)
+    limit = min(windows * window, min(tile) // 4)
     return max((halo for halo in shared if halo <= limit), default=0)
+
+
+EXACT_WINDOWS = 2
+"""The halo of an exact artifact, in windows. With one, the context that a tile lacks is all that
+is left between it and the whole image: 80 dB; with two it is below what averages leave."""
+
+
+def counted(span: Span, length: int, window: int) -> range:
+    """Which samples of a tile count for an average over the padded image, from the tile's start.
+
+    The kept ones; at the end of the image also those up to the next multiple of the window, as
+    in the whole image. Counted parts of a line partition it.
+
+    Args:
+        length: of the image along this axis.
+    """
+    stop = round_up(length, window) if span.keep.stop == length else span.keep.stop
+    return range(span.keep.start - span.start, stop - span.start)
 
 
 def _spans(length: int, padded: int, tile: int, halo: int) -> list[Span]:

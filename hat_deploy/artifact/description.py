@@ -25,6 +25,7 @@ MADE_FOR = ("any", "tensorrt")
 _LONGEST_SIDE = 65_536
 _LONGEST_NAME = 1000
 _MOST_ENTRIES = 100
+_MOST_AVERAGES = 65_536
 _COUNTS = (
     ("format", 1, FORMAT),
     ("scale", 1, MAX_SCALE),
@@ -64,6 +65,8 @@ class Description:
     """``tensorrt``: the graph is spelled for its fused kernels; other engines run it too."""
     targets: tuple[str, ...] = ()
     """GPUs a plan was built for, such as ``sm89``; empty where that does not matter."""
+    averages: tuple[int, int] | None = None
+    """Of an exact artifact, which takes and gives averages: how many, of how many channels each."""
     format: int = field(default=FORMAT)
 
     def to_json(self) -> str:
@@ -93,6 +96,8 @@ class Description:
             _check_types(values)
             values["tile"] = tuple(values["tile"])
             values["targets"] = tuple(values.get("targets", ()))
+            if values.get("averages") is not None:
+                values["averages"] = tuple(values["averages"])
             found = cls(**values)
             _check_sense(found)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
@@ -120,6 +125,13 @@ def _check_types(values: Mapping[str, Any]) -> None:
     tile = values["tile"]
     if not _all(tile, list, lambda side: type(side) is int and 0 < side <= _LONGEST_SIDE, 2):
         raise ValueError(f"tile is {reprlib.repr(tile)}; expected [height, width] in pixels")
+    averages = values.get("averages")
+    if averages is not None and not _all(
+        averages, list, lambda n: type(n) is int and 0 < n <= _MOST_AVERAGES, 2
+    ):
+        raise ValueError(
+            f"averages is {reprlib.repr(averages)}; expected [how many, channels of each]"
+        )
     for name in ("model", "precision", "io", "checkpoint_sha256"):
         if not _is_name(values[name]):
             raise ValueError(f"{name} is {reprlib.repr(values[name])}; expected a short text")

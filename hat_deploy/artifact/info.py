@@ -395,6 +395,9 @@ def _description_lines(described: Description) -> Iterator[str]:
     )
     if described.made_for == "tensorrt":
         yield "made for    TensorRT: heads padded for fused attention; other engines run it too"
+    if described.averages is not None:
+        count, channels = described.averages
+        yield f"exact       takes and gives {count} averages of {channels} channels"
     if described.targets:
         yield f"built for   {', '.join(described.targets)}"
     yield f"made by     {', '.join(f'{k} {v}' for k, v in described.versions.items())}"

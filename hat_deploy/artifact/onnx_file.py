@@ -82,23 +82,30 @@ def read_description(path: Path) -> Description:
             f"{path} does not describe itself: it was not made by 'hat-deploy export'; "
             "export the checkpoint with it"
         )
-    if reason := _foreign(outline):
+    described = Description.from_json(text, path)
+    if reason := _foreign(outline, exact=described.averages is not None):
         raise ArtifactError(
             f"{path} {reason}; no file that 'hat-deploy export' writes does, so it is not run: "
             "export the checkpoint again"
         )
-    return Description.from_json(text, path)
+    return described
 
 
-def _foreign(outline: Outline) -> str | None:
-    """What a graph has that none of ours has, and that may take any time or read any file."""
+def _foreign(outline: Outline, *, exact: bool) -> str | None:
+    """What a graph has that none of ours has, and that may take any time or read any file.
+
+    Args:
+        exact: whether it takes and gives averages besides images.
+    """
     if flow := sorted(outline.ops & CONTROL_FLOW):
         return f"has control flow ({', '.join(flow)}), which may run for any time"
     if outline.nested:
         return "has graphs inside its graph, or functions, which may run for any time"
     if outline.external:
         return "keeps values in another file"
-    if (outline.inputs, outline.outputs) != (1, 1):
+    if exact and (outline.inputs, outline.outputs) != (5, 2):
+        return f"has {outline.inputs} inputs and {outline.outputs} outputs, not five and two"
+    if not exact and (outline.inputs, outline.outputs) != (1, 1):
         return f"has {outline.inputs} inputs and {outline.outputs} outputs, not one of each"
     return None
 

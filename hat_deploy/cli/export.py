@@ -38,6 +38,7 @@ ABOUT_GRAPHS = (
     "halo",
     "precision",
     "io",
+    "exact",
     "opset",
     "made_for",
     "prove",
@@ -101,6 +102,14 @@ def command(
             "(NHWC bytes).",
         ),
     ] = "float",
+    exact: Annotated[
+        bool,
+        typer.Option(
+            "--exact",
+            help="Make an artifact whose tiles can equal the whole image: it also takes the "
+            "averages of channel attention as an input and gives its own.",
+        ),
+    ] = False,
     gpu: Annotated[
         str | None,
         typer.Option(
@@ -178,6 +187,7 @@ def command(
         halo=halo,
         precision=precision or (Precision.FP16 if target else Precision.FP32),
         io=io,
+        exact=exact,
         opset=opset,
         made_for=made_for or ("tensorrt" if target else "any"),
         min_psnr=min_psnr,
@@ -298,6 +308,7 @@ def _print(report: ExportReport, variant: str) -> None:
         f"{display_name(report.path.name)}: {display_name(description.model)} "
         f"({variant} x{description.scale}), {description.precision}, {description.io}, "
         f"tile {tile_size(description.tile)}, batch {description.batch}, "
+        f"{'exact, ' if description.averages else ''}"
         f"{report.bytes / 1e6:.1f} MB, {report.seconds:.0f} s"
     )
     _print_proof(report, "this file")

@@ -46,6 +46,24 @@ Halo = Annotated[
         "artifact's own.",
     ),
 ]
+Exact = Annotated[
+    bool,
+    typer.Option(
+        "--exact",
+        help="Make tiles equal to the whole image: the first pass over an image collects the "
+        "averages that channel attention takes, and the next one uses them, for twice the time. "
+        "An artifact must have been exported with --exact.",
+    ),
+]
+Passes = Annotated[
+    int | None,
+    typer.Option(
+        min=2,
+        metavar="COUNT",
+        help="With an artifact exported with --exact: the number of passes over an image, at most; "
+        "they end early when averages no longer change. Default: 2.",
+    ),
+]
 ConvScale = Annotated[
     float | None,
     typer.Option(

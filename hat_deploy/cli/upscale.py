@@ -18,9 +18,11 @@ from hat_deploy.cli.options import (
     Device,
     DeviceOption,
     EngineFile,
+    Exact,
     Halo,
     ImgRange,
     Model,
+    Passes,
     QkScale,
     Shift,
     artifact_named,
@@ -77,6 +79,8 @@ def command(
         ),
     ] = None,
     halo: Halo = None,
+    exact: Exact = False,
+    passes: Passes = None,
     recursive: Annotated[
         bool, typer.Option("--recursive", "-r", help="Also upscale the images in subfolders.")
     ] = False,
@@ -185,6 +189,8 @@ def command(
     )
     how = {
         "halo": halo,
+        "exact": exact,
+        "passes": passes,
         "device": device.value,
         "backend": backend,
         "compute": compute,

@@ -17,6 +17,7 @@ from hat_deploy.cli.options import (
     DeviceOption,
     Halo,
     ImgRange,
+    Passes,
     QkScale,
     Random,
     Shift,
@@ -74,6 +75,7 @@ def command(
         ),
     ] = None,
     halo: Halo = None,
+    passes: Passes = None,
     whole: Annotated[
         bool | None,
         typer.Option(
@@ -117,6 +119,7 @@ def command(
     options = VerifyOptions(
         random=random,
         halo=halo,
+        passes=passes,
         min_psnr=min_psnr,
         max_abs=max_abs,
         device=device.value,
@@ -172,7 +175,7 @@ def _print(report: Report) -> None:
 
     typer.echo(f"{display_name(report.artifact['path'])}: {report.engine}")
     reference = display_name(report.reference["path"])
-    typer.echo(f"reference: {reference}, PyTorch fp32, halo {_halo(report)}")
+    typer.echo(f"reference: {reference}, PyTorch fp32, halo {_halo(report)}{_passes(report)}")
     for warning in report.warnings:
         typer.echo(f"warning: {warning}")
     console = SafeConsole()
@@ -231,3 +234,8 @@ def _layers_table(layers: LayersReport) -> Table:
 
 def _halo(report: Report) -> int:
     return int(report.settings["halo"])
+
+
+def _passes(report: Report) -> str:
+    passes = int(report.settings["passes"])
+    return "" if passes == 1 else f", {passes} passes"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -30,7 +30,7 @@ class TensorSpec:
     dtype: str
     """A numpy name: ``float32``, ``float16`` or ``uint8``."""
     layout: str
-    """``NCHW``, RGB in [0, 1]; or ``NHWC``, RGB bytes."""
+    """``NCHW``, RGB in [0, 1]; ``NHWC``, RGB bytes; or ``averages``, what is no image."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -102,6 +102,23 @@ class Engine(Protocol):
     ) -> None: ...
 
 
+Arrays = tuple[Array, ...]
+"""Everything that goes into one call, or comes out of it; images first."""
+
+
+@dataclass(frozen=True)
+class Ports:
+    """All that goes in and comes out, images first; averages after them, if it takes any."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    @property
+    def averages(self) -> tuple[int, int] | None:
+        """How many averages, and of how many channels each; None where there are none."""
+        return self.inputs[1].shape[1:3] if len(self.inputs) > 1 else None
+
+
 class EngineBase(ABC):
     """What engines share: their declarations, one batch at a time, and an end.
 
@@ -158,7 +175,7 @@ class Declared:
 
 def check_declared(
     path: Path, described: Description, inputs: Sequence[Declared], outputs: Sequence[Declared]
-) -> tuple[TensorSpec, TensorSpec]:
+) -> Ports:
     """What goes in and what comes out, once it is what the artifact's description says.
 
     The description decides where pixels go, so a graph that disagrees with it would give wrong
@@ -170,36 +187,80 @@ def check_declared(
         inputs, outputs: what it has, as the library that runs it reports.
 
     Raises:
-        ArtifactError: there is not one of each, or its shape or type is another.
+        ArtifactError: there are more or fewer than it says, or a shape or type is another.
     """
     changed = "its description says so, and it is not as 'export' made it: export it again"
-    for kind, found in (("input", inputs), ("output", outputs)):
-        if len(found) != 1:
+    ports = ports_of(described)
+    for kind, found, wanted in (
+        ("input", inputs, ports.inputs),
+        ("output", outputs, ports.outputs),
+    ):
+        if len(found) != len(wanted):
+            was = "was" if len(wanted) == 1 else "were"
             raise ArtifactError(
-                f"{path} has {len(found)} {kind}s, and 1 was expected: it is not as 'export' "
-                "made it; export it again"
+                f"{path} has {len(found)} {kind}s, and {len(wanted)} {was} expected: it is not as "
+                "'export' made it; export it again"
             )
-    specs = _specs(described, inputs[0].name, outputs[0].name)
-    for declared, spec in zip((inputs[0], outputs[0]), specs, strict=True):
+    found_all = (*_in_order(inputs, ports.inputs), *_in_order(outputs, ports.outputs))
+    specs = [
+        replace(spec, name=declared.name)
+        for declared, spec in zip(found_all, (*ports.inputs, *ports.outputs), strict=True)
+    ]
+    for declared, spec in zip(found_all, specs, strict=True):
         if (*declared.shape,) != spec.shape or declared.dtype != spec.dtype:
             raise ArtifactError(
                 f"in {path}, {declared.name!r} is {declared.dtype} {[*declared.shape]}; "
                 f"{spec.dtype} {[*spec.shape]} was expected: {changed}"
             )
-    return specs
+    return Ports(tuple(specs[: len(inputs)]), tuple(specs[len(inputs) :]))
 
 
-def _specs(described: Description, *names: str) -> tuple[TensorSpec, TensorSpec]:
+def _in_order(found: Sequence[Declared], wanted: Sequence[TensorSpec]) -> list[Declared]:
+    """Images first, whatever their name; averages behind them, by their names."""
+    places = {spec.name: number for number, spec in enumerate(wanted) if number}
+    return sorted(found, key=lambda declared: places.get(declared.name, 0))
+
+
+def ports_of(described: Description) -> Ports:
     """What a description says goes in and comes out."""
     batch, channels, scale = described.batch, described.channels, described.scale
     height, width = described.tile
 
-    def spec(name: str, height: int, width: int) -> TensorSpec:
+    def image(name: str, height: int, width: int) -> TensorSpec:
         if described.io == "uint8":
             return TensorSpec(name, (batch, height, width, channels), "uint8", "NHWC")
         return TensorSpec(name, (batch, channels, height, width), "float32", "NCHW")
 
-    return spec(names[0], height, width), spec(names[1], scale * height, scale * width)
+    inputs, outputs = (
+        [image("input", height, width)],
+        [image("output", scale * height, scale * width)],
+    )
+    if described.averages is not None:
+        shapes = averages_shapes(described.averages, batch, described.tile)
+        given, own = (
+            [TensorSpec(name, shapes[name], "float32", "averages") for name in names]
+            for names in (AVERAGES_IN, AVERAGES_OUT)
+        )
+        inputs, outputs = inputs + given, outputs + own
+    return Ports(tuple(inputs), tuple(outputs))
+
+
+AVERAGES_IN = ("averages", "known", "rows", "columns")
+AVERAGES_OUT = ("own_averages",)
+"""Names of what an exact artifact takes and gives besides images, in this order."""
+
+
+def averages_shapes(
+    averages: tuple[int, int], batch: int, tile: tuple[int, int]
+) -> dict[str, tuple[int, int, int, int]]:
+    """The shapes of :data:`AVERAGES_IN` and :data:`AVERAGES_OUT` by name."""
+    return {
+        "averages": (batch, *averages, 1),
+        "known": (batch, 1, 1, 1),
+        "rows": (batch, 1, tile[0], 1),
+        "columns": (batch, 1, 1, tile[1]),
+        "own_averages": (batch, *averages, 1),
+    }
 
 
 def scale_of(engine: Engine) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from hat_deploy.engines.base import Array
+from hat_deploy.engines.base import Arrays
 
 RESERVE = 64 << 20
 """Bytes of GPU memory left to the driver: for streams, graphs and kernels that load later."""
@@ -16,10 +16,10 @@ RESERVE = 64 << 20
 class Slot(Protocol):
     """Room for one batch."""
 
-    def submit(self, batch: Array) -> None:
-        """Start a batch and return at once; its array may then be reused."""
+    def submit(self, batch: Arrays) -> None:
+        """Start a batch and return at once; its arrays may then be reused."""
 
-    def collect(self) -> Array:
+    def collect(self) -> Arrays:
         """Wait for the batch; the result belongs to the caller."""
 
     def drain(self) -> None:
@@ -55,7 +55,7 @@ def slots_that_fit(need: Need, free: int, wanted: int) -> int:
     return max(0, min(wanted, (free - RESERVE) // max(1, need.total)))
 
 
-def keep_in_flight(slots: Sequence[Slot], batches: Iterable[Array]) -> Iterator[Array]:
+def keep_in_flight(slots: Sequence[Slot], batches: Iterable[Arrays]) -> Iterator[Arrays]:
     """Run batches through slots, in order, with every slot busy as long as batches last.
 
     A batch is asked for only once a slot is free for it: as many are taken before the first
@@ -76,7 +76,7 @@ def keep_in_flight(slots: Sequence[Slot], batches: Iterable[Array]) -> Iterator[
             slot.drain()
 
 
-def _next_result(busy: deque[Slot], idle: deque[Slot]) -> Array:
+def _next_result(busy: deque[Slot], idle: deque[Slot]) -> Arrays:
     result = busy[0].collect()
     idle.append(busy.popleft())
     return result

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from hat_deploy.artifact import Artifact
-from hat_deploy.engines.base import (
-    Array,
-    Declared,
-    EngineBase,
-    TensorSpec,
-    check_batch,
-    check_declared,
-    check_result,
-)
+from hat_deploy.engines.averages import PortsEngine
+from hat_deploy.engines.base import Arrays, Declared, Ports, check_declared, check_result
 from hat_deploy.errors import ArtifactError, UsageError, install_command, needed_for
 
 with needed_for("Running an .onnx artifact"):
@@ -36,7 +30,7 @@ _PROVIDER_OPTIONS: dict[str, dict[str, str]] = {
 }
 
 
-class OnnxRuntimeEngine(EngineBase):
+class OnnxRuntimeEngine(PortsEngine):
     """An :class:`~hat_deploy.engines.base.Engine` on ONNX Runtime.
 
     On CUDA, input and output are bound once to memory on the device: each call copies the batch
@@ -79,7 +73,7 @@ class OnnxRuntimeEngine(EngineBase):
             )
         self._device = device
         self._window = self.description.window
-        self._input, self._output = check_declared(
+        self._ports = check_declared(
             path,
             self.description,
             [_declared(value) for value in self._session.get_inputs()],
@@ -87,25 +81,29 @@ class OnnxRuntimeEngine(EngineBase):
         )
         self._bound = None
         if device != "cpu":
-            self._bound = Bound(self._session, self._input, self._output, device)
+            self._bound = Bound(self._session, self._ports, device)
 
     @property
     def name(self) -> str:
         """Library, version, device and precision."""
         return f"onnxruntime {ort.__version__}, {self._device}, {self.description.precision}"
 
-    def run(self, batch: Array) -> Array:
-        """Upscale one batch; see :class:`~hat_deploy.engines.base.Engine`."""
-        check_batch(self._input, batch)
+    def _stream(self, batches: Iterable[Arrays]) -> Iterator[Arrays]:
+        return map(self._compute, batches)
+
+    def _compute(self, batch: Arrays) -> Arrays:
         if self._bound is not None:
             return self._bound.run(batch)
-        result: Array
+        names = [spec.name for spec in self._ports.inputs]
         try:
-            (result,) = self._session.run([self._output.name], {self._input.name: batch})
+            results = self._session.run(
+                [spec.name for spec in self._ports.outputs], dict(zip(names, batch, strict=True))
+            )
         except Exception as error:  # as above
             raise _failed("ONNX Runtime failed", error) from error
-        check_result(self._output, result)
-        return result
+        for spec, result in zip(self._ports.outputs, results, strict=True):
+            check_result(spec, result)
+        return tuple(results)
 
     def close(self) -> None:
         """Let go of what was loaded."""
@@ -114,46 +112,52 @@ class OnnxRuntimeEngine(EngineBase):
 
 
 class Bound:
-    """A session whose input and output stay in the same memory of a device.
+    """A session whose inputs and outputs stay in the same memory of a device.
 
     Args:
         session: loaded on the device.
-        source, target: its input and output.
+        ports: its inputs and outputs.
         device: where they go, as ONNX Runtime calls it: ``cuda``, or ``cpu`` to try it out.
 
     Raises:
         ArtifactError: there is not enough memory for them.
     """
 
-    def __init__(
-        self, session: ort.InferenceSession, source: TensorSpec, target: TensorSpec, device: str
-    ) -> None:
+    def __init__(self, session: ort.InferenceSession, ports: Ports, device: str) -> None:
         self._session = session
         self._binding = session.io_binding()
         try:
-            self._input, self._output = (
-                ort.OrtValue.ortvalue_from_shape_and_type(spec.shape, np.dtype(spec.dtype), device)
-                for spec in (source, target)
+            self._inputs, self._outputs = (
+                [
+                    ort.OrtValue.ortvalue_from_shape_and_type(
+                        spec.shape, np.dtype(spec.dtype), device
+                    )
+                    for spec in specs
+                ]
+                for specs in (ports.inputs, ports.outputs)
             )
         except Exception as error:  # the library raises bare Exceptions of its own
             raise _failed("ONNX Runtime failed", error) from error
-        self._binding.bind_ortvalue_input(source.name, self._input)
-        self._binding.bind_ortvalue_output(target.name, self._output)
+        for spec, value in zip(ports.inputs, self._inputs, strict=True):
+            self._binding.bind_ortvalue_input(spec.name, value)
+        for spec, value in zip(ports.outputs, self._outputs, strict=True):
+            self._binding.bind_ortvalue_output(spec.name, value)
 
-    def run(self, batch: Array) -> Array:
-        """Copy in, compute, copy out. The result belongs to the caller.
+    def run(self, batch: Arrays) -> Arrays:
+        """Copy in, compute, copy out. The results belong to the caller.
 
         Raises:
             ArtifactError: it failed.
         """
         try:
-            self._input.update_inplace(batch)
+            for value, array in zip(self._inputs, batch, strict=True):
+                value.update_inplace(array)
             self._session.run_with_iobinding(self._binding)
             self._binding.synchronize_outputs()
-            result: Array = np.array(self._output.numpy())  # on a CPU it would be a view
+            # On a CPU it would be a view.
+            return tuple(np.array(value.numpy()) for value in self._outputs)
         except Exception as error:  # as above
             raise _failed("ONNX Runtime failed", error) from error
-        return result
 
 
 def _failed(what: str, error: Exception) -> ArtifactError:

@@ -14,15 +14,8 @@ import numpy as np
 
 from hat_deploy.artifact import Artifact, Description
 from hat_deploy.cache import cache_folder, find, keep
-from hat_deploy.engines.base import (
-    Array,
-    Declared,
-    EngineBase,
-    TensorSpec,
-    check_batch,
-    check_declared,
-    check_result,
-)
+from hat_deploy.engines.averages import PortsEngine
+from hat_deploy.engines.base import Arrays, Declared, Ports, check_declared, check_result
 from hat_deploy.engines.inflight import keep_in_flight
 from hat_deploy.errors import ArtifactError, UsageError, needed_for
 from hat_deploy.files import sha256
@@ -32,7 +25,7 @@ with needed_for("Running an .onnx artifact in OpenVINO"):
     import openvino as ov
 
 
-class OpenVINOEngine(EngineBase):
+class OpenVINOEngine(PortsEngine):
     """An :class:`~hat_deploy.engines.base.Engine` on OpenVINO's CPU plugin.
 
     Args:
@@ -41,7 +34,7 @@ class OpenVINOEngine(EngineBase):
             default bf16 for an artifact in bf16, else fp32. Never chosen by the library, which
             would take bf16 wherever the CPU has it.
         threads: in all; one a core by default.
-        streams: batches computed side by side by :meth:`stream`, each on its share of the
+        streams: batches computed side by side, each on its share of the
             threads. Each takes the memory of a batch.
 
     Raises:
@@ -67,13 +60,13 @@ class OpenVINOEngine(EngineBase):
         except RuntimeError as error:
             raise ArtifactError(f"OpenVINO cannot load {path}: {_last_line(error)}") from error
         self._window = self.description.window
-        self._input, self._output = specs = check_declared(
+        self._ports = check_declared(
             path,
             self.description,
             [_declared(port) for port in model.inputs],
             [_declared(port) for port in model.outputs],
         )
-        self._requests = [_Request(model, specs) for _ in range(streams)]
+        self._requests = [_Request(model, self._ports) for _ in range(streams)]
 
     @property
     def name(self) -> str:
@@ -81,12 +74,8 @@ class OpenVINOEngine(EngineBase):
         version = ov.__version__.split("-")[0]
         return f"openvino {version}, cpu, {self._precision}"
 
-    def run(self, batch: Array) -> Array:
-        """Upscale one batch; see :class:`~hat_deploy.engines.base.Engine`."""
-        return next(self.stream([batch]))
-
-    def stream(self, batches: Iterable[Array]) -> Iterator[Array]:
-        """Upscale batch after batch, as many at a time as there are streams."""
+    def _stream(self, batches: Iterable[Arrays]) -> Iterator[Arrays]:
+        """As many batches at a time as there are streams."""
         return keep_in_flight(self._requests, batches)
 
     def close(self) -> None:
@@ -97,21 +86,23 @@ class OpenVINOEngine(EngineBase):
 class _Request:
     """Room for one batch, computed by OpenVINO's own threads."""
 
-    def __init__(self, model: ov.CompiledModel, specs: tuple[TensorSpec, TensorSpec]) -> None:
+    def __init__(self, model: ov.CompiledModel, ports: Ports) -> None:
         self._request = model.create_infer_request()
-        self._input, self._output = specs
+        self._ports = ports
 
-    def submit(self, batch: Array) -> None:
-        check_batch(self._input, batch)
+    def submit(self, batch: Arrays) -> None:
         with _readable_errors():
-            self._request.start_async({0: batch}, share_inputs=False)
+            named = zip((spec.name for spec in self._ports.inputs), batch, strict=True)
+            self._request.start_async(dict(named), share_inputs=False)
 
-    def collect(self) -> Array:
+    def collect(self) -> Arrays:
         with _readable_errors():
             self._request.wait()
-        result = np.array(self._request.get_output_tensor().data)
-        check_result(self._output, result)
-        return result
+        found = []
+        for spec in self._ports.outputs:
+            found.append(np.array(self._request.get_tensor(spec.name).data))
+            check_result(spec, found[-1])
+        return tuple(found)
 
     def drain(self) -> None:
         self._request.wait()

@@ -42,6 +42,8 @@ class Wanted:
     device: str = "cpu"
     """``cpu``: an ``.onnx`` in fp32. ``cuda``: a ``.plan`` for this GPU where there is a TensorRT
     that can build and run it, else an ``.onnx``; both in fp16 where its proof holds, else fp32."""
+    exact: bool = False
+    """Whether it takes and gives averages; an artifact that was named must be what is wanted."""
     unstored: Unstored = PUBLISHED
     """What a checkpoint does not store; an artifact that was named has its own."""
 
@@ -139,6 +141,7 @@ def _ready_or_export(
         io=wanted.io,
         precisions=HALF_FIRST if on_gpu else (Precision.FP32,),
         target=plan_target(on_stage) if on_gpu else None,
+        exact=wanted.exact,
         unstored=wanted.unstored,
     )
 
@@ -156,6 +159,11 @@ def _as_it_is(named: Artifact, wanted: Wanted) -> Artifact:
             f"{named.path} was built for tiles of {format_size(own)}, not "
             f"{format_size(wanted.tile)}: export it again with --tile, or leave --tile out"
         )
+    if wanted.exact and named.description.averages is None:
+        raise UsageError(
+            f"{named.path} takes no averages of the whole image: export its checkpoint again with "
+            "--exact, or leave --exact out"
+        )
     return named
 
 
@@ -165,6 +173,7 @@ def _fits(ready: Description, wanted: Wanted) -> bool:
     return (
         wanted.tile in (None, ready.tile)
         and (wanted.batch, wanted.io) == (ready.batch, ready.io)
+        and wanted.exact == (ready.averages is not None)
         and all(getattr(own, name) == value for name, value in wanted.unstored.given.items())
     )
 

@@ -46,6 +46,8 @@ class OnDemandExport:
     """Tried in turn until one passes its proof; the last one's failure stands."""
     target: PlanTarget | None
     """None: the ``.onnx`` is the artifact."""
+    exact: bool = False
+    """Whether it takes and gives averages."""
     unstored: Unstored = PUBLISHED
     """What the checkpoint does not store, where it was given."""
 
@@ -66,6 +68,7 @@ class OnDemandExport:
             "batch": self.batch,
             "io": self.io,
             "precisions": self.precisions,
+            "exact": self.exact,
             "target": asdict(self.target) if self.target else None,
             "unstored": self.unstored.given,
             "beside": _beside(self.checkpoint.path),
@@ -125,6 +128,7 @@ class OnDemandExport:
             io=self.io,
             batch=self.batch,
             made_for="tensorrt" if self.target else "any",
+            exact=self.exact,
         )
         return to_onnx.export_onnx(
             network,

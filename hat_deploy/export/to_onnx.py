@@ -18,10 +18,17 @@ import numpy as np
 
 from hat_deploy import artifact
 from hat_deploy.artifact import METADATA_KEY, Description
-from hat_deploy.engines.base import Array, Engine
+from hat_deploy.engines.base import Array, Engine, ports_of
 from hat_deploy.errors import ArtifactError, CheckFailed, UsageError, needed_for, require
 from hat_deploy.files import replacing
-from hat_deploy.geometry import check_tile, default_halo, default_tile, format_size, round_up
+from hat_deploy.geometry import (
+    EXACT_WINDOWS,
+    check_tile,
+    default_halo,
+    default_tile,
+    format_size,
+    round_up,
+)
 from hat_deploy.metrics import Difference, compare
 from hat_deploy.precision import NEWEST_OPSET, Precision
 from hat_deploy.terminal.progress import OnStage
@@ -37,6 +44,8 @@ with needed_for("Exporting a checkpoint"):
     import onnx
     import torch
 
+from hat_deploy.engines.torch import TorchEngine, require_averages
+from hat_deploy.export import exact_proof
 from hat_deploy.export.misfit import doubt
 from hat_deploy.networks.deployed import Deployed
 
@@ -71,6 +80,8 @@ class ExportOptions:
     made_for: str = "any"
     """``tensorrt``: spelled for its fused kernels, see :meth:`Network.for_tensor_cores`; it runs
     anywhere, and computes the same."""
+    exact: bool = False
+    """Whether it takes and gives averages, so that tiles can equal the whole image."""
     min_psnr: float | None = None
     """Lowest PSNR against the reference; None takes the precision's own."""
 
@@ -208,8 +219,8 @@ def describe(
     """The description an export with these options carries.
 
     Raises:
-        UsageError: tile or halo do not fit the network's window, or its images are neither RGB
-            nor gray.
+        UsageError: tile or halo do not fit the network's window, its images are neither RGB
+            nor gray, or it is to be exact and has no averages.
     """
     config = network.config
     if config.channels not in (1, 3):
@@ -219,7 +230,7 @@ def describe(
         )
     tile, halo = options.tile_for(network), options.halo
     if halo is None:
-        halo = default_halo(tile, config.window)
+        halo = default_halo(tile, config.window, windows=EXACT_WINDOWS if options.exact else 1)
     check_tile(tile, halo, config.window)
     return Description(
         model=model,
@@ -233,6 +244,7 @@ def describe(
         precision=options.precision,
         io=options.io,
         made_for=options.made_for,
+        averages=require_averages(network) if options.exact else None,
         checkpoint_sha256=checkpoint_sha256,
         versions={
             "hat-deploy": __version__,
@@ -267,15 +279,24 @@ def write(network: Network, path: Path, description: Description) -> None:
 
 
 def prove(network: Network, path: Path) -> Difference:
-    """Compare a float ONNX file with the network on one seeded batch at the file's own size."""
-    from hat_deploy.engines.torch import TorchEngine
+    """Compare a float ONNX file with the network on one seeded batch at the file's own size.
 
+    An exact one is compared twice: with each tile's own averages, and with half of what it gave
+    for those as averages from outside.
+
+    Raises:
+        CheckFailed: averages that it gives differ.
+    """
     with _runtime(path) as engine:
         batch = _sample(engine)
         candidate = engine.run(batch)
         tile = engine.input.size
-    with TorchEngine(network, tile=tile, batch=len(batch)) as reference:
-        return compare(reference.run(batch), candidate)
+        taken = exact_proof.run(engine, batch)
+    with TorchEngine(network, tile=tile, batch=len(batch), exact=taken is not None) as reference:
+        found = compare(reference.run(batch), candidate)
+        if taken is None:
+            return found
+        return Difference.combine([found, exact_proof.compare_with(reference, batch, taken)])
 
 
 def _prove_graph(
@@ -440,18 +461,21 @@ def _trace(network: Network, description: Description) -> ir.Model:
     else:
         sample = torch.empty(batch, channels, *tile)
     network = _spelled(network, description.made_for)
-    deployed = Deployed(network.in_precision(description.precision), description.io).eval()
+    ports = ports_of(description)
+    averages = [torch.empty(spec.shape) for spec in ports.inputs[1:]]
+    converted = network.in_precision(description.precision)
+    deployed = Deployed(converted, description.io, exact=bool(averages)).eval()
     # It warns once for each operator of torchvision, which no HAT has.
     logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             deployed,
-            (sample,),
+            (sample, *averages),
             dynamo=True,
             opset_version=int(description.versions["opset"]),
-            input_names=["input"],
-            output_names=["output"],
+            input_names=[spec.name for spec in ports.inputs],
+            output_names=[spec.name for spec in ports.outputs],
             optimize=False,
             verbose=False,
         )

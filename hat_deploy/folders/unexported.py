@@ -10,9 +10,17 @@ from hat_deploy.artifact.resolve import Checkpoint, resolve
 from hat_deploy.export import on_demand
 from hat_deploy.export.on_demand_export import OnDemandExport
 from hat_deploy.folders.auto_tile import config_of
-from hat_deploy.geometry import check_tile, default_halo, default_tile, format_size, grid
+from hat_deploy.geometry import (
+    EXACT_WINDOWS,
+    check_tile,
+    default_halo,
+    default_tile,
+    format_size,
+    grid,
+)
 from hat_deploy.networks import Shape
 from hat_deploy.networks.unstored import Unstored
+from hat_deploy.tiles.averages import DEFAULT_PASSES
 
 
 class Unexported:
@@ -23,17 +31,27 @@ class Unexported:
         shape: of the network.
         halo: as asked for; None takes the default.
         compute: as asked for.
+        passes: as asked for, of an exact one.
 
     Raises:
         UsageError: tile or halo do not fit the network.
     """
 
     def __init__(
-        self, export: OnDemandExport, shape: Shape, *, halo: int | None, compute: str | None
+        self,
+        export: OnDemandExport,
+        shape: Shape,
+        *,
+        halo: int | None,
+        compute: str | None,
+        passes: int | None = None,
     ) -> None:
         self._window = shape.window
         self._tile = export.tile or default_tile(self._window)
-        self._halo = default_halo(self._tile, self._window) if halo is None else halo
+        windows = EXACT_WINDOWS if export.exact else 1
+        chosen = default_halo(self._tile, self._window, windows=windows)
+        self._halo = chosen if halo is None else halo
+        self._passes = (passes or DEFAULT_PASSES) if export.exact else 1
         check_tile(self._tile, self._halo, self._window)
         self._export = export
         self.scale = shape.scale
@@ -42,7 +60,7 @@ class Unexported:
             "tile": list(self._tile),
             "halo": self._halo,
             "compute": compute if compute != export.precisions[-1] else None,
-        }
+        } | ({"passes": self._passes} if export.exact else {})
 
     @property
     def name(self) -> str:
@@ -66,8 +84,9 @@ class Unexported:
         pass
 
     def tiles(self, height: int, width: int) -> int:
-        """Tiles of one colour image of this size."""
-        return len(grid((height, width), self._tile, self._halo, self._window).tiles)
+        """Tiles of one colour image of this size, of all passes."""
+        tiles = len(grid((height, width), self._tile, self._halo, self._window).tiles)
+        return tiles if tiles == 1 else tiles * self._passes
 
 
 def find_unexported(
@@ -76,6 +95,8 @@ def find_unexported(
     tile: tuple[int, int] | None,
     batch: int,
     halo: int | None,
+    exact: bool = False,
+    passes: int | None = None,
     device: str,
     compute: str | None,
     conv_scale: float | None = None,
@@ -93,8 +114,11 @@ def find_unexported(
     """
     io = "uint8" if device == "cuda" else "float"
     unstored = Unstored(conv_scale=conv_scale, img_range=img_range, qk_scale=qk_scale, shift=shift)
-    wanted = on_demand.Wanted(tile=tile, batch=batch, io=io, device=device, unstored=unstored)
+    wanted = on_demand.Wanted(
+        tile=tile, batch=batch, io=io, device=device, exact=exact, unstored=unstored
+    )
     export = on_demand.to_be_made(resolve(model), wanted)
     if export is None:
         return None
-    return Unexported(export, config_of(export.checkpoint), halo=halo, compute=compute)
+    shape = config_of(export.checkpoint)
+    return Unexported(export, shape, halo=halo, passes=passes, compute=compute)

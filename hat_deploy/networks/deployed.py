@@ -15,22 +15,35 @@ class Deployed(nn.Module):
 
     Args:
         network: of any precision.
+        exact: whether it also takes and gives averages; see :meth:`forward`.
         io: ``float``: (B, C, H, W) float32 in [0, 1] to (B, C, sH, sW) float32, not clamped.
             ``uint8``: (B, H, W, C) bytes to (B, sH, sW, C) bytes, clamped and rounded half to
             even, which equals rounding the float result outside.
     """
 
-    def __init__(self, network: Network, io: str) -> None:
+    def __init__(self, network: Network, io: str, *, exact: bool = False) -> None:
         super().__init__()
+        self.exact = exact
         self.network = network
         self.io = io
         self.dtype = network.dtype
 
-    def forward(self, x: Tensor) -> Tensor:
-        """One batch; the first and the last thing done to bytes is a cast, as TensorRT asks."""
+    def forward(self, x: Tensor, *averages: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        """One batch; the first and the last thing done to bytes is a cast, as TensorRT asks.
+
+        Args:
+            averages: of an exact one, as :meth:`Network.with_averages` takes them; it also
+                returns the tiles' own.
+        """
         if self.io == "uint8":
             x = x.float().permute(0, 3, 1, 2) / 255.0
-        y: Tensor = self.network(x if x.dtype == self.dtype else x.to(self.dtype))
+        x = x if x.dtype == self.dtype else x.to(self.dtype)
+        if not self.exact:
+            return self._finished(self.network(x))
+        y, own = self.network.with_averages(x, *averages)
+        return self._finished(y), own
+
+    def _finished(self, y: Tensor) -> Tensor:
         if y.dtype != torch.float32:
             y = y.float()
         if self.io == "uint8":

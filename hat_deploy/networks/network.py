@@ -61,6 +61,28 @@ class Network(nn.Module, ABC):
         """
         return self.freeze()
 
+    @property
+    def averages(self) -> tuple[int, int] | None:
+        """How many averages over the whole image it takes, and of how many channels each; None
+        for a network that takes none."""
+        return None
+
+    def with_averages(
+        self, x: Tensor, given: Tensor, known: Tensor, rows: Tensor, columns: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Compute tiles with averages from outside, and give those of their counted parts.
+
+        Args:
+            x: (B, C, H, W) in [0, 1], H and W multiples of the window.
+            given: (B, averages, channels, 1) float32.
+            known: (B, 1, 1, 1): 1 to take ``given``, 0 to take the tile's own.
+            rows, columns: (B, 1, H, 1) and (B, 1, 1, W): 1 where a pixel counts, else 0.
+
+        Returns:
+            The result, and the tile's own averages in the shape of ``given``.
+        """
+        raise NotImplementedError
+
     @abstractmethod
     def spelled_out(self, on_score: OnScore | None = None) -> AbstractContextManager[None]:
         """Within it, everything is computed by the formulas that are exported.

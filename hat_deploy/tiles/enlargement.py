@@ -11,12 +11,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hat_deploy.engines.base import Array, Engine, TensorSpec, scale_of
+from hat_deploy.engines.averages import exact
+from hat_deploy.engines.base import Array, Arrays, Engine, TensorSpec, scale_of
 from hat_deploy.errors import CheckFailed, PictureError
 from hat_deploy.geometry import Grid, Tile
 from hat_deploy.images.picture import LUMA
 from hat_deploy.images.scratch import release
 from hat_deploy.tiles import tiling
+from hat_deploy.tiles.averages import DEFAULT_PASSES, Averages, besides
 
 _ROWS = 256
 """Rows of a result that are filled before a mapped one is let go of."""
@@ -35,6 +37,8 @@ class Plane:
     """(scale * H, scale * W, C), or without C where channels are to become one gray again; a
     view of the result."""
     grid: Grid
+    averages: Averages | None = None
+    """What its tiles take and give, where the engine is exact."""
 
     def write(self, value: Array, tile: Tile, spec: TensorSpec) -> None:
         """Put one computed tile into the result.
@@ -72,16 +76,23 @@ class Enlargement:
         pixels: (H, W) gray, (H, W, 3) RGB or (H, W, 4) RGBA; uint8 or uint16; 1x1 and up.
         engine: what computes it; float input for uint16.
         halo: see :func:`hat_deploy.geometry.grid`.
+        passes: over an image, at most, where the engine is exact; from 2 up.
         allocate: makes the result's array.
 
     Raises:
         ValueError: another shape or dtype.
         PictureError: the image has 16 bits, the engine takes bytes.
-        UsageError: the halo does not fit the engine's tile.
+        UsageError: the halo does not fit the engine's tile, or there are too few passes.
     """
 
     def __init__(
-        self, pixels: Array, engine: Engine, halo: int, *, allocate: Allocate = np.empty
+        self,
+        pixels: Array,
+        engine: Engine,
+        halo: int,
+        *,
+        passes: int = DEFAULT_PASSES,
+        allocate: Allocate = np.empty,
     ) -> None:
         require_picture(pixels)
         if pixels.dtype == np.uint16 and engine.input.dtype == "uint8":
@@ -97,8 +108,17 @@ class Enlargement:
         self.error: CheckFailed | None = None
         grid = tiling.grid_for(engine, (height, width), halo)
         pairs = _pairs(pixels, self.result, engine.input.channels)
-        self._planes = [Plane(source, target, grid) for source, target in pairs]
-        self.total = len(grid.tiles) * len(self._planes)
+        taking = exact(engine)
+        self._planes = [
+            Plane(
+                source,
+                target,
+                grid,
+                None if taking is None else Averages((height, width), grid, taking, passes),
+            )
+            for source, target in pairs
+        ]
+        self.total = sum(map(_tiles_of, self._planes))
 
     @property
     def finished(self) -> bool:
@@ -111,21 +131,53 @@ class Enlargement:
             for tile in plane.grid.tiles:
                 yield Piece(self, plane, tile)
 
-    def accept(self, piece: Piece, value: Array) -> None:
-        """Take a computed tile; one that is not finite ends the image with ``error``."""
+    def accept(self, piece: Piece, value: Array, own: Array | None = None) -> list[Piece]:
+        """Take a computed tile; one that is not finite ends the image with ``error``.
+
+        Args:
+            own: its averages, where the engine is exact.
+
+        Returns:
+            The tiles of the plane's next pass, where this was the last of one.
+        """
         if self.error is not None:
-            return
+            return []
+        plane = piece.plane
         try:
-            piece.plane.write(value, piece.tile, self.engine.output)
+            if plane.averages is None or plane.averages.shown:
+                plane.write(value, piece.tile, self.engine.output)
+            again = self._add(plane, piece.tile, own)
         except CheckFailed as error:
             self.error = error
-        else:
-            self.done += 1
+            return []
+        self.done += 1
+        return [piece._replace(tile=tile) for tile in plane.grid.tiles] if again else []
+
+    def _add(self, plane: Plane, tile: Tile, own: Array | None) -> bool:
+        """Whether another pass over the plane follows."""
+        if plane.averages is None or own is None:
+            return False
+        before = _tiles_of(plane)
+        again = plane.averages.add(tile, own)
+        if plane.averages.left == 0:
+            self.total -= before - len(plane.grid.tiles)  # averages stood still
+        return again
+
+
+def _tiles_of(plane: Plane) -> int:
+    """Tiles to compute, those of all passes to come included."""
+    return len(plane.grid.tiles) * (1 if plane.averages is None else plane.averages.left)
 
 
 def gather(pieces: list[Piece], spec: TensorSpec) -> Array:
     """Tiles of one or several images as a batch; a batch that is not full repeats its last tile."""
     return tiling.gather_from([(piece.plane.source, piece.tile) for piece in pieces], spec)
+
+
+def gather_averages(pieces: list[Piece], spec: TensorSpec) -> Arrays:
+    """What an exact engine takes besides :func:`gather`'s batch."""
+    parts = [(piece.plane.averages, piece.tile) for piece in pieces]
+    return besides([(found, tile) for found, tile in parts if found is not None], spec.batch)
 
 
 def require_picture(pixels: Array) -> None:

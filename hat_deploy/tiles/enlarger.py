@@ -17,6 +17,7 @@ import numpy as np
 from hat_deploy import engines
 from hat_deploy.artifact import Artifact, Description, zoo
 from hat_deploy.artifact.resolve import Checkpoint, resolve
+from hat_deploy.engines import averages as engine_averages
 from hat_deploy.engines.base import Array, Engine, scale_of
 from hat_deploy.errors import (
     HatDeployError,
@@ -30,6 +31,7 @@ from hat_deploy.images import bleed
 from hat_deploy.networks.unstored import Unstored
 from hat_deploy.terminal.progress import OnStage
 from hat_deploy.tiles import tiling
+from hat_deploy.tiles.averages import DEFAULT_PASSES, passes_over
 from hat_deploy.tiles.enlargement import Allocate, Enlargement, require_picture
 from hat_deploy.tiles.streaming import One, stream
 
@@ -47,6 +49,8 @@ class Enlarger:
     """What computes 8-bit images, and 16-bit ones where it takes floats."""
     halo: int
     """The border of a tile that is dropped."""
+    passes: int
+    """Passes over an image, at most; 1 unless the engine takes averages of the whole."""
     model: Mapping[str, str | None]
     """What it upscales with, for people: ``name``, ``file`` and that file's ``sha256``. The last
     two are None for an engine that was handed in."""
@@ -60,6 +64,8 @@ class Enlarger:
         tile: tuple[int, int] | None = None,
         halo: int | None = None,
         batch: int = 1,
+        exact: bool = False,
+        passes: int | None = None,
         device: str = "cpu",
         backend: str | None = None,
         compute: str | None = None,
@@ -81,6 +87,7 @@ class Enlarger:
             asked = {
                 "tile": tile is not None,
                 "batch": batch != 1,
+                "exact": exact,
                 "device": device != "cpu",
                 "backend": backend is not None,
                 "compute": compute is not None,
@@ -95,10 +102,14 @@ class Enlarger:
             halo = default_halo(model.input.size, model.window) if halo is None else halo
             check_tile(model.input.size, halo, model.window)
             self.halo = halo
+            takes = engine_averages.exact(model) is not None
+            self.passes = passes_over(model.name, exact=takes, asked=passes)
             self.settings = self._settings(_engine_identity(model), "", None)
             return
 
-        wanted = on_demand.Wanted(tile=tile, batch=batch, device=device, unstored=unstored)
+        wanted = on_demand.Wanted(
+            tile=tile, batch=batch, device=device, exact=exact, unstored=unstored
+        )
 
         def make(named: Artifact | Checkpoint, io: str) -> Artifact:
             return on_demand.artifact_for(
@@ -125,6 +136,8 @@ class Enlarger:
                 f"{named.path} was built for {described.batch} tiles in one call, not {batch}: "
                 "export it again with --batch, or leave batch out"
             )
+        takes = described.averages is not None
+        self.passes = passes_over(found.path, exact=takes, asked=passes)
         self.engine = load(found)
         digest = found.sha256 if isinstance(named, Artifact) else described.checkpoint_sha256
         self.model = {"name": described.model, "file": str(named.path), "sha256": digest}
@@ -138,7 +151,8 @@ class Enlarger:
             self._open_deep = lambda: load(make(replace(named), "float"))
 
     def _settings(self, identity: str, checkpoint: str, compute: str | None) -> Mapping[str, Any]:
-        return {
+        passes = {"passes": self.passes} if self.passes > 1 else {}
+        return passes | {
             "model": identity,
             "checkpoint": checkpoint,
             "tile": list(self.engine.input.size),
@@ -152,8 +166,9 @@ class Enlarger:
         return scale_of(self.engine)
 
     def tiles(self, height: int, width: int) -> int:
-        """Tiles the engine computes for one colour image of this size."""
-        return len(tiling.grid_for(self.engine, (height, width), self.halo).tiles)
+        """Tiles the engine computes for one colour image of this size, at most."""
+        tiles = len(tiling.grid_for(self.engine, (height, width), self.halo).tiles)
+        return tiles if tiles == 1 else tiles * self.passes
 
     def engine_for(self, dtype: tiling.DType) -> Engine:
         """The engine for images of a sample type, opened when first asked for.
@@ -181,7 +196,13 @@ class Enlarger:
         """
         require_picture(pixels)
         engine = self.engine_for(pixels.dtype)
-        return Enlargement(bleed(pixels, consume=consume), engine, self.halo, allocate=allocate)
+        return Enlargement(
+            bleed(pixels, consume=consume),
+            engine,
+            self.halo,
+            passes=max(self.passes, DEFAULT_PASSES),
+            allocate=allocate,
+        )
 
     def upscale(self, pixels: Array, *, progress: OnTiles | None = None) -> Array:
         """Upscale one image.
@@ -244,7 +265,8 @@ def _identity(described: Description) -> str:
     It is the hash of what decides its images, not of the file: it stays the same when the cache
     is emptied or a library is upgraded.
     """
-    values = {k: v for k, v in asdict(described).items() if k not in _WITHOUT_EFFECT}
+    without = {*_WITHOUT_EFFECT, *(["averages"] if described.averages is None else [])}
+    values = {k: v for k, v in asdict(described).items() if k not in without}
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 

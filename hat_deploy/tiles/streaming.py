@@ -7,11 +7,12 @@ One image and a folder go the same way: the caller feeds :class:`Enlargement` ob
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Protocol
 
-from hat_deploy.engines.base import Array, Engine
-from hat_deploy.tiles.enlargement import Enlargement, Piece, gather
+from hat_deploy.engines.averages import exact
+from hat_deploy.engines.base import Arrays, Engine
+from hat_deploy.tiles.enlargement import Enlargement, Piece, gather, gather_averages
 
 
 class Feed(Protocol):
@@ -73,6 +74,20 @@ class _Lane:
         """Batches that could be filled."""
         return len(self.pieces) / self.engine.input.batch
 
+    def compute(self, groups: Iterable[list[Piece]]) -> Iterator[Arrays]:
+        """What the engine makes of each group: results, and averages where it is exact."""
+        engine = exact(self.engine)
+        if engine is None:
+            batches = (gather(group, self.engine.input) for group in groups)
+            return ((result,) for result in self.engine.stream(batches))
+        return engine.stream_exact(
+            (gather(group, engine.input), *gather_averages(group, engine.input)) for group in groups
+        )
+
+    def put_first(self, pieces: list[Piece]) -> None:
+        """Tiles to compute before all others, so that an image that was begun is finished."""
+        self.pieces.extendleft(reversed(pieces))
+
     def pop(self) -> Piece | None:
         """The next tile of an image that has not failed."""
         while self.pieces:
@@ -101,15 +116,15 @@ class _Stream:
         """Run one engine for as long as there are tiles for it."""
         flying: deque[list[Piece]] = deque()
 
-        def batches() -> Iterator[Array]:
+        def groups() -> Iterator[list[Piece]]:
             while group := self._group(lane):
                 flying.append(group)
-                yield gather(group, lane.engine.input)
+                yield group
 
-        for values in lane.engine.stream(batches()):
+        for values in lane.compute(groups()):
             group = flying.popleft()
-            for piece, value in zip(group, values, strict=False):
-                piece.picture.accept(piece, value)
+            for piece, *value in zip(group, *values, strict=False):
+                lane.put_first(piece.picture.accept(piece, *value))
             yield group
             del piece
             group.clear()  # holds the last image, perhaps a large one that is long written

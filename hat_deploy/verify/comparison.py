@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hat_deploy.engines.averages import exact
 from hat_deploy.engines.base import Array, Engine, TensorSpec, scale_of
 from hat_deploy.engines.torch import TorchEngine
 from hat_deploy.geometry import Grid, Tile, round_up
@@ -18,6 +19,7 @@ from hat_deploy.images.samples import Sample
 from hat_deploy.machine import available_memory
 from hat_deploy.metrics import Difference, compare
 from hat_deploy.tiles import tiling
+from hat_deploy.tiles.averages import DEFAULT_PASSES, besides, settled
 from hat_deploy.verify.fidelity import PictureFidelity, TileFidelity
 
 if TYPE_CHECKING:
@@ -63,6 +65,7 @@ class Comparison:
         halo: border of a tile that is dropped.
         device: ``cpu`` or ``cuda``.
         whole: whether images are also run whole, where they fit into memory.
+        passes: over an image, at most, where the engine takes averages of the whole.
         free_memory: bytes that may be used; by default asked of the system.
     """
 
@@ -74,11 +77,15 @@ class Comparison:
         halo: int,
         device: str = "cpu",
         whole: bool = True,
+        passes: int = DEFAULT_PASSES,
         free_memory: int | None = None,
     ) -> None:
         self._engine = engine
         self._network = network
-        self._tile_reference = TorchEngine(network, tile=engine.input.size, device=device)
+        self._passes = passes
+        self._tile_reference = TorchEngine(
+            network, tile=engine.input.size, device=device, exact=exact(engine) is not None
+        )
         self._halo = halo
         self._device = device
         self._whole = whole
@@ -133,10 +140,12 @@ class Comparison:
         shape = (pixels.shape[2], pixels.shape[0] * scale, pixels.shape[1] * scale)
         computed, expected = (np.empty(shape, np.float32) for _ in range(2))
         tiles = []
-        for tile, value in self._run_engine(pixels, grid):
-            (wanted,) = self._tile_reference.run(
-                tiling.gather(pixels, [tile], self._tile_reference.input)
-            )
+        pairs = zip(
+            self._run_tiles(self._engine, pixels, grid),
+            self._run_tiles(self._tile_reference, pixels, grid),
+            strict=True,
+        )
+        for (tile, value), (_, wanted) in pairs:
             difference = compare(self._as_returned(wanted), value)
             tiles.append(
                 TileFidelity(row=tile.rows.start, column=tile.columns.start, difference=difference)
@@ -146,11 +155,18 @@ class Comparison:
             expected[:, *place] = wanted[:, *kept]
         return tiles, computed, expected
 
-    def _run_engine(self, pixels: Array, grid: Grid) -> Iterator[tuple[Tile, Array]]:
-        """Each tile with what the engine makes of it: CHW float32."""
-        for tiles in tiling.batches(grid.tiles, self._engine.input.batch):
-            values = self._engine.run(tiling.gather(pixels, tiles, self._engine.input))
-            yield from zip(tiles, _floats(values, self._engine.output), strict=False)
+    def _run_tiles(self, engine: Engine, pixels: Array, grid: Grid) -> Iterator[tuple[Tile, Array]]:
+        """Each tile with what an engine makes of it in its last pass: CHW float32."""
+        taking = exact(engine)
+        averages = None if taking is None else settled(taking, pixels, grid, self._passes)
+        for tiles in tiling.batches(grid.tiles, engine.input.batch):
+            batch = tiling.gather(pixels, tiles, engine.input)
+            if taking is None or averages is None:
+                values = engine.run(batch)
+            else:
+                beside = besides([(averages, tile) for tile in tiles], engine.input.batch)
+                ((values, _),) = taking.stream_exact([(batch, *beside)])
+            yield from zip(tiles, _floats(values, engine.output), strict=False)
 
     def _run_reference(self, pixels: Array) -> Array:
         """The whole image at once: (H, W, C) uint8 to CHW float32."""

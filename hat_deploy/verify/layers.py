@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hat_deploy.artifact import Artifact, Description
-from hat_deploy.engines.base import Array, TensorSpec
+from hat_deploy.engines.averages import own_averages
+from hat_deploy.engines.base import Array, TensorSpec, ports_of
 from hat_deploy.errors import UsageError, needed_for
 from hat_deploy.geometry import grid
 from hat_deploy.images.samples import Sample
@@ -135,7 +136,10 @@ def _run_artifact(
         given.name, tuple(given.shape), *(("uint8", "NHWC") if uint8 else ("float32", "NCHW"))
     )
     output = session.get_outputs()[0].name
-    results = session.run([*names.values(), output], {spec.name: _batch(described, sample, spec)})
+    ports = ports_of(described)
+    besides = zip((port.name for port in ports.inputs[1:]), own_averages(ports), strict=True)
+    batch = {spec.name: _batch(described, sample, spec), **dict(besides)}
+    results = session.run([*names.values(), output], batch)
     return {name: result[:1] for name, result in zip([*names, "output"], results, strict=True)}
 
 

@@ -19,6 +19,7 @@ from hat_deploy.networks import shape_of
 from hat_deploy.networks.checkpoint import load_network
 from hat_deploy.networks.unstored import Unstored
 from hat_deploy.terminal.progress import OnStage
+from hat_deploy.tiles.averages import passes_over
 from hat_deploy.verify.comparison import Comparison, OnRendering
 from hat_deploy.verify.fidelity import Limits, PictureFidelity, Report
 
@@ -36,6 +37,8 @@ class VerifyOptions(Unstored):
     """Images of seeded noise besides the others."""
     halo: int | None = None
     """Border of a tile that is dropped; None: what the artifact carries."""
+    passes: int | None = None
+    """Passes over an image, at most, for an artifact that takes averages; None: two."""
     min_psnr: float | None = None
     max_abs: float | None = None
     """See :class:`~hat_deploy.verify.fidelity.Limits`; None: by the artifact's precision."""
@@ -98,11 +101,18 @@ def verify(
     )
     constants = _foreign_constants(artifact, network)
     halo = described.halo if options.halo is None else options.halo
+    takes = described.averages is not None
+    passes = passes_over(artifact.path, exact=takes, asked=options.passes)
     with engines.open_artifact(
         artifact, device=options.device, backend=options.backend, compute=options.compute
     ) as opened:
         comparison = Comparison(
-            opened, network, halo=halo, device=options.device, whole=options.whole
+            opened,
+            network,
+            halo=halo,
+            device=options.device,
+            whole=options.whole,
+            passes=passes,
         )
         figures = tuple(_run_all(comparison, chosen, on_stage, on_rendering))
         engine_name = opened.name
@@ -111,7 +121,7 @@ def verify(
         artifact=facts(artifact) | {"description": asdict(described)},
         reference=facts(checkpoint),
         engine=engine_name,
-        settings=asdict(options) | {"halo": halo},
+        settings=asdict(options) | {"halo": halo, "passes": passes},
         hardware=machine.examine().to_dict(),
         versions=machine.versions(),
         limits=limits,

@@ -157,7 +157,8 @@ class SimulatedCuda:
 
 
 class SimulatedTensorRT:
-    """A module of TensorRT whose plans repeat every pixel.
+    """A module of TensorRT whose plans repeat every pixel, and double averages, plus one where
+    they are known.
 
     Args:
         cuda: where they run.
@@ -231,13 +232,13 @@ class EngineBase:
         return list(self.trt.shapes)[index]
 
     def get_tensor_mode(self, name: str) -> MODE:
-        return MODE.INPUT if name.startswith("in") else MODE.OUTPUT
+        return MODE.OUTPUT if name.startswith(("out", "own")) else MODE.INPUT
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
         return self.trt.shapes[name]
 
     def get_tensor_dtype(self, name: str) -> DTYPE:
-        return self.trt.dtype
+        return self.trt.dtype if name.startswith(("in", "out")) else DTYPE.FLOAT
 
     def made(self) -> Any:
         return None if self.trt.refuse("context") else SimulatedContext(self.trt)
@@ -300,13 +301,19 @@ class SimulatedContext:
         memory = self.trt.cuda.device
         if self.trt.scratch:
             assert memory[self.device_memory].size >= self.trt.scratch
-        (source, large), (target, _) = (
-            (memory[self.addresses[name]], shape) for name, shape in self.trt.shapes.items()
-        )
+        source, target = (memory[self.addresses[name]] for name in ("input", "output"))
+        large = self.trt.shapes["input"]
         pixels = source.view(NUMPY[self.trt.dtype]).reshape(large)
         rows = 2 if large[1] == 3 else 1
         result = pixels.repeat(2, rows).repeat(2, rows + 1)
         np.copyto(target, np.ascontiguousarray(result).view(np.uint8).ravel())
+        if "own_averages" in self.trt.shapes:
+            given, known = (
+                memory[self.addresses[name]].view(np.float32).reshape(self.trt.shapes[name])
+                for name in ("averages", "known")
+            )
+            own = memory[self.addresses["own_averages"]]
+            np.copyto(own, (given * 2 + known).view(np.uint8).ravel())
 
 
 def plan_file(path: Path, description: str, *, begins: bytes = b"ftrt", padding: int = 0) -> Path:

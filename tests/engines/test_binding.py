@@ -18,10 +18,10 @@ def engine(tiny_onnx: Path) -> OnnxRuntimeEngine:
 
 
 def test_bound_memory_gives_what_a_plain_call_gives(engine: OnnxRuntimeEngine) -> None:
-    bound = Bound(engine._session, engine.input, engine.output, "cpu")
+    bound = Bound(engine._session, engine._ports, "cpu")
     rng = np.random.default_rng(0)
     batches = [rng.random(engine.input.shape, np.float32) for _ in range(3)]
-    results = [bound.run(batch) for batch in batches]
+    results = [bound.run((batch,))[0] for batch in batches]
     for batch, result in zip(batches, results, strict=True):
         assert np.array_equal(result, engine.run(batch))
         assert result.flags.c_contiguous
@@ -44,12 +44,12 @@ def test_bound_memory_gives_what_a_plain_call_gives(engine: OnnxRuntimeEngine) -
 def test_what_fails_is_one_sentence(
     engine: OnnxRuntimeEngine, monkeypatch: pytest.MonkeyPatch, text: str, says: str
 ) -> None:
-    bound = Bound(engine._session, engine.input, engine.output, "cpu")
+    bound = Bound(engine._session, engine._ports, "cpu")
 
     def fail(binding: object) -> None:
         raise onnxruntime.ort.capi.onnxruntime_pybind11_state.RuntimeException(text)
 
     monkeypatch.setattr(engine._session, "run_with_iobinding", fail)
     with pytest.raises(ArtifactError, match=says) as error:
-        bound.run(np.zeros(engine.input.shape, np.float32))
+        bound.run((np.zeros(engine.input.shape, np.float32),))
     assert "\n" not in str(error.value)

@@ -239,3 +239,41 @@ def test_another_io_is_refused(plan: Path, shapes: dict[str, tuple[int, ...]]) -
 def test_another_type_is_refused(plan: Path) -> None:
     with pytest.raises(ArtifactError, match=r"'input' is INT32 \[2, 3, 24, 16\]"):
         build(plan, SimulatedCuda(), dtype=DTYPE.INT32)
+
+
+EXACT = {
+    "rows": (2, 1, 24, 1),
+    "input": (2, 3, 24, 16),
+    "averages": (2, 4, 12, 1),
+    "known": (2, 1, 1, 1),
+    "columns": (2, 1, 1, 16),
+    "own_averages": (2, 4, 12, 1),
+    "output": (2, 3, 48, 32),
+}
+"""What an exact plan has, in an order of its own."""
+
+
+@pytest.mark.parametrize("graphs", [True, False])
+def test_an_exact_plan_takes_and_gives_averages(plan: Path, graphs: bool) -> None:
+    plan_file(plan, replace(describe(plan), averages=(4, 12)).to_json())
+    cuda = SimulatedCuda(graphs=graphs)
+    rng = np.random.default_rng(0)
+    names = ["averages", "known", "rows", "columns"]
+    given = [
+        (batch, *(rng.random(EXACT[name], np.float32) for name in names)) for batch in pixels(5)
+    ]
+    with build(plan, cuda, shapes=EXACT) as engine:
+        assert engine.averages == (4, 12)
+        assert [spec.name for spec in engine._ports.inputs] == ["input", *names]
+        for batch, results in zip(given, engine.stream_exact(given), strict=True):
+            assert np.array_equal(results[0], enlarged(batch[0]))
+            assert np.array_equal(results[1], batch[1] * 2 + batch[2])
+        assert np.array_equal(engine.run(given[0][0]), enlarged(given[0][0]))
+        assert engine.need.total > ONE
+    assert cuda.leftovers == []
+
+
+def test_an_exact_plan_without_its_averages_is_refused(plan: Path) -> None:
+    plan_file(plan, replace(describe(plan), averages=(4, 12)).to_json())
+    with pytest.raises(ArtifactError, match="1 inputs, and 5 were expected"):
+        build(plan, SimulatedCuda())

@@ -65,6 +65,15 @@ def test_a_plan_describes_itself(report: BuildReport, tiny_onnx: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("options", [{"precision": "fp16", "io": "uint8"}, {"precision": "bf16"}])
+def test_an_exact_artifact_builds(tmp_path: Path, options: dict[str, str]) -> None:
+    source = export(tiny_config(depths=(1,)), tmp_path / "x.onnx", 16, exact=True, **options)
+    made = to_plan.build(source, tmp_path / "x.plan", ADA)
+    assert made.description.averages == (1, 12)
+    assert describe(made.path) == made.description
+
+
+@pytest.mark.slow
 def test_what_is_being_done_is_told(tiny_onnx: Path, tmp_path: Path) -> None:
     stages: list[str] = []
     both = BuildOptions(gpus=("sm89", "sm120"), flavour="rtx")

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from hat_deploy.artifact import Artifact
 from hat_deploy.engines import cuda
-from hat_deploy.engines.base import Array, EngineBase, check_batch, check_declared
+from hat_deploy.engines.averages import PortsEngine
+from hat_deploy.engines.base import Arrays, check_declared
 from hat_deploy.engines.cuda.base import Cuda, DeviceError
 from hat_deploy.engines.inflight import Need, keep_in_flight, slots_that_fit
 from hat_deploy.engines.tensorrt import fit
@@ -20,7 +21,7 @@ IN_FLIGHT = 2
 """Batches under way at once: one is copied and cut by the host while the other computes."""
 
 
-class TensorRTEngine(EngineBase):
+class TensorRTEngine(PortsEngine):
     """An :class:`~hat_deploy.engines.base.Engine` on TensorRT, of either flavour.
 
     What it needs of the GPU's memory is known before it is allocated: for each batch in
@@ -62,7 +63,7 @@ class TensorRTEngine(EngineBase):
             self._plan = self._load()
             stack.callback(self._plan.close)
             self._window = self.description.window
-            self._input, self._output = check_declared(
+            self._ports = check_declared(
                 path, self.description, self._plan.declared("INPUT"), self._plan.declared("OUTPUT")
             )
             self._slots = self._allocate(stack, in_flight)
@@ -80,19 +81,16 @@ class TensorRTEngine(EngineBase):
     def need(self) -> Need:
         """GPU memory of one batch in flight."""
         return Need(
-            input=size_of(self._input), output=size_of(self._output), scratch=self._plan.scratch
+            input=sum(map(size_of, self._ports.inputs)),
+            output=sum(map(size_of, self._ports.outputs)),
+            scratch=self._plan.scratch,
         )
 
-    def run(self, batch: Array) -> Array:
-        """Upscale one batch; see :class:`~hat_deploy.engines.base.Engine`."""
-        (result,) = self.stream([batch])
-        return result
-
-    def stream(self, batches: Iterable[Array]) -> Iterator[Array]:
-        """Upscale batch after batch, several in flight; a new stream ends an older one."""
+    def _stream(self, batches: Iterable[Arrays]) -> Iterator[Arrays]:
+        """Several batches in flight; a new stream ends an older one."""
         for slot in self._slots:
             slot.drain()  # a stream that was left in the middle may have work under way
-        yield from keep_in_flight(self._slots, map(self._checked, batches))
+        yield from keep_in_flight(self._slots, batches)
 
     def close(self) -> None:
         """Let go of what was loaded."""
@@ -127,7 +125,7 @@ class TensorRTEngine(EngineBase):
         refused: DeviceError | None = None
         for _ in range(slots_that_fit(self.need, memory[0], wanted)):
             try:
-                slot = PlanSlot(self._plan, self._device, (self._input, self._output), self.need)
+                slot = PlanSlot(self._plan, self._device, self._ports, self._plan.scratch)
             except DeviceError as error:
                 if not error.out_of_memory:
                     raise
@@ -142,7 +140,3 @@ class TensorRTEngine(EngineBase):
     def _no_memory(self, need: Need | None, memory: tuple[int, int]) -> Exception:
         gpu = self._device.gpu
         return fit.no_memory(self._path, self.description, need, gpu, memory)
-
-    def _checked(self, batch: Array) -> Array:
-        check_batch(self._input, batch)
-        return batch

@@ -216,6 +216,9 @@ class WindowAttention(Attention):
 class ChannelAttention(nn.Module):
     """Squeeze and excitation: a gate per channel from the map's global average."""
 
+    average: Callable[[Tensor], Tensor] | None = None
+    """Where set, it takes the place of the global average: (B, C, H, W) to (B, C, 1, 1)."""
+
     def __init__(self, channels: int, squeezed: int) -> None:
         super().__init__()
         self.attention = nn.Sequential(
@@ -232,7 +235,10 @@ class ChannelAttention(nn.Module):
         The average is one over tokens, and the cast comes last: TensorRT stores the whole map in
         fp32 for a pooling, and for a cast that the gate's product has too.
         """
-        mean = entering(to_tokens(x), self.attention[1]).mean(1)[..., None, None]
+        if self.average is None:
+            mean = entering(to_tokens(x), self.attention[1]).mean(1)[..., None, None]
+        else:
+            mean = entering(self.average(x), self.attention[1])
         gate: Tensor = self.attention[1:](mean)
         return gate
 

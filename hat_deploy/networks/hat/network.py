@@ -19,6 +19,7 @@ from hat_deploy.geometry import reflect_indices, round_up
 from hat_deploy.networks import windows
 from hat_deploy.networks.buffers import mean_of
 from hat_deploy.networks.hat import tensor_cores
+from hat_deploy.networks.hat.averages import Averages, averaged_by
 from hat_deploy.networks.hat.blocks import (
     CAB,
     HAB,
@@ -150,6 +151,22 @@ class WindowTransformer(Network):
     def for_tensor_cores(self) -> Self:
         """See :mod:`hat_deploy.networks.hat.tensor_cores`."""
         return tensor_cores.spelled(self)
+
+    @property
+    def averages(self) -> tuple[int, int] | None:
+        """A gate in each HAB, each of as many channels as a token has."""
+        config = self.body
+        if not (config.cab_channels and config.squeeze_channels):
+            return None
+        return sum(config.depths), config.embed_dim
+
+    def with_averages(
+        self, x: Tensor, given: Tensor, known: Tensor, rows: Tensor, columns: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """See :class:`hat_deploy.networks.hat.averages.Averages`."""
+        averages = Averages(given, known, rows, columns)
+        with averaged_by(self, averages):
+            return self(x), averages.own
 
     def spelled_out(self, on_score: OnScore | None = None) -> AbstractContextManager[None]:
         """See :func:`spelled_out`."""
