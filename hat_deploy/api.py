@@ -48,12 +48,17 @@ class Upscaler(Enlarger):
         img_range: the network's input range; published 1.
         qk_scale: factor on queries; published 1 / sqrt(channels of a head).
         shift: whether every other block shifts its windows; published True.
+        self_test: whether the engine first computes the artifact's own test tile, once for each
+            library, driver and processor, and is refused where the result is not the reference's.
+        retry_wider: whether a tile that is not finite in half precision is computed again in
+            fp32, where an artifact in fp32 can be made or the one at hand computes in it.
         on_stage: told what is being done while a checkpoint is exported.
-        on_warning: told what seems wrong with a checkpoint when it is exported; by default
-            Python's own warning.
+        on_warning: told what seems wrong with a checkpoint when it is exported, and of tiles
+            that were computed again; by default Python's own warning.
 
     Raises:
         HatDeployError: no such model, or it cannot be loaded here; see the subclasses.
+        ArtifactError: the artifact fails its test on this machine.
     """
 
     def upscale_file(

@@ -1,8 +1,9 @@
 """What is made on the way and kept for the next time, in the user's cache folder.
 
-That is artifacts for ``upscale --model`` and models as OpenVINO compiled them. An entry's name is
-the key of what it was made from and the hash of what it contains, so that one rename publishes
-it and a damaged entry gives itself away. The time of its last change is that of its last use.
+That is artifacts for ``upscale --model``, models as OpenVINO compiled them, and which artifacts
+passed their test here. An entry's name is the key of what it was made from and the hash of what it
+contains, so that one rename publishes it and a damaged entry gives itself away. The time of its
+last change is that of its last use.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ opened it yet."""
 LEFT_BEHIND = 24 * 3600.0
 """Seconds after which an unfinished entry is known to belong to a process that was killed."""
 
-_ENTRY = re.compile(r"[0-9a-f]{24}-[0-9a-f]{16}\.(onnx|plan|blob)")
-_UNFINISHED = re.compile(r"\.[0-9a-f]{12}\.part\.(onnx|plan|blob|probe)")
+_ENTRY = re.compile(r"[0-9a-f]{24}-[0-9a-f]{16}\.(onnx|plan|blob|tested)")
+_UNFINISHED = re.compile(r"\.[0-9a-f]{12}\.part\.(onnx|plan|blob|tested|probe)")
 
 
 def cache_folder() -> Path:
@@ -78,7 +79,7 @@ def fetch(
 
     Args:
         made_from: everything the content depends on, as JSON types: hashes, options, versions.
-        suffix: of the entry, with its dot: ``.onnx``, ``.plan`` or ``.blob``.
+        suffix: of the entry, with its dot: ``.onnx``, ``.plan``, ``.blob`` or ``.tested``.
         make: writes the entry to the path it is given.
         on_wait: called once if another process is making it.
 

@@ -67,7 +67,7 @@ class Hardware:
 def examine() -> Hardware:
     """Look at this machine; imports no library."""
     return Hardware(
-        cpu=_cpu_name(),
+        cpu=cpu_name(),
         cores=usable_cores(),
         memory_bytes=_total_memory(),
         gpus=_gpus(),
@@ -133,7 +133,8 @@ def parse_bytes(option: str, text: str | None) -> int | None:
     return amount
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
+    """The processor, as the system calls it."""
     listing = Path("/proc/cpuinfo")
     if listing.is_file():
         for line in listing.read_text(encoding="utf-8", errors="replace").splitlines():

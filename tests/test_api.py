@@ -25,7 +25,8 @@ SIGNATURES = {
     "device: 'str' = 'cpu', backend: 'str | None' = None, compute: 'str | None' = None, "
     "threads: 'int | None' = None, streams: 'int' = 1, conv_scale: 'float | None' = None, "
     "img_range: 'float | None' = None, qk_scale: 'float | None' = None, "
-    "shift: 'bool | None' = None, on_stage: 'OnStage' = <function>, "
+    "shift: 'bool | None' = None, self_test: 'bool' = True, retry_wider: 'bool' = True, "
+    "on_stage: 'OnStage' = <function>, "
     "on_warning: 'OnStage' = <function>) -> 'None'",
     Upscaler.upscale: "(self, pixels: 'Array', *, progress: 'OnTiles | None' = None) -> 'Array'",
     Upscaler.upscale_file: "(self, source: 'str | Path', target: 'str | Path', *, "

@@ -16,6 +16,7 @@ from hat_deploy.artifact.description import (
     FORMAT,
     IO_KINDS,
     MADE_FOR,
+    PEAK,
     PRECISIONS,
     Description,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "IO_KINDS",
     "MADE_FOR",
     "METADATA_KEY",
+    "PEAK",
     "PLAN_MARKER",
     "PRECISIONS",
     "SUFFIXES",

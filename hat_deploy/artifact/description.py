@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from hat_deploy.artifact.self_test import SelfTest
 from hat_deploy.errors import ArtifactError, UsageError
 from hat_deploy.geometry import check_tile
 from hat_deploy.networks import shape_of
@@ -21,6 +22,9 @@ FORMAT = 1
 PRECISIONS = tuple(Precision)
 IO_KINDS = ("float", "uint8")
 MADE_FOR = ("any", "tensorrt")
+PEAK = "peak"
+"""The output of an artifact for bytes that holds, for each tile of a batch, the largest magnitude
+of its values before they were rounded; infinite if one of them was not finite. (B,) float32."""
 
 _LONGEST_SIDE = 65_536
 _LONGEST_NAME = 1000
@@ -67,6 +71,10 @@ class Description:
     """GPUs a plan was built for, such as ``sm89``; empty where that does not matter."""
     averages: tuple[int, int] | None = None
     """Of an exact artifact, which takes and gives averages: how many, of how many channels each."""
+    outputs: tuple[str, ...] = ()
+    """Names of the outputs, the image's first; empty in older artifacts, which have one."""
+    self_test: SelfTest | None = None
+    """Values of the reference; None in older artifacts."""
     format: int = field(default=FORMAT)
 
     def to_json(self) -> str:
@@ -95,9 +103,12 @@ class Description:
             values = {name: value for name, value in values.items() if name in known}
             _check_types(values)
             values["tile"] = tuple(values["tile"])
-            values["targets"] = tuple(values.get("targets", ()))
             if values.get("averages") is not None:
                 values["averages"] = tuple(values["averages"])
+            for name in ("targets", "outputs"):
+                values[name] = tuple(values.get(name, ()))
+            if values.get("self_test") is not None:
+                values["self_test"] = SelfTest.from_dict(values["self_test"])
             found = cls(**values)
             _check_sense(found)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
@@ -137,6 +148,8 @@ def _check_types(values: Mapping[str, Any]) -> None:
             raise ValueError(f"{name} is {reprlib.repr(values[name])}; expected a short text")
     if not _all(values.get("targets", []), list, _is_name):
         raise ValueError(f"targets is {reprlib.repr(values['targets'])}; expected a list of GPUs")
+    if not _all(values.get("outputs", []), list, _is_name):
+        raise ValueError(f"outputs is {reprlib.repr(values['outputs'])}; expected a list of names")
     versions = values["versions"]
     if not _all(versions, dict, lambda x: _is_name(x) and _is_name(versions[x])):
         raise ValueError(

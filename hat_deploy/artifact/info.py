@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from hat_deploy.artifact import Artifact, Description, gpus, launches
 from hat_deploy.artifact.launches import Program
 from hat_deploy.artifact.resolve import Checkpoint, resolve
+from hat_deploy.artifact.self_test import COUNT
 from hat_deploy.errors import (
     ArtifactError,
     CheckpointError,
@@ -401,6 +402,16 @@ def _description_lines(described: Description) -> Iterator[str]:
     if described.targets:
         yield f"built for   {', '.join(described.targets)}"
     yield f"made by     {', '.join(f'{k} {v}' for k, v in described.versions.items())}"
+    yield f"self-test   {_self_test(described)}"
+
+
+def _self_test(described: Description) -> str:
+    test = described.self_test
+    if test is None:
+        return "none: an older release made it; export it again to have it tested where it runs"
+    if not test.usable:
+        return "by a newer release: this one cannot run it"
+    return f"{COUNT} values of the reference, at least {test.floor:.0f} dB where it runs"
 
 
 def _unstored_line(config: Shape) -> str:

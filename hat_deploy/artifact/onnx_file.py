@@ -82,20 +82,20 @@ def read_description(path: Path) -> Description:
             f"{path} does not describe itself: it was not made by 'hat-deploy export'; "
             "export the checkpoint with it"
         )
-    described = Description.from_json(text, path)
-    if reason := _foreign(outline, exact=described.averages is not None):
+    found = Description.from_json(text, path)
+    if reason := _foreign(outline, found):
         raise ArtifactError(
             f"{path} {reason}; no file that 'hat-deploy export' writes does, so it is not run: "
             "export the checkpoint again"
         )
-    return described
+    return found
 
 
-def _foreign(outline: Outline, *, exact: bool) -> str | None:
+def _foreign(outline: Outline, described: Description) -> str | None:
     """What a graph has that none of ours has, and that may take any time or read any file.
 
     Args:
-        exact: whether it takes and gives averages besides images.
+        described: what it says about itself.
     """
     if flow := sorted(outline.ops & CONTROL_FLOW):
         return f"has control flow ({', '.join(flow)}), which may run for any time"
@@ -103,10 +103,14 @@ def _foreign(outline: Outline, *, exact: bool) -> str | None:
         return "has graphs inside its graph, or functions, which may run for any time"
     if outline.external:
         return "keeps values in another file"
-    if exact and (outline.inputs, outline.outputs) != (5, 2):
-        return f"has {outline.inputs} inputs and {outline.outputs} outputs, not five and two"
-    if not exact and (outline.inputs, outline.outputs) != (1, 1):
-        return f"has {outline.inputs} inputs and {outline.outputs} outputs, not one of each"
+    exact = described.averages is not None
+    inputs = 5 if exact else 1
+    outputs = len(described.outputs) or (2 if exact else 1)
+    if (outline.inputs, outline.outputs) != (inputs, outputs):
+        return (
+            f"has {outline.inputs} inputs and {outline.outputs} outputs, where {inputs} and "
+            f"{outputs} were expected"
+        )
     return None
 
 

@@ -27,6 +27,7 @@ from hat_deploy.precision import Precision
 from hat_deploy.terminal.printable import display_name
 
 if TYPE_CHECKING:
+    from hat_deploy.engines.base import Array
     from hat_deploy.export.to_onnx import ExportOptions, ExportReport
     from hat_deploy.export.to_plan import BuildOptions, BuildReport
 
@@ -214,7 +215,7 @@ def _export_and_build(
         onnx = Path(folder) / "hat.onnx"
         report, _ = _export(checkpoint, onnx, options, unstored, full=full, kept=output)
         try:
-            built = _build(onnx, output, target)
+            built = _build(onnx, output, target, report.expected)
         except ArtifactError as error:
             # The file is gone when its name is read.
             raise ArtifactError(str(error).replace(str(onnx), GRAPH_ON_THE_WAY)) from error
@@ -279,11 +280,13 @@ def _export(
     return report, network.config.variant
 
 
-def _build(source: Path, target: Path, options: BuildOptions) -> BuildReport:
+def _build(
+    source: Path, target: Path, options: BuildOptions, expected: Array | None = None
+) -> BuildReport:
     from hat_deploy.export.to_plan import build
 
     with _progress() as on_stage:
-        return build(source, target, options, on_stage=on_stage)
+        return build(source, target, options, expected=expected, on_stage=on_stage)
 
 
 @contextmanager
@@ -331,6 +334,11 @@ def _print_proof(report: ExportReport, what: str) -> None:
         typer.echo(f"warning: {warning}", err=True)
     if description.precision == Precision.BF16:
         typer.echo("(ONNX Runtime has no bf16 on a CPU: the graph was run with float32 instead)")
+    elif description.precision != Precision.FP32:
+        typer.echo(
+            f"(ONNX Runtime computes wider than {description.precision} on a CPU: its figure is "
+            "that of the graph, not of the arithmetic)"
+        )
 
 
 def _print_plan(report: BuildReport, source: Path | None) -> None:
@@ -346,7 +354,12 @@ def _print_plan(report: BuildReport, source: Path | None) -> None:
     )
     for line in launch_lines(report.programs):
         typer.echo(line)
-    if source is not None:
+    if report.proof is not None:
+        typer.echo(
+            f"proof: the plan itself in {report.proved_by} against PyTorch fp32: max difference "
+            f"{report.proof.max_abs:.1e}, PSNR {report.proof.psnr:.1f} dB"
+        )
+    elif source is not None:
         typer.echo(f"built, not run: what was proved is {display_name(source)}, when it was made")
     else:
         typer.echo(f"built, not run: what was proved is {GRAPH_ON_THE_WAY}, which is not kept")

@@ -198,7 +198,7 @@ def refuse_for_artifact(context: typer.Context, path: Path | None, backend: str 
     """
     suffix = "" if path is None else path.suffix.lower()
     if suffix == ".plan":
-        names = ["backend", "compute", "streams"]
+        names = ["backend", "compute", "streams", "retry_wider"]
         if context.params.get("device") != Device.CUDA:
             names.append("device")
         known = [name for name in names if name in context.params]

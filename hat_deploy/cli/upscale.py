@@ -121,6 +121,22 @@ def command(
             "own.",
         ),
     ] = 1,
+    self_test: Annotated[
+        bool,
+        typer.Option(
+            "--self-test/--no-self-test",
+            help="Whether an engine first computes the artifact's own test tile, once on each "
+            "machine, and is refused where it gives another result than the reference.",
+        ),
+    ] = True,
+    retry_wider: Annotated[
+        bool,
+        typer.Option(
+            "--retry-wider/--no-retry-wider",
+            help="Whether a tile that is not finite in half precision is computed again in fp32, "
+            "where --model can be exported in it. Without, its image fails.",
+        ),
+    ] = True,
     memory: Annotated[
         str | None,
         typer.Option(
@@ -199,6 +215,8 @@ def command(
         "img_range": img_range,
         "qk_scale": qk_scale,
         "shift": shift,
+        "self_test": self_test and not dry_run,
+        "retry_wider": retry_wider,
     }
     chosen = str(engine or model or zoo.DEFAULT)
     if not dry_run:

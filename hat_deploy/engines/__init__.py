@@ -29,6 +29,7 @@ def open_artifact(
     backend: str | None = None,
     compute: str | None = None,
     streams: int = 1,
+    self_test: bool = True,
 ) -> Engine:
     """The engine for an artifact, chosen by its suffix and the device.
 
@@ -40,13 +41,36 @@ def open_artifact(
             Runtime where OpenVINO is not installed; ONNX Runtime on CUDA.
         streams: batches that OpenVINO computes side by side.
         compute: ``fp32`` or ``bf16``, for OpenVINO; by default what the artifact was made in.
+        self_test: whether it is tested, where that was not done before; see
+            :func:`hat_deploy.engines.self_test.require`.
 
     Raises:
-        ArtifactError: the file is missing, damaged, foreign, or not for this machine.
+        ArtifactError: the file is missing, damaged, foreign, not for this machine, or fails its
+            test on it.
         MissingExtraError: the library that runs it is not installed.
         UsageError: there is no such device, or the engine cannot do what is asked.
     """
     artifact = Artifact.of(named)
+    engine = _open(artifact, device, threads, backend, compute, streams)
+    if self_test:
+        from hat_deploy.engines import self_test as test
+
+        try:
+            test.require(engine, artifact, device=device, compute=compute)
+        except BaseException:
+            engine.__exit__(None, None, None)
+            raise
+    return engine
+
+
+def _open(
+    artifact: Artifact,
+    device: str,
+    threads: int | None,
+    backend: str | None,
+    compute: str | None,
+    streams: int,
+) -> Engine:
     if artifact.is_plan:
         if backend or compute:
             raise UsageError("a plan runs in TensorRT, as it was built: no backend, no precision")

@@ -88,7 +88,11 @@ class PortsEngine(EngineBase):
 
     def stream_exact(self, batches: Iterable[Arrays]) -> Iterator[Arrays]:
         """Upscale batch after batch; see :class:`ExactEngine`."""
-        return self._stream(map(self._checked, batches))
+        for results in self._stream(map(self._checked, batches)):
+            if self._ports.has_peaks:
+                self._peaks = results[-1]
+                results = results[:-1]
+            yield results
 
     @abstractmethod
     def _stream(self, batches: Iterable[Arrays]) -> Iterator[Arrays]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from hat_deploy.artifact import Description
+from hat_deploy.artifact import PEAK, Description
 from hat_deploy.errors import ArtifactError
 
 if TYPE_CHECKING:
@@ -26,16 +26,17 @@ class TensorSpec:
     """One input or output as the engine itself reports it."""
 
     name: str
-    shape: tuple[int, int, int, int]
+    shape: tuple[int, ...]
     dtype: str
     """A numpy name: ``float32``, ``float16`` or ``uint8``."""
     layout: str
-    """``NCHW``, RGB in [0, 1]; ``NHWC``, RGB bytes; or ``averages``, what is no image."""
+    """``NCHW``, RGB in [0, 1]; ``NHWC``, RGB bytes; ``averages`` or ``peaks``, no images."""
 
     @property
     def size(self) -> tuple[int, int]:
         """Height and width."""
-        return self.shape[2:] if self.layout == "NCHW" else self.shape[1:3]
+        height, width = self.shape[2:] if self.layout == "NCHW" else self.shape[1:3]
+        return height, width
 
     @property
     def channels(self) -> int:
@@ -73,6 +74,16 @@ class Engine(Protocol):
     def window(self) -> int:
         """Tiles must start at multiples of it."""
 
+    @property
+    def on_gpu(self) -> bool:
+        """Whether it computes on a GPU and leaves the processor's cores to others."""
+
+    @property
+    def peaks(self) -> Array | None:
+        """Of the result given last, where it is bytes: (B,) float32, the largest magnitude of each
+        tile before it was rounded, not finite where a value was not. None where results are
+        floats, which show that themselves, and for artifacts that do not tell."""
+
     def run(self, batch: Array) -> Array:
         """Upscale one batch.
 
@@ -108,7 +119,8 @@ Arrays = tuple[Array, ...]
 
 @dataclass(frozen=True)
 class Ports:
-    """All that goes in and comes out, images first; averages after them, if it takes any."""
+    """All that goes in and comes out: images first, then averages, if it takes any, then peaks, if
+    it tells them."""
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
@@ -116,18 +128,30 @@ class Ports:
     @property
     def averages(self) -> tuple[int, int] | None:
         """How many averages, and of how many channels each; None where there are none."""
-        return self.inputs[1].shape[1:3] if len(self.inputs) > 1 else None
+        if len(self.inputs) == 1:
+            return None
+        _, count, channels, _ = self.inputs[1].shape
+        return count, channels
+
+    @property
+    def has_peaks(self) -> bool:
+        """Whether the last output is :attr:`Engine.peaks`."""
+        return self.outputs[-1].name == PEAK
 
 
 class EngineBase(ABC):
     """What engines share: their declarations, one batch at a time, and an end.
 
-    A subclass sets ``_input``, ``_output`` and ``_window``, and writes ``name`` and ``run``.
+    A subclass sets ``_input``, ``_output`` and ``_window``, and writes ``name`` and ``run``. One
+    whose results may be bytes also sets ``_peaks`` before it gives a result, and one on a GPU
+    ``_on_gpu``.
     """
 
     _input: TensorSpec
     _output: TensorSpec
     _window: int
+    _peaks: Array | None = None
+    _on_gpu = False
 
     @property
     def input(self) -> TensorSpec:
@@ -143,6 +167,16 @@ class EngineBase(ABC):
     def window(self) -> int:
         """The network's attention window."""
         return self._window
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether it leaves the processor's cores to others."""
+        return self._on_gpu
+
+    @property
+    def peaks(self) -> Array | None:
+        """Of the result given last; see :class:`Engine`."""
+        return self._peaks
 
     @abstractmethod
     def run(self, batch: Array) -> Array:
@@ -216,7 +250,7 @@ def check_declared(
 
 
 def _in_order(found: Sequence[Declared], wanted: Sequence[TensorSpec]) -> list[Declared]:
-    """Images first, whatever their name; averages behind them, by their names."""
+    """Images first, whatever their name; what is no image behind them, by its name."""
     places = {spec.name: number for number, spec in enumerate(wanted) if number}
     return sorted(found, key=lambda declared: places.get(declared.name, 0))
 
@@ -242,6 +276,8 @@ def ports_of(described: Description) -> Ports:
             for names in (AVERAGES_IN, AVERAGES_OUT)
         )
         inputs, outputs = inputs + given, outputs + own
+    if PEAK in described.outputs[1:]:
+        outputs.append(TensorSpec(PEAK, (batch,), "float32", "peaks"))
     return Ports(tuple(inputs), tuple(outputs))
 
 

@@ -8,6 +8,12 @@ from dataclasses import dataclass
 from types import ModuleType
 
 from hat_deploy.engines import cuda
+from hat_deploy.engines.cuda.driver import (
+    cuda_version,
+    driver_version,
+    format_cuda,
+    local_gpu_name,
+)
 from hat_deploy.engines.tensorrt import library as tensorrt_library
 from hat_deploy.engines.tensorrt.flavours import Flavour
 from hat_deploy.errors import HatDeployError, install_command
@@ -64,10 +70,16 @@ def _plans(flavour: Flavour) -> Finding:
         library = tensorrt_library.load(flavour)
         purpose = f"Running plans of {library.title}"
         device = cuda.open_device(extra=flavour.extra, purpose=purpose)
+        device.close()
+        flavour.require_driver(cuda_version())
     except HatDeployError as reason:
         return Finding(engine, False, str(reason))
-    device.close()
-    return Finding(engine, True, f"{library.title}, {device.gpu.name} ({device.gpu.sm})")
+    least = format_cuda(flavour.least_driver)
+    return Finding(
+        engine,
+        True,
+        f"{library.title}, {device.gpu.name} ({device.gpu.sm}), {_driver_line()}, at least {least}",
+    )
 
 
 def _torch_cpu(torch: ModuleType) -> str:
@@ -102,6 +114,69 @@ def _ort(provider: str) -> Callable[[ModuleType], str]:
                 f"pip uninstall onnxruntime, then {install_command('gpu')} "
                 "(the two cannot live together)"
             )
+        if provider == "CUDAExecutionProvider":
+            return f"onnxruntime {ort.__version__}, {_cuda_session(ort)}"
         return f"onnxruntime {ort.__version__}, {provider}"
 
     return check
+
+
+def _cuda_session(ort: ModuleType) -> str:
+    """Open a session of one node: that a build has a provider does not say that it starts.
+
+    Raises:
+        _NotHere: it did not.
+    """
+    from hat_deploy.engines.onnxruntime import preload
+
+    preload()
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    try:
+        session = ort.InferenceSession(
+            _one_node(), options, providers=["CUDAExecutionProvider", "CPUExecutionProvider"]
+        )
+        started = session.get_providers()[0] == "CUDAExecutionProvider"
+        reason = "it does not start"
+    except Exception as error:  # the library raises bare Exceptions of its own
+        started, reason = False, " ".join(str(error).split())
+    if not started:
+        raise _NotHere(
+            f"onnxruntime {ort.__version__}: CUDA {reason}; it is built for CUDA "
+            f"{_built_for(ort)}, and {_driver_line()}; {install_command('gpu')}, or update the "
+            "driver"
+        )
+    return f"{local_gpu_name()}, {_driver_line()}"
+
+
+def _built_for(ort: ModuleType) -> str:
+    return str(getattr(ort, "cuda_version", "") or "12 or newer")
+
+
+def _driver_line() -> str:
+    """The driver's release and the newest CUDA it takes."""
+    release, cuda_number = driver_version(), cuda_version()
+    if cuda_number is None:
+        return "this machine has no NVIDIA driver"
+    return f"driver {release or 'of unknown release'} takes up to CUDA {format_cuda(cuda_number)}"
+
+
+def _one_node() -> bytes:
+    """An ONNX model that returns its one float: written here, for onnx may not be installed.
+
+    ModelProto: ir_version 8, opset 13, and a graph of one Identity; field numbers of onnx.proto.
+    """
+
+    def part(number: int, content: bytes) -> bytes:
+        return bytes([number << 3 | 2, len(content)]) + content
+
+    def number(field: int, value: int) -> bytes:
+        return bytes([field << 3, value])
+
+    def value(name: bytes) -> bytes:
+        shape = part(2, part(1, number(1, 1)))
+        return part(1, name) + part(2, part(1, number(1, 1) + shape))
+
+    node = part(1, b"x") + part(2, b"y") + part(4, b"Identity")
+    graph = part(1, node) + part(2, b"g") + part(11, value(b"x")) + part(12, value(b"y"))
+    return number(1, 8) + part(7, graph) + part(8, number(2, 13))

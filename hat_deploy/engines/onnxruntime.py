@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import redirect_stdout
+from functools import cache
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +14,7 @@ from hat_deploy.artifact import Artifact
 from hat_deploy.engines.averages import PortsEngine
 from hat_deploy.engines.base import Arrays, Declared, Ports, check_declared, check_result
 from hat_deploy.errors import ArtifactError, UsageError, install_command, needed_for
+from hat_deploy.precision import Precision
 
 with needed_for("Running an .onnx artifact"):
     import onnxruntime as ort
@@ -58,6 +62,8 @@ class OnnxRuntimeEngine(PortsEngine):
                 f"this onnxruntime has no {provider}: pip uninstall onnxruntime, "
                 f"then {install_command('gpu')}"
             )
+        if device == "cuda":
+            preload()
         try:
             self._session = ort.InferenceSession(
                 str(path),
@@ -72,6 +78,7 @@ class OnnxRuntimeEngine(PortsEngine):
                 "'hat-deploy doctor' says what it can run"
             )
         self._device = device
+        self._on_gpu = device != "cpu"
         self._window = self.description.window
         self._ports = check_declared(
             path,
@@ -86,7 +93,12 @@ class OnnxRuntimeEngine(PortsEngine):
     @property
     def name(self) -> str:
         """Library, version, device and precision."""
-        return f"onnxruntime {ort.__version__}, {self._device}, {self.description.precision}"
+        precision = self.description.precision
+        wider = self._device == "cpu" and precision != Precision.FP32
+        return (
+            f"onnxruntime {ort.__version__}, {self._device}, {precision}"
+            f"{' computed wider' if wider else ''}"
+        )
 
     def _stream(self, batches: Iterable[Arrays]) -> Iterator[Arrays]:
         return map(self._compute, batches)
@@ -158,6 +170,18 @@ class Bound:
             return tuple(np.array(value.numpy()) for value in self._outputs)
         except Exception as error:  # as above
             raise _failed("ONNX Runtime failed", error) from error
+
+
+@cache
+def preload() -> None:
+    """Load the CUDA libraries that its extras install, which it does not look for by itself.
+
+    What cannot be loaded is printed by the library; a session that needs it then says what is
+    missing, so that is left out.
+    """
+    if hasattr(ort, "preload_dlls"):
+        with redirect_stdout(StringIO()):
+            ort.preload_dlls()
 
 
 def _failed(what: str, error: Exception) -> ArtifactError:

@@ -62,6 +62,7 @@ class TorchEngine(PortsEngine):
         self._network = network.freeze().to(device, self._dtype)
         self._precision = precision
         self._device = device
+        self._on_gpu = device != "cpu"
         shape = (batch, config.channels, height, width)
         scaled = (batch, config.channels, height * config.scale, width * config.scale)
         self._window = config.window

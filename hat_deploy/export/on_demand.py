@@ -44,6 +44,8 @@ class Wanted:
     that can build and run it, else an ``.onnx``; both in fp16 where its proof holds, else fp32."""
     exact: bool = False
     """Whether it takes and gives averages; an artifact that was named must be what is wanted."""
+    precision: str | None = None
+    """None: as the device decides."""
     unstored: Unstored = PUBLISHED
     """What a checkpoint does not store; an artifact that was named has its own."""
 
@@ -139,11 +141,17 @@ def _ready_or_export(
         tile=wanted.tile,
         batch=wanted.batch,
         io=wanted.io,
-        precisions=HALF_FIRST if on_gpu else (Precision.FP32,),
+        precisions=_precisions(wanted),
         target=plan_target(on_stage) if on_gpu else None,
         exact=wanted.exact,
         unstored=wanted.unstored,
     )
+
+
+def _precisions(wanted: Wanted) -> tuple[str, ...]:
+    if wanted.precision is not None:
+        return (wanted.precision,)
+    return HALF_FIRST if wanted.device == "cuda" else (Precision.FP32,)
 
 
 def _as_it_is(named: Artifact, wanted: Wanted) -> Artifact:
@@ -174,6 +182,7 @@ def _fits(ready: Description, wanted: Wanted) -> bool:
         wanted.tile in (None, ready.tile)
         and (wanted.batch, wanted.io) == (ready.batch, ready.io)
         and wanted.exact == (ready.averages is not None)
+        and wanted.precision in (None, ready.precision)
         and all(getattr(own, name) == value for name, value in wanted.unstored.given.items())
     )
 

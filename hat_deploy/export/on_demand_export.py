@@ -114,7 +114,7 @@ class OnDemandExport:
             source = Path(folder) / f"{self.checkpoint.name}.onnx"
             report = self._export(network, precision, source, on_stage)
             options = to_plan.BuildOptions(flavour=self.target.flavour)
-            to_plan.build(source, path, options, on_stage=on_stage)
+            to_plan.build(source, path, options, expected=report.expected, on_stage=on_stage)
         return report
 
     def _export(

@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hat_deploy import artifact
-from hat_deploy.artifact import METADATA_KEY, Description
-from hat_deploy.engines.base import Array, Engine, ports_of
+from hat_deploy.artifact import METADATA_KEY, PEAK, Description
+from hat_deploy.artifact.self_test import SelfTest
+from hat_deploy.engines import self_test
+from hat_deploy.engines.base import AVERAGES_OUT, Array, Engine, ports_of
 from hat_deploy.errors import ArtifactError, CheckFailed, UsageError, needed_for, require
 from hat_deploy.files import replacing
 from hat_deploy.geometry import (
@@ -29,6 +31,7 @@ from hat_deploy.geometry import (
     format_size,
     round_up,
 )
+from hat_deploy.machine import available_memory
 from hat_deploy.metrics import Difference, compare
 from hat_deploy.precision import NEWEST_OPSET, Precision
 from hat_deploy.terminal.progress import OnStage
@@ -137,6 +140,8 @@ class ExportReport:
     Attention is computed by the formula that is exported. PyTorch's fused attention, and other
     libraries on a CPU, compute wider inside, and would hide an overflow."""
 
+    expected: Array
+    """What the reference makes of the artifact's test tile: (C, H, W) float32."""
     warnings: tuple[str, ...] = ()
     """What seems wrong with the network itself, a sentence each."""
 
@@ -158,11 +163,12 @@ def export_onnx(
 ) -> ExportReport:
     """Write ``network`` as a self-describing ONNX file that computes what it computes.
 
-    The file is run once in ONNX Runtime and must give finite values. Its difference from the
-    network is measured on the file itself where that is cheap (or ``prove_full``), else on a
-    64x64 export by the same builder. A half-precision network is also run by PyTorch in that
-    very precision, attention scores included. A graph of bytes is proved by its float sibling,
-    whose rounded values it must give to the last bit.
+    The reference's values on a fixed tile of the file's own size go into its description, and the
+    file is run once on that tile in ONNX Runtime, where there is the memory, and must give them.
+    Its difference from the network is measured on the file itself where that is cheap (or
+    ``prove_full``), else on a 64x64 export by the same builder. A half-precision network is also
+    run by PyTorch in that very precision, attention scores included. A graph of bytes is proved
+    by its float sibling, whose rounded values it must give to the last bit.
 
     Args:
         network: float32, with weights loaded; it is frozen in place.
@@ -186,20 +192,25 @@ def export_onnx(
     doubtful = doubt(network)
     with replacing(target) as partial:
         arithmetic = _prove_arithmetic(network, options, on_stage)
+        on_stage(f"running the reference at {format_size(described.tile)}")
+        expected = _expected(network, options, described)
+        test = SelfTest.of(expected, min(options.floor, Precision.of(options.precision).floor))
+        described = replace(described, self_test=test)
         on_stage(f"tracing at {format_size(described.tile)}")
         write(network, partial, described)
         on_stage("running it in ONNX Runtime")
         cheap = _multi_adds(network, options) <= CHEAP_MULTI_ADDS
         tile = described.tile if cheap or prove_full else _proof_tile(network)
-        if tile == described.tile:
+        # ONNX Runtime computes outside Python, so the proof can be traced meanwhile.
+        with ThreadPoolExecutor(1) as pool:
+            fits = tile == described.tile or _fits(network, described)
+            tested = pool.submit(_run_test, partial, test) if fits else None
+            once = "running it once, and " if fits else ""
+            on_stage(f"{once}comparing with PyTorch at {format_size(tile)}")
             proof = _prove_graph(network, partial, described, tile)
-        else:
-            # ONNX Runtime computes outside Python, so the proof can be traced meanwhile.
-            with ThreadPoolExecutor(1) as pool:
-                finite = pool.submit(_run_once, partial)
-                on_stage(f"running it once, and comparing with PyTorch at {format_size(tile)}")
-                proof = _prove_graph(network, partial, described, tile)
-                finite.result()
+        if tested is not None:
+            near = replace(options, min_psnr=options.floor - self_test.MARGIN)
+            _require(network, tested.result(), near, "the exported graph, in its own test,")
         _require(network, proof, options, "the exported graph")
     return ExportReport(
         path=target,
@@ -209,6 +220,7 @@ def export_onnx(
         proof=proof,
         proof_tile=tile,
         arithmetic=arithmetic,
+        expected=expected,
         warnings=(doubtful,) if doubtful else (),
     )
 
@@ -253,7 +265,13 @@ def describe(
             "onnxscript": version("onnxscript"),
             "opset": str(options.chosen_opset),
         },
+        outputs=_outputs(options.io, exact=options.exact),
     )
+
+
+def _outputs(io: str, *, exact: bool) -> tuple[str, ...]:
+    own = AVERAGES_OUT if exact else ()
+    return ("output", *own, PEAK) if io == "uint8" else ("output", *own)
 
 
 def write(network: Network, path: Path, description: Description) -> None:
@@ -313,7 +331,9 @@ def _prove_graph(
         batch = description.batch if tile == description.tile else 1
         with tempfile.TemporaryDirectory() as folder:
             other = Path(folder) / f"{io}.onnx"
-            write(network, other, replace(description, tile=tile, batch=batch, io=io))
+            outputs = _outputs(io, exact=description.averages is not None)
+            alike = replace(description, tile=tile, batch=batch, io=io, outputs=outputs)
+            write(network, other, replace(alike, self_test=None))
             yield other
 
     with sibling("float") as floats:
@@ -363,11 +383,33 @@ def _require_same_bytes(floats: Path, rounded: Path) -> None:
         )
 
 
-def _run_once(path: Path) -> None:
+def _expected(network: Network, options: ExportOptions, description: Description) -> Array:
+    """What the reference makes of the fixed tile, (C, H, W) float32.
+
+    Raises:
+        CheckFailed: not all of it is finite.
+    """
+    from hat_deploy.engines.torch import TorchEngine
+
+    with TorchEngine(network, tile=description.tile) as reference:
+        found: Array = reference.run(self_test.batch_of(reference.input))[0]
+    _require(network, compare(found, found), options, "the reference")
+    return found
+
+
+def _fits(network: Network, description: Description) -> bool:
+    """Whether a call at full size fits into memory here: ONNX Runtime stores attention's scores.
+
+    Where it does not, the engine that the artifact is for runs its test when it is opened.
+    """
+    needed = network.config.process_memory(*description.tile, batch=description.batch)
+    return needed["onnxruntime"] <= available_memory()
+
+
+def _run_test(path: Path, test: SelfTest) -> Difference:
+    """Run the file once, on the tile that it carries values of."""
     with _runtime(path) as engine:
-        bad = int(np.count_nonzero(~np.isfinite(engine.run(_sample(engine)))))
-    if bad:
-        raise CheckFailed(f"the exported graph returned {bad} values that are not finite")
+        return self_test.run(engine, test)
 
 
 def _require(network: Network, difference: Difference, options: ExportOptions, what: str) -> None:

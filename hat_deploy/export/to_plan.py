@@ -1,6 +1,6 @@
 """ONNX to a TensorRT plan: in a process of its own, described by itself, read back at the end.
 
-Nothing is imported here but the standard library: the library that builds is loaded by
+No TensorRT is imported here: the library that builds is loaded by
 :mod:`hat_deploy.export.plan_builder`, which this module starts and can end at any moment.
 """
 
@@ -18,14 +18,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
-from hat_deploy import artifact
+from hat_deploy import artifact, engines
 from hat_deploy.artifact import Description
 from hat_deploy.artifact.launches import Program, read_programs
+from hat_deploy.engines import cuda, self_test
+from hat_deploy.engines.base import Array
 from hat_deploy.engines.cuda.driver import local_gpu
 from hat_deploy.engines.tensorrt.flavours import Flavour
-from hat_deploy.errors import ArtifactError, UsageError, install_command
+from hat_deploy.errors import ArtifactError, CheckFailed, UsageError, install_command
 from hat_deploy.export.plan_builder import Order
 from hat_deploy.files import replacing
+from hat_deploy.metrics import Difference
 from hat_deploy.precision import Precision
 from hat_deploy.terminal.progress import OnStage
 
@@ -49,7 +52,7 @@ class BuildOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class BuildReport:
-    """A plan that was built. It was not run: that is for a machine with its GPU."""
+    """A plan that was built; it was run where this machine has its GPU."""
 
     path: Path
     description: Description
@@ -57,6 +60,10 @@ class BuildReport:
     seconds: float
     programs: tuple[Program, ...] | None
     """What it launches on the GPUs it was built for; None: unknown."""
+    proof: Difference | None
+    """The plan itself, run here, against the reference; None where no GPU here runs it."""
+    proved_by: str | None = None
+    """The engine that ran it."""
 
 
 def build(
@@ -64,9 +71,10 @@ def build(
     target: Path,
     options: BuildOptions | None = None,
     *,
+    expected: Array | None = None,
     on_stage: OnStage = lambda stage: None,
 ) -> BuildReport:
-    """Build a self-describing plan from an artifact's ONNX file.
+    """Build a self-describing plan from an artifact's ONNX file, and prove it where it can run.
 
     The build runs in a child process; on Ctrl-C, or any error, it is killed and nothing is
     left. TF32 is off for an fp32 artifact; for the others the products left in fp32 may take
@@ -74,9 +82,12 @@ def build(
 
     Args:
         source: an ``.onnx`` file made by ``hat-deploy export``.
-        target: the ``.plan`` file, replaced in one step when it is whole.
+        target: the ``.plan`` file, replaced in one step when it is whole and proved.
+        expected: what the reference makes of the artifact's test tile, to compare all of it;
+            without it the values that the artifact carries are compared.
 
     Raises:
+        CheckFailed: the plan runs here and computes something else; no file is left.
         UsageError: there is no GPU here and none was named, or the library cannot build for
             the ones named.
         MissingExtraError: no TensorRT is installed.
@@ -102,13 +113,41 @@ def build(
         on_stage("reading the plan back")
         described = _read_back(partial, described)
         programs = read_programs(partial)
+        proof, proved_by = _prove(partial, described, expected, on_stage)
     return BuildReport(
         path=target,
         description=described,
         bytes=target.stat().st_size,
         seconds=time.monotonic() - started,
         programs=programs,
+        proof=proof,
+        proved_by=proved_by,
     )
+
+
+def _prove(
+    plan: Path, described: Description, expected: Array | None, on_stage: OnStage
+) -> tuple[Difference | None, str | None]:
+    """Run a plan that was built for the GPU in this machine, and compare.
+
+    Raises:
+        CheckFailed: it differs by more than its precision may.
+    """
+    test = described.self_test
+    if test is None or local_gpu() not in described.targets or not cuda.installed():
+        return None, None
+    on_stage("running the plan and comparing it with the reference")
+    with engines.open_artifact(plan, self_test=False) as engine:
+        found = self_test.run(engine, test, expected)
+        name = engine.name
+    floor = test.floor - (self_test.MARGIN if expected is None else 0)
+    if not found.meets(floor):
+        was = "values that are not finite" if found.non_finite else f"PSNR {found.psnr:.1f} dB"
+        raise CheckFailed(
+            f"the plan was built and does not compute what the reference does: {was} in {name}, "
+            f"and at least {floor:.0f} dB was expected: no file written; use another --precision"
+        )
+    return found, name
 
 
 def choose(options: BuildOptions) -> tuple[Flavour, str, tuple[str, ...]]:

@@ -25,7 +25,8 @@ class Options:
     """Bytes of decoded images and their results held at once; None takes a quarter of what is
     free. An image that needs more goes alone; a result that is larger is put together in a
     nameless file on the disk it is for. On top come the engine's own memory and, for each codec
-    thread (at most six), the file it reads or 128 MiB (24 bytes a pixel of a WebP)."""
+    thread (at most six, ten where a GPU computes), the file it reads or 128 MiB (24 bytes a pixel
+    of a WebP)."""
     max_pixels: int = MAX_PIXELS
     """Images with more are refused before they are decoded."""
 

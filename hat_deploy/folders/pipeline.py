@@ -90,7 +90,7 @@ def _round(
     places = max(PLACES, 8 * upscaler.engine.input.batch)
     budget = Budget(options.memory or available_memory() // 4, places)
     stages = Stages(upscaler, options, journals, budget)
-    workers = Workers(todo, stages, budget)
+    workers = Workers(todo, stages, budget, on_gpu=upscaler.engine.on_gpu)
     return EngineLoop(todo, stages, workers, told=told, fail_fast=options.fail_fast)
 
 

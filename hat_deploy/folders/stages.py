@@ -179,7 +179,7 @@ class Stages:
             job=item.job,
             seconds=time.monotonic() - item.started,
             tiles=work.done,
-            notes=result.notes + notes,
+            notes=result.notes + work.notes + notes,
         )
 
 

@@ -21,9 +21,15 @@ Written = Outcome | Exception
 
 
 class Workers:
-    """Decoders and encoders around the caller's thread."""
+    """Decoders and encoders around the caller's thread.
 
-    def __init__(self, jobs: list[Job], stages: Stages, budget: Budget) -> None:
+    Args:
+        on_gpu: whether the engine leaves the cores to them.
+    """
+
+    def __init__(
+        self, jobs: list[Job], stages: Stages, budget: Budget, *, on_gpu: bool = False
+    ) -> None:
         self._jobs = deque(jobs)
         self._stages = stages
         self._budget = budget
@@ -31,7 +37,7 @@ class Workers:
         self._to_encode: queue.SimpleQueue[Item | None] = queue.SimpleQueue()
         self.decoded: queue.SimpleQueue[Decoded] = queue.SimpleQueue()
         self.written: queue.SimpleQueue[Written] = queue.SimpleQueue()
-        self.decoders, self._encoders = threads(usable_cores())
+        self.decoders, self._encoders = threads(usable_cores(), on_gpu=on_gpu)
         targets = [self._decode_all] * self.decoders + [self._encode_all] * self._encoders
         # Daemons: a program that never closes its run must be able to exit.
         self._threads = [threading.Thread(target=target, daemon=True) for target in targets]
@@ -83,12 +89,19 @@ class Workers:
         return True
 
 
-def threads(cores: int) -> tuple[int, int]:
+MOST_ENCODERS = 8
+"""Each may take 128 MiB."""
+
+
+def threads(cores: int, *, on_gpu: bool = False) -> tuple[int, int]:
     """Decoders and encoders for a machine.
 
-    The engine has the cores to itself most of the time; results are larger than sources and
-    take longer to compress.
+    An engine on the processor has the cores to itself most of the time. One on a GPU leaves them:
+    one core for the engine loop, two for decoders, the rest for encoders. Results are larger than
+    sources and take longer to compress.
     """
     if cores < 4:
         return 1, 1
+    if on_gpu:
+        return 2, max(2, min(cores - 3, MOST_ENCODERS))
     return 2, 2 if cores < 12 else 4

@@ -15,7 +15,8 @@ SIDES = (64, 96, 128, 160, 192, 224, 256, 320, 384, 448, 512, 640, 768)
 WHOLE = 3
 """How many of the commonest image sizes are tried as tiles of their own."""
 BATCH_PIXELS = 2**18
-"""Pixels of a batch beyond which a GPU gains nothing from more tiles at once."""
+"""Pixels of a batch beyond which a GPU gains nothing from more tiles at once; its tiles have no
+more, for the artifact of a larger one takes minutes and gigabytes of the host to make and prove."""
 LARGEST_BATCH = 16
 
 
@@ -59,6 +60,8 @@ def choose(
     useful = sum(height * width for height, width in sizes)
     tried = {}
     for tile in _candidates(sizes, window, ready):
+        if gpu and _area(tile) > BATCH_PIXELS and tile != ready:
+            continue
         needed = _needed(shape, tile, gpu=gpu)
         if needed <= free:
             tried[tile] = (_computed(sizes, tile, window) / useful, needed)

@@ -40,12 +40,17 @@ class Plane:
     averages: Averages | None = None
     """What its tiles take and give, where the engine is exact."""
 
-    def write(self, value: Array, tile: Tile, spec: TensorSpec) -> None:
+    def write(self, value: Array, tile: Tile, spec: TensorSpec, peak: float | None = None) -> None:
         """Put one computed tile into the result.
 
+        Args:
+            peak: of a tile of bytes, its largest magnitude before it was rounded, if known.
+
         Raises:
-            CheckFailed: a value is not finite.
+            CheckFailed: a value is not finite, or was not before it was rounded.
         """
+        if peak is not None and not np.isfinite(peak):
+            raise tiling.not_finite()
         scale = len(self.target) // len(self.source)
         samples = tiling.finish(value, tile, scale, spec, self.target.dtype)
         _, place = tiling.placement(tile, scale)
@@ -78,6 +83,7 @@ class Enlargement:
         halo: see :func:`hat_deploy.geometry.grid`.
         passes: over an image, at most, where the engine is exact; from 2 up.
         allocate: makes the result's array.
+        wider: gives an engine of more range, for tiles of the same size that are not finite.
 
     Raises:
         ValueError: another shape or dtype.
@@ -93,6 +99,7 @@ class Enlargement:
         *,
         passes: int = DEFAULT_PASSES,
         allocate: Allocate = np.empty,
+        wider: Callable[[], Engine] | None = None,
     ) -> None:
         require_picture(pixels)
         if pixels.dtype == np.uint16 and engine.input.dtype == "uint8":
@@ -105,7 +112,10 @@ class Enlargement:
         self.engine = engine
         self.result = allocate((height * scale, width * scale, *pixels.shape[2:]), pixels.dtype)
         self.done = 0
+        self.again = 0
+        """Tiles that were computed again by the wider engine."""
         self.error: CheckFailed | None = None
+        self._wider = wider
         grid = tiling.grid_for(engine, (height, width), halo)
         pairs = _pairs(pixels, self.result, engine.input.channels)
         taking = exact(engine)
@@ -131,27 +141,58 @@ class Enlargement:
             for tile in plane.grid.tiles:
                 yield Piece(self, plane, tile)
 
-    def accept(self, piece: Piece, value: Array, own: Array | None = None) -> list[Piece]:
-        """Take a computed tile; one that is not finite ends the image with ``error``.
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user is to know of how the result was computed."""
+        if not self.again:
+            return ()
+        return (
+            f"{self.again} of {self.total} tiles were not finite in half precision and were "
+            "computed again in fp32",
+        )
+
+    def accept(
+        self, piece: Piece, value: Array, own: Array | None = None, *, peak: float | None = None
+    ) -> list[Piece]:
+        """Take a computed tile; one that is not finite ends the image with ``error``, unless the
+        wider engine computes it.
 
         Args:
             own: its averages, where the engine is exact.
+            peak: of bytes; see :attr:`hat_deploy.engines.base.Engine.peaks`.
 
         Returns:
             The tiles of the plane's next pass, where this was the last of one.
+
+        Raises:
+            ArtifactError: the wider engine failed.
         """
         if self.error is not None:
             return []
         plane = piece.plane
         try:
             if plane.averages is None or plane.averages.shown:
-                plane.write(value, piece.tile, self.engine.output)
+                self._write(piece, value, peak)
             again = self._add(plane, piece.tile, own)
         except CheckFailed as error:
             self.error = error
             return []
         self.done += 1
         return [piece._replace(tile=tile) for tile in plane.grid.tiles] if again else []
+
+    def _write(self, piece: Piece, value: Array, peak: float | None) -> None:
+        try:
+            piece.plane.write(value, piece.tile, self.engine.output, peak)
+        except CheckFailed:
+            if self._wider is None:
+                raise
+            self._compute_again(piece, self._wider())
+
+    def _compute_again(self, piece: Piece, engine: Engine) -> None:
+        value = engine.run(gather([piece], engine.input))[0]
+        peak = None if engine.peaks is None else engine.peaks[0]
+        piece.plane.write(value, piece.tile, engine.output, peak)
+        self.again += 1
 
     def _add(self, plane: Plane, tile: Tile, own: Array | None) -> bool:
         """Whether another pass over the plane follows."""

@@ -20,6 +20,7 @@ from hat_deploy.artifact.resolve import Checkpoint, resolve
 from hat_deploy.engines import averages as engine_averages
 from hat_deploy.engines.base import Array, Engine, scale_of
 from hat_deploy.errors import (
+    CheckFailed,
     HatDeployError,
     MissingExtraError,
     PictureError,
@@ -29,6 +30,7 @@ from hat_deploy.export import on_demand
 from hat_deploy.geometry import check_tile, default_halo
 from hat_deploy.images import bleed
 from hat_deploy.networks.unstored import Unstored
+from hat_deploy.precision import Precision
 from hat_deploy.terminal.progress import OnStage
 from hat_deploy.tiles import tiling
 from hat_deploy.tiles.averages import DEFAULT_PASSES, passes_over
@@ -75,14 +77,17 @@ class Enlarger:
         img_range: float | None = None,
         qk_scale: float | None = None,
         shift: bool | None = None,
+        self_test: bool = True,
+        retry_wider: bool = True,
         on_stage: OnStage = lambda stage: None,
         on_warning: OnStage = warnings.warn,
     ) -> None:
         unstored = Unstored(
             conv_scale=conv_scale, img_range=img_range, qk_scale=qk_scale, shift=shift
         )
-        self._deep: Engine | HatDeployError | None = None
-        self._open_deep: Callable[[], Engine] | None = None
+        self._deep: Later | None = None
+        self._wider: Later | None = None
+        self._on_warning = on_warning
         if not isinstance(model, (str, Path, Artifact, Checkpoint)):
             asked = {
                 "tile": tile is not None,
@@ -111,12 +116,15 @@ class Enlarger:
             tile=tile, batch=batch, device=device, exact=exact, unstored=unstored
         )
 
-        def make(named: Artifact | Checkpoint, io: str) -> Artifact:
+        def make(named: Artifact | Checkpoint, io: str, precision: str | None = None) -> Artifact:
             return on_demand.artifact_for(
-                named, replace(wanted, io=io), on_stage=on_stage, on_warning=on_warning
+                named,
+                replace(wanted, io=io, precision=precision),
+                on_stage=on_stage,
+                on_warning=on_warning,
             )
 
-        def load(found: Artifact) -> Engine:
+        def load(found: Artifact, compute: str | None = compute) -> Engine:
             return engines.open_artifact(
                 found,
                 device=device,
@@ -124,7 +132,14 @@ class Enlarger:
                 backend=backend,
                 compute=compute,
                 streams=streams,
+                self_test=self_test,
             )
+
+        def load_wider() -> Engine:
+            on_warning("a tile was not finite in half precision: it is computed again in fp32")
+            if found is named or described.precision == Precision.FP32:
+                return load(found, Precision.FP32)
+            return load(make(replace(named), "float", Precision.FP32), None)
 
         named = resolve(model)
         found = _with_bytes(partial(make, named)) if device == "cuda" else make(named, "float")
@@ -148,7 +163,12 @@ class Enlarger:
         )
         if described.io == "uint8" and found is not named:
             # A copy knows no hash yet: the checkpoint may have changed by then.
-            self._open_deep = lambda: load(make(replace(named), "float"))
+            self._deep = Later(lambda: load(make(replace(named), "float")))
+        made_in_half = found is not named and described.precision != Precision.FP32
+        in_half = made_in_half or compute not in (None, Precision.FP32)
+        # A tile of an exact artifact cannot be computed again alone: its averages are wrong too.
+        if retry_wider and in_half and described.averages is None:
+            self._wider = Later(load_wider)
 
     def _settings(self, identity: str, checkpoint: str, compute: str | None) -> Mapping[str, Any]:
         passes = {"passes": self.passes} if self.passes > 1 else {}
@@ -176,16 +196,12 @@ class Enlarger:
         Raises:
             PictureError: there is none for 16 bits, and the reason.
         """
-        if dtype != np.uint16 or self._open_deep is None:
+        if dtype != np.uint16 or self._deep is None:
             return self.engine
-        if self._deep is None:
-            try:
-                self._deep = self._open_deep()
-            except HatDeployError as error:
-                self._deep = error
-        if isinstance(self._deep, HatDeployError):
-            raise PictureError(f"no engine here runs 16-bit images: {self._deep}")
-        return self._deep
+        try:
+            return self._deep.get()
+        except HatDeployError as error:
+            raise PictureError(f"no engine here runs 16-bit images: {error}") from error
 
     def enlargement(
         self, pixels: Array, *, allocate: Allocate = np.empty, consume: bool = False
@@ -202,6 +218,7 @@ class Enlarger:
             self.halo,
             passes=max(self.passes, DEFAULT_PASSES),
             allocate=allocate,
+            wider=None if self._wider is None else self._wider_engine,
         )
 
     def upscale(self, pixels: Array, *, progress: OnTiles | None = None) -> Array:
@@ -231,7 +248,17 @@ class Enlarger:
                 raise picture.error
             if progress is not None:
                 progress(picture.done, picture.total)
+        for note in picture.notes:
+            self._on_warning(note)
         return picture.result
+
+    def _wider_engine(self) -> Engine:
+        assert self._wider is not None
+        try:
+            return self._wider.get()
+        except HatDeployError as error:
+            reason = f"{tiling.not_finite()}; it could not be computed again in fp32: {error}"
+            raise CheckFailed(reason) from error
 
     def __enter__(self) -> Self:
         return self
@@ -243,8 +270,41 @@ class Enlarger:
         trace: TracebackType | None,
     ) -> None:
         self.engine.__exit__(kind, error, trace)
-        if self._deep is not None and not isinstance(self._deep, HatDeployError):
-            self._deep.__exit__(kind, error, trace)
+        for later in (self._deep, self._wider):
+            if later is not None:
+                later.close()
+
+
+class Later:
+    """An engine that is opened when it is first asked for; a failure stands, too.
+
+    Args:
+        open_: opens it, or raises a :class:`HatDeployError`.
+    """
+
+    def __init__(self, open_: Callable[[], Engine]) -> None:
+        self._open = open_
+        self._found: Engine | HatDeployError | None = None
+
+    def get(self) -> Engine:
+        """The engine.
+
+        Raises:
+            HatDeployError: it cannot be opened.
+        """
+        if self._found is None:
+            try:
+                self._found = self._open()
+            except HatDeployError as error:
+                self._found = error
+        if isinstance(self._found, HatDeployError):
+            raise self._found
+        return self._found
+
+    def close(self) -> None:
+        """Let go of it, if it was opened."""
+        if self._found is not None and not isinstance(self._found, HatDeployError):
+            self._found.__exit__(None, None, None)
 
 
 def _with_bytes(make: Callable[[str], Artifact]) -> Artifact:
@@ -255,7 +315,17 @@ def _with_bytes(make: Callable[[str], Artifact]) -> Artifact:
         return make("float")
 
 
-_WITHOUT_EFFECT = ("model", "versions", "io", "batch", "targets", "halo", "format")
+_WITHOUT_EFFECT = (
+    "model",
+    "versions",
+    "io",
+    "batch",
+    "targets",
+    "halo",
+    "format",
+    "outputs",
+    "self_test",
+)
 """What may differ between artifacts of one model while their images stay the same."""
 
 

@@ -122,9 +122,10 @@ class _Stream:
                 yield group
 
         for values in lane.compute(groups()):
-            group = flying.popleft()
-            for piece, *value in zip(group, *values, strict=False):
-                lane.put_first(piece.picture.accept(piece, *value))
+            group, peaks = flying.popleft(), lane.engine.peaks
+            for slot, (piece, *value) in enumerate(zip(group, *values, strict=False)):
+                peak = None if peaks is None else peaks[slot]
+                lane.put_first(piece.picture.accept(piece, *value, peak=peak))
             yield group
             del piece
             group.clear()  # holds the last image, perhaps a large one that is long written

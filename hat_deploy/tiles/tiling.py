@@ -85,13 +85,18 @@ def finish(value: Array, tile: Tile, scale: int, spec: TensorSpec, dtype: DType)
         return value[kept]
     part = value[:, *kept].astype(np.float32)
     if not np.isfinite(part).all():
-        raise CheckFailed(
-            "the engine returned values that are not finite (NaN or infinity); a half-precision "
-            "artifact of this checkpoint overflows: export it in fp32 or bf16"
-        )
+        raise not_finite()
     np.clip(part, 0, 1, out=part)
     part *= np.iinfo(dtype).max
     return np.rint(part, out=part).transpose(1, 2, 0).astype(dtype)
+
+
+def not_finite() -> CheckFailed:
+    """The error of a tile with values that are no numbers of an image."""
+    return CheckFailed(
+        "the engine returned values that are not finite (NaN or infinity); a half-precision "
+        "artifact of this checkpoint overflows: export it in fp32 or bf16"
+    )
 
 
 def placement(tile: Tile, scale: int) -> tuple[tuple[slice, slice], tuple[slice, slice]]:

@@ -166,7 +166,10 @@ class Comparison:
             else:
                 beside = besides([(averages, tile) for tile in tiles], engine.input.batch)
                 ((values, _),) = taking.stream_exact([(batch, *beside)])
-            yield from zip(tiles, _floats(values, engine.output), strict=False)
+            floats = _floats(values, engine.output)
+            if engine.peaks is not None:
+                floats[~np.isfinite(engine.peaks)] = np.nan
+            yield from zip(tiles, floats, strict=False)
 
     def _run_reference(self, pixels: Array) -> Array:
         """The whole image at once: (H, W, C) uint8 to CHW float32."""

@@ -35,6 +35,7 @@ VALUES = {
     "backend": "--backend openvino",
     "compute": "--compute fp32",
     "streams": "--streams 2",
+    "retry_wider": "--retry-wider",
     "quality": "--quality 95",
     "reference": "--reference tiny.pth",
     "reference_precision": "--reference-precision fp32",
@@ -63,7 +64,9 @@ MODES: dict[tuple[str, str], tuple[str, ...]] = {
     ("bench", "--engine x.plan"): ("device", "backend", "compute"),
     ("upscale", "photos --engine tiny.onnx"): MADE,
     ("upscale", "photos --model tiny.onnx"): MADE,
-    ("upscale", "photos --engine x.plan"): (*MADE, "device", "backend", "compute", "streams"),
+    ("upscale", "photos --engine x.plan"): (
+        *MADE, "device", "backend", "compute", "streams", "retry_wider",
+    ),
     ("upscale", "photos --engine tiny.onnx --backend onnxruntime"): (*MADE, "streams"),
     ("upscale", "photos --format png"): ("quality",),
     ("upscale", "photos --format .TIFF"): ("quality",),
@@ -88,7 +91,7 @@ ALWAYS = {
     },
     "upscale": {
         "paths", "output", "model", "engine", "halo", "recursive", "overwrite", "format_", "memory",
-        "max_pixels", "report", "fail_fast", "dry_run",
+        "max_pixels", "report", "fail_fast", "dry_run", "self_test",
     },
     "evaluate": {"hr", "lr", "model", "engine", "halo", "csv", "report", "as_json"},
     "attribute": {

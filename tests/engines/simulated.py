@@ -166,6 +166,8 @@ class SimulatedTensorRT:
         version: 8.6 to 10.0, or later, which has other calls.
         refuses: ``deserialize``, ``context``, ``enqueue`` or ``capture``; it fails.
         code: what it then reports.
+        peak: what the output ``peak`` holds, where there is one.
+        wrong: added to every byte or value of a result.
     """
 
     ErrorCodeTRT = CODE
@@ -181,8 +183,11 @@ class SimulatedTensorRT:
         scratch: int = 4096,
         refuses: str = "",
         code: CODE = CODE.UNSPECIFIED_ERROR,
+        peak: float = 1.0,
+        wrong: int = 0,
     ) -> None:
         self.__version__ = version
+        self.peak, self.wrong = peak, wrong
         self.cuda, self.shapes, self.dtype, self.scratch = cuda, shapes, dtype, scratch
         self.refuses, self.code = refuses, code
         self.recorder: Any = None
@@ -238,7 +243,8 @@ class EngineBase:
         return self.trt.shapes[name]
 
     def get_tensor_dtype(self, name: str) -> DTYPE:
-        return self.trt.dtype if name.startswith(("in", "out")) else DTYPE.FLOAT
+        images = name.startswith(("in", "out"))
+        return self.trt.dtype if images else DTYPE.FLOAT
 
     def made(self) -> Any:
         return None if self.trt.refuse("context") else SimulatedContext(self.trt)
@@ -303,9 +309,11 @@ class SimulatedContext:
             assert memory[self.device_memory].size >= self.trt.scratch
         source, target = (memory[self.addresses[name]] for name in ("input", "output"))
         large = self.trt.shapes["input"]
+        if "peak" in self.trt.shapes:
+            memory[self.addresses["peak"]].view("float32").fill(self.trt.peak)
         pixels = source.view(NUMPY[self.trt.dtype]).reshape(large)
         rows = 2 if large[1] == 3 else 1
-        result = pixels.repeat(2, rows).repeat(2, rows + 1)
+        result = pixels.repeat(2, rows).repeat(2, rows + 1) + pixels.dtype.type(self.trt.wrong)
         np.copyto(target, np.ascontiguousarray(result).view(np.uint8).ravel())
         if "own_averages" in self.trt.shapes:
             given, known = (

@@ -56,6 +56,35 @@ def test_the_real_library_reports_a_missing_driver_by_name() -> None:
         CudaPython()
 
 
+def test_threads_that_wait_are_told_to_sleep_before_the_device_is_set(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("cuda.bindings")
+    from hat_deploy.engines.cuda import cuda_python
+
+    calls: list[object] = []
+
+    class Runtime:
+        def __getattr__(self, name: str) -> object:
+            if name == "cudaDeviceScheduleBlockingSync":
+                return 4
+
+            def call(*arguments: object) -> tuple[object, ...]:
+                calls.append((name, *arguments))
+                return 0, Properties()
+
+            call.__name__ = name
+            return call
+
+    class Properties:
+        name, major, minor = b"NVIDIA L4\0", 8, 9
+
+    monkeypatch.setattr(cuda_python, "runtime", Runtime())
+    assert cuda_python.CudaPython().gpu.sm == "sm89"
+    assert calls[0] == ("cudaSetDeviceFlags", 4)
+    assert ("cudaSetDevice", 0) in calls[1:]
+
+
 def test_the_interface_loads_no_library() -> None:
     code = (
         "import sys, hat_deploy.engines.cuda, hat_deploy.engines.tensorrt.engine\n"

@@ -50,6 +50,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def pretend(sm: str = "sm89", flavours: tuple[str, ...] = ("rtx",)) -> None:
         for module in (on_demand, to_plan):
             monkeypatch.setattr(module, "local_gpu", lambda: sm)
+        monkeypatch.setattr(to_plan, "_prove", lambda *arguments: (None, None))  # tested elsewhere
         monkeypatch.setattr(on_demand, "local_gpu_name", lambda: "NVIDIA L4")
         monkeypatch.setattr(cuda, "installed", lambda: True)
         monkeypatch.setattr(library, "installed", lambda: [*map(Flavour.of, flavours)])
@@ -159,6 +160,16 @@ def test_on_a_gpu_a_checkpoint_becomes_a_plan_once_and_again_if_damaged(
     made.write_bytes(made.read_bytes()[:-1])
     again = artifact_for(tiny_checkpoint, tile=TILE, device="cuda")
     assert describe(again).precision == "fp16"
+
+
+def test_a_precision_that_is_asked_for_is_the_only_one(
+    gpu: Callable[..., None], tiny_checkpoint: Path
+) -> None:
+    gpu()
+    for asked, made in ((None, ("fp16", "fp32")), ("fp32", ("fp32",))):
+        wanted = Wanted(tile=TILE, device="cuda", precision=asked)
+        export = on_demand.to_be_made(resolve(tiny_checkpoint), wanted)
+        assert export is not None and export.precisions == made
 
 
 @pytest.mark.slow

@@ -151,6 +151,17 @@ def test_an_expensive_export_is_proved_by_a_sibling(
     assert not report.proved_at_full_size
 
 
+def test_one_that_no_memory_here_holds_is_tested_where_it_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shallow_network: HAT
+) -> None:
+    monkeypatch.setattr(to_onnx, "CHEAP_MULTI_ADDS", 0)
+    monkeypatch.setattr(to_onnx, "PROOF_SIDE", 12)
+    monkeypatch.setattr(to_onnx, "available_memory", lambda: 1)
+    monkeypatch.setattr(to_onnx, "_run_test", pytest.fail)
+    report = export_tiny(shallow_network, tmp_path / "x.onnx")
+    assert report.description.self_test is not None
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [

@@ -7,7 +7,7 @@ from hat_deploy.errors import UsageError
 from hat_deploy.geometry import check_tile, default_halo, grid
 from hat_deploy.networks.hat.config import VARIANTS
 from hat_deploy.networks.hat.cost import memory
-from hat_deploy.tiles.choice import choose
+from hat_deploy.tiles.choice import BATCH_PIXELS, choose
 
 HAT = VARIANTS["HAT"]
 MUCH = 2**50
@@ -41,6 +41,15 @@ def test_no_tile_takes_more_memory_than_there_is(side: int) -> None:
     assert chosen.memory <= free
     assert chosen.tile[0] * chosen.tile[1] <= side * side
     assert chosen.batch == 1
+
+
+def test_on_a_gpu_no_tile_has_more_pixels_than_a_batch_gains_from() -> None:
+    sizes = [(3000, 4000)] * 8
+    assert choose(sizes, HAT, free=MUCH).tile == (3008, 4000)
+    chosen = choose(sizes, HAT, free=MUCH, gpu=True)
+    assert chosen.tile[0] * chosen.tile[1] <= BATCH_PIXELS
+    kept = choose([(1024, 1024)] * 8, HAT, free=MUCH, gpu=True, ready=(1024, 1024))
+    assert kept.tile == (1024, 1024)
 
 
 def test_less_memory_never_means_less_work() -> None:

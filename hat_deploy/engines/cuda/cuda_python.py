@@ -50,6 +50,13 @@ def _explain(status: Any) -> tuple[str, str]:
     return name, meaning
 
 
+def _let_waiting_threads_sleep() -> None:
+    """Before the device is set: a thread that waits for it would otherwise keep a core busy, which
+    decoding and encoding need. Where the device is in use already, its owner has decided."""
+    runtime.cudaSetDeviceFlags(runtime.cudaDeviceScheduleBlockingSync)
+    runtime.cudaGetLastError()  # or the next call that checks would report it again
+
+
 class CudaPython:
     """A :class:`~hat_deploy.engines.cuda.base.Cuda` on the first device that is visible.
 
@@ -58,6 +65,7 @@ class CudaPython:
     """
 
     def __init__(self) -> None:
+        _let_waiting_threads_sleep()
         call(runtime.cudaSetDevice, 0)
         properties = call(runtime.cudaGetDeviceProperties, 0)
         name = properties.name.decode("utf-8", "replace").rstrip("\0")

@@ -34,10 +34,44 @@ def local_gpu_name() -> str | None:
     return name.value.decode("utf-8", "replace") if found else None
 
 
-def _driver() -> ctypes.CDLL | None:
-    """The driver's library, ready to be asked; None where it is absent or has no device."""
+def driver_version() -> str | None:
+    """The driver's release, such as ``570.86.15``, from the library that comes with it."""
     try:
-        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+        nvml = ctypes.CDLL("nvml.dll" if sys.platform == "win32" else "libnvidia-ml.so.1")
     except OSError:
         return None
-    return driver if driver.cuInit(0) == 0 else None
+    text = ctypes.create_string_buffer(96)
+    if nvml.nvmlInit_v2() != 0:
+        return None
+    try:
+        found = nvml.nvmlSystemGetDriverVersion(text, len(text)) == 0
+    finally:
+        nvml.nvmlShutdown()
+    return text.value.decode("ascii", "replace") if found else None
+
+
+def cuda_version() -> int | None:
+    """The newest CUDA that the driver takes, 13000 for 13.0; None without a driver."""
+    driver = _library()
+    number = ctypes.c_int()
+    if driver is None or driver.cuDriverGetVersion(ctypes.byref(number)) != 0:
+        return None
+    return number.value
+
+
+def format_cuda(number: int) -> str:
+    """CUDA's number of a version, 12080, for people: 12.8."""
+    return f"{number // 1000}.{number % 1000 // 10}"
+
+
+def _driver() -> ctypes.CDLL | None:
+    """The driver's library, ready to be asked; None where it is absent or has no device."""
+    driver = _library()
+    return driver if driver is not None and driver.cuInit(0) == 0 else None
+
+
+def _library() -> ctypes.CDLL | None:
+    try:
+        return ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return None

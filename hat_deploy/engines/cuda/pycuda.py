@@ -6,6 +6,7 @@ context of its own that ``pycuda.autoinit`` makes would be another one. It has n
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -36,10 +37,8 @@ class PyCuda:
         self._pinned: dict[int, Any] = {}
         self._streams: dict[int, Any] = {}
         with _checked("retain_primary_context"):
-            driver.init()
-            device = driver.Device(0)
-            self._context = device.retain_primary_context()
-            self._context.push()
+            device = _contexts.enter()
+            self._entered = True
             major, minor = device.compute_capability()
             self._gpu = GPU(device.name(), f"sm{major}{minor}")
 
@@ -120,10 +119,49 @@ class PyCuda:
         """There is nothing to destroy."""
 
     def close(self) -> None:
-        """Leave the context, which the process may go on using."""
-        with _checked("context_pop"):
-            self._context.pop()
-            self._context.detach()
+        """Leave the context, which the process may go on using; the second time does nothing."""
+        if self._entered:
+            self._entered = False
+            with _checked("context_pop"):
+                _contexts.leave()
+
+
+class _Contexts:
+    """The primary context of the first device: one for the process, entered by each engine.
+
+    Pycuda keeps a stack of contexts. What is still on it when the process ends aborts the
+    process, so what was never left is left then. The context itself is never given up: to detach
+    it would put it on the stack again.
+    """
+
+    def __init__(self) -> None:
+        self._context: Any = None
+        self._device: Any = None
+        self._entered = 0
+
+    def enter(self) -> Any:
+        """Make it the current one; returns its device."""
+        if self._context is None:
+            driver.init()
+            self._device = driver.Device(0)
+            self._context = self._device.retain_primary_context()
+            atexit.register(self.leave_all)
+        self._context.push()
+        self._entered += 1
+        return self._device
+
+    def leave(self) -> None:
+        """Undo one :meth:`enter`."""
+        self._entered -= 1
+        self._context.pop()
+
+    def leave_all(self) -> None:
+        """Undo them all."""
+        while self._entered:
+            self.leave()
+
+
+_contexts = _Contexts()
 
 
 @contextmanager

@@ -40,6 +40,8 @@ class TensorRTEngine(PortsEngine):
         UsageError: there is no GPU.
     """
 
+    _on_gpu = True
+
     def __init__(
         self,
         named: Path | Artifact,

@@ -88,6 +88,9 @@ def _recorder(trt: Any, found: list[tuple[Any, str]]) -> Any:
         def num_errors(self) -> int:
             return len(found)
 
+        def get_num_errors(self) -> int:  # what TensorRT itself calls; the bindings say the other
+            return len(found)
+
         def get_error_code(self, index: int) -> Any:
             return found[index][0]
 

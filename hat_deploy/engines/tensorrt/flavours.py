@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from enum import Enum
+from importlib.metadata import PackageNotFoundError, version
 
-from hat_deploy.errors import EXTRAS, first_installed, installed
+from hat_deploy.engines.cuda.driver import format_cuda
+from hat_deploy.errors import EXTRAS, HatDeployError, first_installed, installed
 
 
 class Flavour(str, Enum):  # noqa: UP042 - StrEnum is newer than Python 3.10
@@ -86,6 +89,36 @@ class Flavour(str, Enum):  # noqa: UP042 - StrEnum is newer than Python 3.10
             MissingExtraError: it is not installed.
         """
         return first_installed(*self.modules, title=self.label, purpose=purpose)
+
+    @property
+    def least_driver(self) -> int:
+        """The CUDA that the driver must take for the library that is installed, as 13000.
+
+        Its wheels name the release of CUDA they are built for; without wheels the oldest is
+        taken, which TensorRT 8.6 is built for.
+        """
+        base = self.modules[0].replace("_", "-")
+        for major in (13, 12):
+            for name in (f"{base}-cu{major}", f"{base}-cu{major}-libs"):
+                with suppress(PackageNotFoundError):
+                    version(name)
+                    return major * 1000
+        return 11000
+
+    def require_driver(self, found: int | None) -> None:
+        """Refuse a driver that is too old, for which the library crashes the process.
+
+        Args:
+            found: the newest CUDA that the driver takes; None where that is not known.
+
+        Raises:
+            HatDeployError: it is too old.
+        """
+        if found is not None and found < self.least_driver:
+            raise HatDeployError(
+                f"{self.label} needs a driver for CUDA {format_cuda(self.least_driver)}, and this "
+                f"machine's takes up to CUDA {format_cuda(found)}: update the NVIDIA driver"
+            )
 
     def builds_for(self, gpu: str) -> bool:
         """Whether it builds for a GPU that is in this machine, such as ``sm89``."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hat_deploy.engines.base import Declared
+from hat_deploy.engines.cuda.driver import cuda_version
 from hat_deploy.engines.tensorrt.errors import Reports, TensorRTError
 from hat_deploy.engines.tensorrt.flavours import Flavour
 from hat_deploy.errors import needed_for
@@ -46,7 +47,9 @@ class Library:
 
         Raises:
             TensorRTError: it is refused.
+            HatDeployError: the driver is too old.
         """
+        self.flavour.require_driver(cuda_version())
         return Plan(self, path)
 
 
