@@ -21,6 +21,7 @@ from hat_deploy import images
 from hat_deploy.engines.base import Array
 from hat_deploy.errors import CheckFailed, PictureError, UsageError
 from hat_deploy.files import replacing
+from hat_deploy.geometry import padded_size, tile_size
 from hat_deploy.images.picture import SUFFIXES
 from hat_deploy.images.resize import bicubic, round_to_uint8
 from hat_deploy.metrics import SSIM_WINDOW, psnr_y, ssim_y
@@ -52,6 +53,9 @@ class Scored:
 
     score: Score
     scale: int
+    whole: bool
+    """Whether the model saw the low-resolution image at once, as papers do: no tiles, and no
+    padding up to one."""
     original: Array
     """Cropped to a multiple of the scale."""
     result: Array
@@ -80,6 +84,10 @@ class Evaluation:
     """Pixels left out along each edge."""
     lr: str
     """Where the low-resolution images are from."""
+    tiling: str
+    """The size of a tile and its halo, for people."""
+    tiled: tuple[str, ...]
+    """The names of images that were computed in tiles, or padded up to one."""
     scores: tuple[Score, ...]
     not_scored: tuple[NotScored, ...]
 
@@ -95,6 +103,15 @@ class Evaluation:
         }
         return Score(name="mean", **means)
 
+    @property
+    def computed(self) -> str:
+        """Whether images were computed whole or in tiles, for people."""
+        if not self.tiled:
+            return "whole images"
+        if len(self.tiled) == len(self.scores):
+            return f"images in {self.tiling}"
+        return f"whole images, but {len(self.tiled)} of {len(self.scores)} in {self.tiling}"
+
     def to_dict(self) -> dict[str, Any]:
         """As strict JSON types; an infinite PSNR is null."""
         return {
@@ -103,6 +120,8 @@ class Evaluation:
             "scale": self.scale,
             "border": self.border,
             "lr": self.lr,
+            "tiling": self.tiling,
+            "tiled": list(self.tiled),
             "mean": _finite(self.mean) if self.mean else None,
             "scores": [_finite(score) for score in self.scores],
             "not_scored": [
@@ -116,6 +135,7 @@ def evaluate(
     hr: Path,
     lr: Path | None = None,
     *,
+    whole: bool = True,
     on_picture: OnPicture = lambda name: None,
     on_scored: OnScored = lambda scored: None,
 ) -> Evaluation:
@@ -128,6 +148,8 @@ def evaluate(
         lr: folder of low-resolution images, named as the originals or with ``x4``, ``-x4``
             or ``_x4`` (for a scale of 4) after the name; suffixes may differ. None: they are
             made by antialiased bicubic.
+        whole: compute each image at once, as papers do, where the artifact runs at any size and
+            the memory suffices; else in tiles.
         on_picture: told the name of each image.
         on_scored: shown each image that was scored.
 
@@ -140,12 +162,14 @@ def evaluate(
     """
     originals = _pictures(hr)
     small = None if lr is None else _by_stem(_pictures(lr))
-    scores, not_scored = [], []
+    scores, not_scored, tiled = [], [], []
     for path in originals:
         on_picture(path.name)
         try:
-            scored = _score(upscaler, path, small)
+            scored = _score(upscaler, path, small, whole=whole)
             scores.append(scored.score)
+            if not scored.whole:
+                tiled.append(path.name)
             on_scored(scored)
         except (PictureError, CheckFailed) as error:
             not_scored.append(NotScored(path=path, reason=str(error)))
@@ -158,6 +182,8 @@ def evaluate(
         scale=upscaler.scale,
         border=upscaler.scale,
         lr="antialiased bicubic" if lr is None else str(lr),
+        tiling=f"tiles of {tile_size(upscaler.engine.input.size)}, halo {upscaler.halo}",
+        tiled=tuple(tiled),
         scores=tuple(scores),
         not_scored=tuple(not_scored),
     )
@@ -186,7 +212,9 @@ def write_csv(evaluation: Evaluation, target: Path) -> None:
         raise UsageError(f"{target} cannot be written: {error.strerror or error}") from error
 
 
-def _score(upscaler: Enlarger, path: Path, small: Mapping[str, Sequence[Path]] | None) -> Scored:
+def _score(
+    upscaler: Enlarger, path: Path, small: Mapping[str, Sequence[Path]] | None, *, whole: bool
+) -> Scored:
     scale = upscaler.scale
     original = _decode(path)
     if small is None:
@@ -197,7 +225,7 @@ def _score(upscaler: Enlarger, path: Path, small: Mapping[str, Sequence[Path]] |
     else:
         low = _decode_low(_match(path, small, scale))
         original = _cropped_like(original, low, scale)
-    result = upscaler.upscale(low)
+    result = upscaler.upscale(low, whole=whole)
     plain = round_to_uint8(bicubic(low, *original.shape[:2]))
     score = Score(
         name=path.name,
@@ -206,7 +234,20 @@ def _score(upscaler: Enlarger, path: Path, small: Mapping[str, Sequence[Path]] |
         bicubic_psnr=psnr_y(original, plain, border=scale),
         bicubic_ssim=ssim_y(original, plain, border=scale),
     )
-    return Scored(score=score, scale=scale, original=original, result=result, plain=plain)
+    return Scored(
+        score=score,
+        scale=scale,
+        whole=_computed_at_once(upscaler, low, whole=whole),
+        original=original,
+        result=result,
+        plain=plain,
+    )
+
+
+def _computed_at_once(upscaler: Enlarger, low: Array, *, whole: bool) -> bool:
+    height, width = low.shape[:2]
+    engine = upscaler.engine_for(low.dtype, (height, width), whole=whole)
+    return engine.input.size == padded_size((height, width), engine.window)
 
 
 def _decode(path: Path) -> Array:

@@ -62,6 +62,20 @@ def reflect_indices(length: int, positions: range) -> list[int]:
     return [min(i % period, period - i % period) for i in positions]
 
 
+def padded_size(size: tuple[int, int], window: int) -> tuple[int, int]:
+    """Height and width of an image padded to the window: what a network sees of a whole one."""
+    return round_up(size[0], window), round_up(size[1], window)
+
+
+def fitted(size: tuple[int, int], tile: tuple[int, int], window: int) -> tuple[int, int]:
+    """The tile for an image: on each side no longer than the image, padded to the window.
+
+    Reflection further than that changes what the network sees.
+    """
+    padded = padded_size(size, window)
+    return min(padded[0], tile[0]), min(padded[1], tile[1])
+
+
 @dataclass(frozen=True)
 class Span:
     """One axis of a tile: what is computed, and which part of it is kept."""
@@ -103,16 +117,27 @@ def grid(size: tuple[int, int], tile: tuple[int, int], halo: int, window: int) -
     Args:
         size: height and width of the image, at least 1.
         tile: height and width of a tile, halo included, multiples of ``window``.
-        halo: dropped border; ``tile - 2 * halo`` must be a positive multiple of ``window``.
+        halo: dropped border; ``tile - 2 * halo`` must be a positive multiple of ``window``,
+            except along a side of the image that one tile covers.
 
     Raises:
         UsageError: tile, halo and window do not fit together.
     """
-    check_tile(tile, halo, window)
+    for length, side in zip(size, tile, strict=True):
+        _check_side(side, halo if length > side else 0, window)
     height, width = (max(round_up(n, window), t) for n, t in zip(size, tile, strict=True))
     rows = _spans(size[0], height, tile[0], halo)
     columns = _spans(size[1], width, tile[1], halo)
     return Grid(height, width, tuple(Tile(r, c) for r in rows for c in columns))
+
+
+def tile_count(size: tuple[int, int], tile: tuple[int, int], halo: int) -> int:
+    """How many tiles :func:`grid` lays over an image, without laying them."""
+    rows, columns = (
+        1 if length <= side else -(-(length - 2 * halo) // (side - 2 * halo))
+        for length, side in zip(size, tile, strict=True)
+    )
+    return rows * columns
 
 
 def check_tile(tile: tuple[int, int], halo: int, window: int) -> None:
@@ -122,19 +147,23 @@ def check_tile(tile: tuple[int, int], halo: int, window: int) -> None:
         UsageError: as :func:`grid`.
     """
     for length in tile:
-        if length < window or length % window:
-            raise UsageError(
-                f"tile side {length} is not a multiple of the network's window, {window}: "
-                f"use {max(window, round_up(length, window))}"
-            )
-        step = length - 2 * halo
-        if halo < 0 or step < window or step % window:
-            fitting = halos(length, window)
-            raise UsageError(
-                f"halo {halo} does not fit tile side {length}: what is left of a tile must be "
-                f"a positive multiple of {window}; fitting halos: "
-                f"{', '.join(map(str, fitting))}"
-            )
+        _check_side(length, halo, window)
+
+
+def _check_side(length: int, halo: int, window: int) -> None:
+    if length < window or length % window:
+        raise UsageError(
+            f"tile side {length} is not a multiple of the network's window, {window}: "
+            f"use {max(window, round_up(length, window))}"
+        )
+    step = length - 2 * halo
+    if halo < 0 or step < window or step % window:
+        fitting = halos(length, window)
+        raise UsageError(
+            f"halo {halo} does not fit tile side {length}: what is left of a tile must be "
+            f"a positive multiple of {window}; fitting halos: "
+            f"{', '.join(map(str, fitting))}"
+        )
 
 
 def halos(length: int, window: int) -> list[int]:

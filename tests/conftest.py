@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -58,13 +59,14 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """
     folder = tmp_path_factory.mktemp("exported")
     made: dict[object, ExportReport] = {}
+    numbers = count()
 
     def export(network: HAT, *, checkpoint_sha256: str = "00" * 32, **options: Any) -> ExportReport:
         asked = ExportOptions(**options)
         asked = replace(asked, opset=asked.chosen_opset)
         key = (network.config, fingerprint(network), asked, checkpoint_sha256)
         if key not in made:
-            path = folder / str(len(made)) / "tiny.onnx"
+            path = folder / str(next(numbers)) / "tiny.onnx"
             path.parent.mkdir()
             made[key] = export_onnx(
                 network, path, asked, model="tiny", checkpoint_sha256=checkpoint_sha256

@@ -210,7 +210,15 @@ def test_the_table_in_csv(tmp_path: Path) -> None:
     )
     model = {"name": "m", "file": "m.onnx", "sha256": "5a"}
     evaluation = Evaluation(
-        engine="e", model=model, scale=2, border=2, lr="", scores=scores, not_scored=()
+        tiling="tiles of 24x16 (height x width), halo 4",
+        tiled=(),
+        engine="e",
+        model=model,
+        scale=2,
+        border=2,
+        lr="",
+        scores=scores,
+        not_scored=(),
     )
     write_csv(evaluation, tmp_path / "new" / "out.csv")
     with (tmp_path / "new" / "out.csv").open(newline="") as stream:

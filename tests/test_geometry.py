@@ -10,10 +10,12 @@ from hat_deploy.geometry import (
     check_tile,
     default_halo,
     default_tile,
+    fitted,
     grid,
     halos,
     reflect_indices,
     round_up,
+    tile_count,
 )
 
 
@@ -77,6 +79,31 @@ def test_tiles_are_aligned_inside_and_keep_their_halo(
             after = span.start + side - span.keep.stop
             assert before >= halo or span.start == 0
             assert after >= halo or span.start + side == padded
+
+
+@given(layouts())
+def test_tiles_are_counted_as_they_are_laid(
+    layout: tuple[tuple[int, int], tuple[int, int], int, int],
+) -> None:
+    size, tile, halo, window = layout
+    laid = grid(size, tile, halo, window)
+    assert tile_count(size, tile, halo) == len(laid.tiles)
+
+
+def test_a_side_that_one_tile_covers_needs_no_halo() -> None:
+    laid = grid((100, 20), (64, 32), 16, 16)
+    assert [(t.rows.start, t.rows.keep) for t in laid.tiles] == [
+        (0, range(48)),
+        (32, range(48, 80)),
+        (48, range(80, 100)),
+    ]
+    with pytest.raises(UsageError, match="halo 16"):
+        grid((100, 33), (64, 32), 16, 16)
+
+
+def test_a_tile_is_no_larger_than_the_image_padded_to_the_window() -> None:
+    assert fitted((213, 320), (256, 256), 16) == (224, 256)
+    assert fitted((1, 1000), (256, 256), 16) == (16, 256)
 
 
 def test_grid_written_by_hand() -> None:

@@ -6,7 +6,7 @@ No library is needed to read one. What the user named is found out in
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from hat_deploy.artifact.description import (
 from hat_deploy.artifact.onnx_file import METADATA_KEY
 from hat_deploy.artifact.plan_file import PLAN_MARKER
 from hat_deploy.errors import ArtifactError, about_its_file
+from hat_deploy.geometry import default_halo
 
 __all__ = [
     "FORMAT",
@@ -46,6 +47,8 @@ class Artifact:
     """A file that runs, made once where it is first named; it is read when first asked."""
 
     path: Path
+    tile: tuple[int, int] | None = None
+    """Height and width to cut large images into, for a file of any size; None: the file's own."""
 
     @classmethod
     def of(cls, named: Path | Artifact) -> Artifact:
@@ -64,12 +67,15 @@ class Artifact:
 
     @cached_property
     def description(self) -> Description:
-        """What it says about itself, read once.
+        """What it says about itself, read once; of any size, with the tile that is asked for.
 
         Raises:
             ArtifactError: as :func:`describe`.
         """
-        return describe(self.path)
+        found = describe(self.path)
+        if self.tile in (None, found.tile) or not found.any_size:
+            return found
+        return replace(found, tile=self.tile, halo=default_halo(self.tile, found.window))
 
     @cached_property
     def sha256(self) -> str:

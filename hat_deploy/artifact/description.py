@@ -67,6 +67,9 @@ class Description:
     """Versions of this tool and of the libraries that made the artifact."""
     made_for: str = "any"
     """``tensorrt``: the graph is spelled for its fused kernels; other engines run it too."""
+    any_size: bool = False
+    """Whether height and width may be any multiples of the window; ``tile`` is then what large
+    images are cut into."""
     targets: tuple[str, ...] = ()
     """GPUs a plan was built for, such as ``sm89``; empty where that does not matter."""
     averages: tuple[int, int] | None = None
@@ -146,6 +149,8 @@ def _check_types(values: Mapping[str, Any]) -> None:
     for name in ("model", "precision", "io", "checkpoint_sha256"):
         if not _is_name(values[name]):
             raise ValueError(f"{name} is {reprlib.repr(values[name])}; expected a short text")
+    if type(any_size := values.get("any_size", False)) is not bool:
+        raise ValueError(f"any_size is {reprlib.repr(any_size)}; expected true or false")
     if not _all(values.get("targets", []), list, _is_name):
         raise ValueError(f"targets is {reprlib.repr(values['targets'])}; expected a list of GPUs")
     if not _all(values.get("outputs", []), list, _is_name):

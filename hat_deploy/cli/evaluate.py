@@ -23,7 +23,6 @@ from hat_deploy.cli.options import (
     Passes,
     QkScale,
     Shift,
-    Tile,
     artifact_named,
     parse_tile,
     print_json,
@@ -54,7 +53,15 @@ def command(
     ] = None,
     model: Model = None,
     engine: EngineFile = None,
-    tile: Tile = None,
+    tile: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="Score images in tiles of this size, halo included, as 256 or HEIGHTxWIDTH. "
+            "Default: images are computed whole, as papers do, where the memory suffices and the "
+            "artifact runs at any size.",
+        ),
+    ] = None,
     halo: Halo = None,
     exact: Exact = False,
     passes: Passes = None,
@@ -106,7 +113,8 @@ def command(
         "shift": shift,
     }
     album = EvaluationPage()
-    evaluation = _evaluate(chosen, how, hr, lr, None if report is None else album.add)
+    whole = tile is None and halo is None
+    evaluation = _evaluate(chosen, how, hr, lr, None if report is None else album.add, whole=whole)
     if report is not None:
         page.save(album.html(evaluation), report)
     if csv is not None:
@@ -124,7 +132,13 @@ def command(
 
 
 def _evaluate(
-    chosen: str | Path, how: dict[str, Any], hr: Path, lr: Path | None, on_scored: OnScored | None
+    chosen: str | Path,
+    how: dict[str, Any],
+    hr: Path,
+    lr: Path | None,
+    on_scored: OnScored | None,
+    *,
+    whole: bool,
 ) -> Evaluation:
     """Open the model with these arguments of ``Upscaler``, and score it."""
     from hat_deploy.api import Upscaler
@@ -144,6 +158,7 @@ def _evaluate(
                 upscaler,
                 hr,
                 lr,
+                whole=whole,
                 on_picture=lambda name: say(f"scoring {display_name(name)} ..."),
                 on_scored=on_scored or (lambda scored: None),
             )
@@ -159,7 +174,8 @@ def _print(evaluation: Evaluation) -> None:
 
     typer.echo(f"model: {model_line(evaluation.model)}")
     typer.echo(
-        f"{evaluation.engine}, x{evaluation.scale}; low-resolution images: {evaluation.lr}; "
+        f"{evaluation.engine}, x{evaluation.scale}; {evaluation.computed}; low-resolution images: "
+        f"{evaluation.lr}; "
         f"Y channel, gray files read as RGB, border of {evaluation.border} pixels left out"
     )
     table = Table(box=SIMPLE_HEAD, pad_edge=False)

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 ABOUT_PLANS = ("gpu", "flavour")
 ABOUT_GRAPHS = (
     "tile",
+    "any_size",
     "batch",
     "halo",
     "precision",
@@ -72,6 +73,14 @@ def command(
             "rounded up to a multiple of the network's window.",
         ),
     ] = None,
+    any_size: Annotated[
+        bool,
+        typer.Option(
+            "--any-size",
+            help="For an .onnx: leave height and width open, so that an image smaller than the "
+            "tile is not padded up to it, and the tile is chosen when it is run.",
+        ),
+    ] = False,
     batch: Annotated[
         int,
         typer.Option(
@@ -167,6 +176,8 @@ def command(
         raise UsageError(f"--prove {prove}: use auto or full")
     if suffix == ".onnx":
         refuse(context, ABOUT_PLANS, "it is for a .plan; an .onnx runs on any GPU")
+    else:
+        refuse(context, ["any_size"], "a plan has one size; it is for an .onnx")
     ready = artifact_named(checkpoint)
     if ready is not None:
         _require_onnx_to_plan(ready, output)
@@ -184,6 +195,7 @@ def command(
 
     options = ExportOptions(
         tile=parse_tile(tile),
+        any_size=any_size,
         batch=batch,
         halo=halo,
         precision=precision or (Precision.FP16 if target else Precision.FP32),

@@ -30,13 +30,6 @@ EngineFile = Annotated[
         metavar="FILE", help="The artifact to use: an .onnx or .plan that 'hat-deploy export' made."
     ),
 ]
-Tile = Annotated[
-    str | None,
-    typer.Option(
-        metavar="SIZE",
-        help="With --model: the size of a tile, its halo included, as 256 or HEIGHTxWIDTH.",
-    ),
-]
 Halo = Annotated[
     int | None,
     typer.Option(
@@ -210,11 +203,25 @@ def refuse_for_artifact(context: typer.Context, path: Path | None, backend: str 
 def refuse_for_made(context: typer.Context, path: Path) -> None:
     """Refuse what was settled when an artifact was made: its tile and its network's values.
 
+    One of any size can be given another tile.
+
     Raises:
         UsageError: an option would change nothing.
     """
     reason = f"{path} was made with its own value; export the checkpoint again to change it"
-    refuse(context, ["tile", *UNSTORED], reason)
+    refuse(context, UNSTORED, reason)
+    if given(context, "tile") and not _runs_at_any_size(path):
+        refuse(context, ["tile"], reason)
+
+
+def _runs_at_any_size(path: Path) -> bool:
+    from hat_deploy.artifact import describe
+    from hat_deploy.errors import ArtifactError
+
+    try:
+        return describe(path).any_size
+    except ArtifactError:  # said when it is opened
+        return False
 
 
 def parse_tile(text: str | None) -> tuple[int, int] | None:

@@ -74,8 +74,9 @@ def command(
         str | None,
         typer.Option(
             metavar="SIZE",
-            help="With --model: the size of a tile, its halo included, as 256 or HEIGHTxWIDTH; or "
-            "auto, which chooses by the images and the free memory.",
+            help="With --model, or an artifact of any size: the size of a tile, its halo "
+            "included, as 256 or HEIGHTxWIDTH; or auto, which chooses by the images and the free "
+            "memory.",
         ),
     ] = None,
     halo: Halo = None,

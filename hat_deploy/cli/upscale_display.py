@@ -43,7 +43,7 @@ class Display:
             console=console,
         )
         self._task = self._bar.add_task("", total=total, tiles="")
-        self._done = self._tiles = self._pending = 0
+        self._done = self._tiles = self._pending = self._padded = 0
         self._kept: Counter[str | None] = Counter()
         self._failed: list[Failed] = []
         self._untried: Counter[str] = Counter()
@@ -59,6 +59,7 @@ class Display:
         match outcome:
             case Done():
                 self._done += 1
+                self._padded += outcome.padded
                 for note in outcome.notes:
                     self.note(f"{display_name(outcome.source)}: {note}")
             case Skipped():
@@ -103,6 +104,11 @@ class Display:
         for reason, count in self._kept.items():
             if reason is not None:
                 self.note(f"{count} skipped: {reason}")
+        if self._padded:
+            self.note(
+                f"{self._padded} of {self._done} were smaller than the artifact's tile and were "
+                "padded up to it, which changes them: an .onnx exported with --any-size does not"
+            )
         for failure in self._failed:
             typer.echo(f"not processed: {display_name(failure.source)}: {failure.reason}", err=True)
         for reason, count in self._untried.items():

@@ -183,6 +183,8 @@ def _print(report: Report) -> None:
         console.print(_table(picture))
         if picture.whole_skipped:
             typer.echo(f"{display_name(picture.name)}: not run whole: {picture.whole_skipped}")
+        if padding := wording.padding(picture):
+            typer.echo(f"{display_name(picture.name)}: {padding}")
     if report.foreign_constants == ():
         typer.echo("weights: every constant of the artifact is the checkpoint's, bit for bit")
     if report.layers is not None:

@@ -133,10 +133,26 @@ class Ports:
         _, count, channels, _ = self.inputs[1].shape
         return count, channels
 
+    def at(self, size: tuple[int, int]) -> Ports:
+        """The same for images of another height and width."""
+        first, result = self.inputs[0], self.outputs[0]
+        scale = result.size[0] // first.size[0]
+        return Ports(
+            (_resized(first, size), *self.inputs[1:]),
+            (_resized(result, (scale * size[0], scale * size[1])), *self.outputs[1:]),
+        )
+
     @property
     def has_peaks(self) -> bool:
         """Whether the last output is :attr:`Engine.peaks`."""
         return self.outputs[-1].name == PEAK
+
+
+def _resized(spec: TensorSpec, size: tuple[int, int]) -> TensorSpec:
+    """An image with another height and width."""
+    batch, channels = spec.batch, spec.channels
+    nchw = spec.layout == "NCHW"
+    return replace(spec, shape=(batch, channels, *size) if nchw else (batch, *size, channels))
 
 
 class EngineBase(ABC):
@@ -186,6 +202,16 @@ class EngineBase(ABC):
         """Upscale batch after batch, one at a time."""
         return map(self.run, batches)
 
+    def at(self, size: tuple[int, int]) -> Engine | None:
+        """The same for tiles of another size; None where it has one size only.
+
+        It shares what was loaded, ends with this engine and is not closed by itself.
+
+        Args:
+            size: height and width, multiples of the window.
+        """
+        return None
+
     def close(self) -> None:  # noqa: B027 - not every engine has something to let go of
         """Let go of what was loaded."""
 
@@ -205,6 +231,13 @@ class Declared:
     """An int for each dimension that is fixed."""
     dtype: str
     """A numpy name where the library's type has one."""
+
+
+def sized(engine: Engine, size: tuple[int, int]) -> Engine:
+    """The engine for tiles of this size; the engine itself where it has one size only."""
+    if size == engine.input.size or not isinstance(engine, EngineBase):
+        return engine
+    return engine.at(size) or engine
 
 
 def check_declared(
@@ -241,7 +274,7 @@ def check_declared(
         for declared, spec in zip(found_all, (*ports.inputs, *ports.outputs), strict=True)
     ]
     for declared, spec in zip(found_all, specs, strict=True):
-        if (*declared.shape,) != spec.shape or declared.dtype != spec.dtype:
+        if not _fits(declared, spec, described) or declared.dtype != spec.dtype:
             raise ArtifactError(
                 f"in {path}, {declared.name!r} is {declared.dtype} {[*declared.shape]}; "
                 f"{spec.dtype} {[*spec.shape]} was expected: {changed}"
@@ -253,6 +286,18 @@ def _in_order(found: Sequence[Declared], wanted: Sequence[TensorSpec]) -> list[D
     """Images first, whatever their name; what is no image behind them, by its name."""
     places = {spec.name: number for number, spec in enumerate(wanted) if number}
     return sorted(found, key=lambda declared: places.get(declared.name, 0))
+
+
+def _fits(declared: Declared, spec: TensorSpec, described: Description) -> bool:
+    """Whether a shape is the spec's; of any size, an image's height and width may be open."""
+    image = spec.layout in ("NCHW", "NHWC")
+    if not (described.any_size and image) or len(declared.shape) != len(spec.shape):
+        return (*declared.shape,) == spec.shape
+    sides = (2, 3) if spec.layout == "NCHW" else (1, 2)
+    return all(
+        found == wanted or (axis in sides and not isinstance(found, int))
+        for axis, (found, wanted) in enumerate(zip(declared.shape, spec.shape, strict=True))
+    )
 
 
 def ports_of(described: Description) -> Ports:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator
 from contextlib import redirect_stdout
 from functools import cache
@@ -116,6 +117,14 @@ class OnnxRuntimeEngine(PortsEngine):
         for spec, result in zip(self._ports.outputs, results, strict=True):
             check_result(spec, result)
         return tuple(results)
+
+    def at(self, size: tuple[int, int]) -> OnnxRuntimeEngine | None:
+        """The same session for tiles of another size, where the graph takes any."""
+        if not self.description.any_size or self._bound is not None:
+            return None
+        other = copy.copy(self)
+        other._ports = self._ports.at(size)
+        return other
 
     def close(self) -> None:
         """Let go of what was loaded."""

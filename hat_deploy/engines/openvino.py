@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import logging
 from collections.abc import Iterable, Iterator
@@ -15,7 +16,14 @@ import numpy as np
 from hat_deploy.artifact import Artifact, Description
 from hat_deploy.cache import cache_folder, find, keep
 from hat_deploy.engines.averages import PortsEngine
-from hat_deploy.engines.base import Arrays, Declared, Ports, check_declared, check_result
+from hat_deploy.engines.base import (
+    Arrays,
+    Declared,
+    Ports,
+    check_declared,
+    check_result,
+    ports_of,
+)
 from hat_deploy.engines.inflight import keep_in_flight
 from hat_deploy.errors import ArtifactError, UsageError, needed_for
 from hat_deploy.files import sha256
@@ -55,10 +63,12 @@ class OpenVINOEngine(PortsEngine):
         self.description = artifact.description
         self._precision = precision or _own_precision(self.description)
         _require_instructions(self._precision)
-        try:
-            model = _load(path, artifact.sha256, _settings(self._precision, threads, streams))
-        except RuntimeError as error:
-            raise ArtifactError(f"OpenVINO cannot load {path}: {_last_line(error)}") from error
+        self._artifact = artifact
+        self._settings = _settings(self._precision, threads, streams)
+        self._streams = streams
+        self._of_any_size: list[ov.InferRequest] | None = None
+        own = ports_of(self.description).inputs[0].shape if self.description.any_size else None
+        model = self._compiled(own)
         self._window = self.description.window
         self._ports = check_declared(
             path,
@@ -66,7 +76,7 @@ class OpenVINOEngine(PortsEngine):
             [_declared(port) for port in model.inputs],
             [_declared(port) for port in model.outputs],
         )
-        self._requests = [_Request(model, self._ports) for _ in range(streams)]
+        self._requests = [_Request(found, self._ports) for found in self._inferring(model)]
 
     @property
     def name(self) -> str:
@@ -78,16 +88,44 @@ class OpenVINOEngine(PortsEngine):
         """As many batches at a time as there are streams."""
         return keep_in_flight(self._requests, batches)
 
+    def at(self, size: tuple[int, int]) -> OpenVINOEngine | None:
+        """The same for tiles of another size, where the graph takes any.
+
+        All other sizes share one model, compiled when the first is asked for. It is up to a fifth
+        slower than one compiled for its size, which would take a second or more for each.
+        """
+        if not self.description.any_size:
+            return None
+        if self._of_any_size is None:
+            self._of_any_size = self._inferring(self._compiled(None))
+        other = copy.copy(self)
+        other._ports = self._ports.at(size)
+        other._requests = [_Request(found, other._ports) for found in self._of_any_size]
+        return other
+
     def close(self) -> None:
         """Let go of what was loaded."""
         self._requests.clear()
+        self._of_any_size = None
+
+    def _compiled(self, shape: tuple[int, ...] | None) -> ov.CompiledModel:
+        """The model for one input shape, or as open as it is in the file."""
+        artifact = self._artifact
+        try:
+            return _load(artifact.path, artifact.sha256, self._settings, shape)
+        except RuntimeError as error:
+            reason = _last_line(error)
+            raise ArtifactError(f"OpenVINO cannot load {artifact.path}: {reason}") from error
+
+    def _inferring(self, model: ov.CompiledModel) -> list[ov.InferRequest]:
+        return [model.create_infer_request() for _ in range(self._streams)]
 
 
 class _Request:
     """Room for one batch, computed by OpenVINO's own threads."""
 
-    def __init__(self, model: ov.CompiledModel, ports: Ports) -> None:
-        self._request = model.create_infer_request()
+    def __init__(self, request: ov.InferRequest, ports: Ports) -> None:
+        self._request = request
         self._ports = ports
 
     def submit(self, batch: Arrays) -> None:
@@ -108,7 +146,9 @@ class _Request:
         self._request.wait()
 
 
-def _load(path: Path, digest: str, settings: dict[str, Any]) -> ov.CompiledModel:
+def _load(
+    path: Path, digest: str, settings: dict[str, Any], shape: tuple[int, ...] | None
+) -> ov.CompiledModel:
     """The model, compiled once for these settings on this processor and kept in the cache.
 
     Not by OpenVINO's ``CACHE_DIR``: it knows a file by its path, size and second of change, and
@@ -117,6 +157,7 @@ def _load(path: Path, digest: str, settings: dict[str, Any]) -> ov.CompiledModel
     Args:
         path: an ``.onnx``.
         digest: its SHA-256.
+        shape: of its input, where the file leaves it open; None compiles it as it is.
 
     Raises:
         ArtifactError: the file is being changed.
@@ -130,9 +171,14 @@ def _load(path: Path, digest: str, settings: dict[str, Any]) -> ov.CompiledModel
         "instructions": sorted(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")),
         "settings": settings,
     }
+    if shape is not None:
+        made_from["shape"] = shape
     if kept := _load_kept(core, made_from, settings):
         return kept
-    model = core.compile_model(path, "CPU", settings)
+    graph = core.read_model(path)
+    if shape is not None:
+        graph.reshape(list(shape))
+    model = core.compile_model(graph, "CPU", settings)
     if sha256(path) != digest:
         raise ArtifactError(f"{path} was changed while it was loaded: start again")
     _keep(model, made_from)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
@@ -88,6 +89,14 @@ class TorchEngine(PortsEngine):
             x = x.to(self._dtype)
             results = self._network.with_averages(x, *averages) if averages else [self._network(x)]
             return tuple(np.ascontiguousarray(y.float().cpu().numpy()) for y in results)
+
+    def at(self, size: tuple[int, int]) -> TorchEngine | None:
+        """The same for tiles of another size, where it takes no averages."""
+        if self.averages is not None:
+            return None
+        other = copy.copy(self)
+        other._ports = self._ports.at(size)
+        return other
 
     def close(self) -> None:
         """Let go of what was loaded."""

@@ -7,7 +7,7 @@ GPU with a TensorRT that can build for it, both become a plan for that very GPU,
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 
 from hat_deploy import cache
@@ -77,14 +77,13 @@ def artifact_for(
     found = _ready_or_export(named, wanted, on_stage)
     if isinstance(found, Artifact):
         return found
-    return Artifact(
-        cache.fetch(
-            found.made_from,
-            found.suffix,
-            lambda path: found.make(path, on_stage, on_warning),
-            lambda: on_stage("another process is making it: waiting for it"),
-        )
+    path = cache.fetch(
+        found.made_from,
+        found.suffix,
+        lambda path: found.make(path, on_stage, on_warning),
+        lambda: on_stage("another process is making it: waiting for it"),
     )
+    return Artifact(path, wanted.tile)
 
 
 def to_be_made(named: Artifact | Checkpoint, wanted: Wanted = ANYTHING) -> OnDemandExport | None:
@@ -134,7 +133,7 @@ def _ready_or_export(
     if named.shipped is not None:
         ready = named.shipped.artifact
         if _fits(ready.description, wanted) and (wanted.device == "cpu" or not _can_export()):
-            return ready
+            return replace(ready, tile=wanted.tile)
     on_gpu = wanted.device == "cuda"
     return OnDemandExport(
         checkpoint=named,
@@ -144,6 +143,7 @@ def _ready_or_export(
         precisions=_precisions(wanted),
         target=plan_target(on_stage) if on_gpu else None,
         exact=wanted.exact,
+        any_size=not (on_gpu or wanted.exact),
         unstored=wanted.unstored,
     )
 
@@ -161,11 +161,15 @@ def _as_it_is(named: Artifact, wanted: Wanted) -> Artifact:
             f"{named.path} is an artifact, and what {names} decides was settled when it was made: "
             "leave it out, or export the checkpoint again with them"
         )
-    own = named.description.tile
+    described = named.description
+    own = described.tile
+    if described.any_size:
+        return replace(named, tile=wanted.tile or named.tile)
     if wanted.tile is not None and wanted.tile != own:
         raise UsageError(
             f"{named.path} was built for tiles of {format_size(own)}, not "
-            f"{format_size(wanted.tile)}: export it again with --tile, or leave --tile out"
+            f"{format_size(wanted.tile)}: export it again with --tile or --any-size, or leave "
+            "--tile out"
         )
     if wanted.exact and named.description.averages is None:
         raise UsageError(
@@ -179,7 +183,7 @@ def _fits(ready: Description, wanted: Wanted) -> bool:
     """Whether the artifact of a shipped model is what is wanted."""
     own = shape_of(ready.config)
     return (
-        wanted.tile in (None, ready.tile)
+        (ready.any_size or wanted.tile in (None, ready.tile))
         and (wanted.batch, wanted.io) == (ready.batch, ready.io)
         and wanted.exact == (ready.averages is not None)
         and wanted.precision in (None, ready.precision)

@@ -12,6 +12,7 @@ from hat_deploy.artifact.resolve import Checkpoint
 from hat_deploy.engines.tensorrt.flavours import Flavour
 from hat_deploy.errors import CheckFailed
 from hat_deploy.files import sha256
+from hat_deploy.geometry import check_tile, default_halo
 from hat_deploy.networks.unstored import CONFIG_NAME, PUBLISHED, Unstored
 from hat_deploy.terminal.progress import OnStage
 from hat_deploy.version import __version__
@@ -48,6 +49,8 @@ class OnDemandExport:
     """None: the ``.onnx`` is the artifact."""
     exact: bool = False
     """Whether it takes and gives averages."""
+    any_size: bool = False
+    """Whether height and width are left open; the tile is then chosen when it is run."""
     unstored: Unstored = PUBLISHED
     """What the checkpoint does not store, where it was given."""
 
@@ -64,7 +67,8 @@ class OnDemandExport:
             "hat-deploy": __version__,
             "format": artifact.FORMAT,
             "name": self.checkpoint.name,
-            "tile": self.tile,
+            "tile": None if self.any_size else self.tile,
+            "any_size": self.any_size,
             "batch": self.batch,
             "io": self.io,
             "precisions": self.precisions,
@@ -82,6 +86,7 @@ class OnDemandExport:
         Raises:
             MissingExtraError: exporting takes PyTorch.
             CheckpointError, CheckFailed, ArtifactError: it cannot be made.
+            UsageError: the tile does not fit the network.
         """
         import hat_deploy.export.to_onnx  # noqa: F401 - first: it says what is missing
         from hat_deploy.networks.checkpoint import load_network
@@ -90,6 +95,9 @@ class OnDemandExport:
             duration = Flavour.of(self.target.flavour).duration
             on_stage(f"building a plan for {self.target.gpu}, once, {duration}")
         network = load_network(self.checkpoint.path, **self.unstored.given)
+        if self.tile is not None:  # before minutes of tracing, which may be of any size
+            window = network.config.window
+            check_tile(self.tile, default_halo(self.tile, window), window)
         *preferred, last = self.precisions
         for precision in preferred:
             try:
@@ -123,7 +131,8 @@ class OnDemandExport:
         from hat_deploy.export import to_onnx
 
         options = to_onnx.ExportOptions(
-            tile=self.tile,
+            tile=None if self.any_size else self.tile,
+            any_size=self.any_size,
             precision=precision,
             io=self.io,
             batch=self.batch,

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from hat_deploy.artifact import PLAN_MARKER, Description
+from hat_deploy.engines.base import ports_of
 from hat_deploy.engines.tensorrt.errors import error_log, reasons
 
 LONGEST_NAME = 4096
@@ -82,7 +83,10 @@ def _build(order: Order, send: Send) -> str:
     parser = trt.OnnxParser(network, log)
     if not parser.parse_from_file(order.onnx):
         raise _Refused(f"TensorRT cannot read {order.onnx}: {_complaints(parser, reported)}")
-    network.name = name = _name(order, trt.__version__)
+    described = Description.from_json(order.description, Path(order.onnx))
+    if -1 in tuple(network.get_input(0).shape):  # of any size
+        network.get_input(0).shape = ports_of(described).inputs[0].shape
+    network.name = name = _name(order, described, trt.__version__)
     if network.name != name:
         raise _Refused("TensorRT did not keep the plan's description")
     send(stage="building")
@@ -113,8 +117,7 @@ def _reason(error: Any) -> str:
     return where + " ".join(error.desc().split(" [checkMacros")[0].split())
 
 
-def _name(order: Order, version: str) -> str:
-    described = Description.from_json(order.description, Path(order.onnx))
+def _name(order: Order, described: Description, version: str) -> str:
     described.versions[order.flavour] = version
     name = PLAN_MARKER + described.to_json()
     if len(name) > LONGEST_NAME:

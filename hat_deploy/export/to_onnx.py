@@ -20,7 +20,7 @@ from hat_deploy import artifact
 from hat_deploy.artifact import METADATA_KEY, PEAK, Description
 from hat_deploy.artifact.self_test import SelfTest
 from hat_deploy.engines import self_test
-from hat_deploy.engines.base import AVERAGES_OUT, Array, Engine, ports_of
+from hat_deploy.engines.base import AVERAGES_OUT, Array, Engine, ports_of, sized
 from hat_deploy.errors import ArtifactError, CheckFailed, UsageError, needed_for, require
 from hat_deploy.files import replacing
 from hat_deploy.geometry import (
@@ -78,6 +78,8 @@ class ExportOptions:
     """The name of a :class:`~hat_deploy.precision.Precision`."""
     io: str = "float"
     """``float``: NCHW float32 in [0, 1]. ``uint8``: NHWC bytes."""
+    any_size: bool = False
+    """Whether height and width are left open: any multiples of the window."""
     opset: int | None = None
     """ONNX operator set; None takes 20, the first with Gelu, or for bf16 22."""
     made_for: str = "any"
@@ -257,6 +259,7 @@ def describe(
         io=options.io,
         made_for=options.made_for,
         averages=require_averages(network) if options.exact else None,
+        any_size=options.any_size,
         checkpoint_sha256=checkpoint_sha256,
         versions={
             "hat-deploy": __version__,
@@ -296,21 +299,26 @@ def write(network: Network, path: Path, description: Description) -> None:
         raise ArtifactError(f"the exported graph is not valid ONNX: {error}") from error
 
 
-def prove(network: Network, path: Path) -> Difference:
-    """Compare a float ONNX file with the network on one seeded batch at the file's own size.
+def prove(network: Network, path: Path, tile: tuple[int, int] | None = None) -> Difference:
+    """Compare a float ONNX file with the network on one seeded batch.
 
     An exact one is compared twice: with each tile's own averages, and with half of what it gave
     for those as averages from outside.
+
+    Args:
+        tile: height and width, for a file of any size; None takes the file's own.
 
     Raises:
         CheckFailed: averages that it gives differ.
     """
     with _runtime(path) as engine:
-        batch = _sample(engine)
-        candidate = engine.run(batch)
-        tile = engine.input.size
-        taken = exact_proof.run(engine, batch)
-    with TorchEngine(network, tile=tile, batch=len(batch), exact=taken is not None) as reference:
+        running = engine if tile is None else sized(engine, tile)
+        batch = _sample(running)
+        candidate = running.run(batch)
+        taken = exact_proof.run(running, batch)
+    with TorchEngine(
+        network, tile=running.input.size, batch=len(batch), exact=taken is not None
+    ) as reference:
         found = compare(reference.run(batch), candidate)
         if taken is None:
             return found
@@ -321,11 +329,12 @@ def _prove_graph(
     network: Network, path: Path, description: Description, tile: tuple[int, int]
 ) -> Difference:
     """Compare ``path`` with the network, or siblings by the same builder where it is too large
-    or takes bytes."""
+    or takes bytes. A file of any size is its own sibling, and is also compared at its smallest."""
 
     @contextmanager
     def sibling(io: str) -> Iterator[Path]:
-        if (tile, io) == (description.tile, description.io):
+        fits = description.any_size or tile == description.tile
+        if fits and io == description.io:
             yield path
             return
         batch = description.batch if tile == description.tile else 1
@@ -339,8 +348,12 @@ def _prove_graph(
     with sibling("float") as floats:
         if description.io == "uint8":
             with sibling("uint8") as rounded:
-                _require_same_bytes(floats, rounded)
-        return prove(network, floats)
+                _require_same_bytes(floats, rounded, tile)
+        if not description.any_size:
+            return prove(network, floats)
+        window = description.window
+        sizes = [(window, window), (window, 2 * window), tile]
+        return Difference.combine(prove(network, floats, size) for size in sizes)
 
 
 def _prove_arithmetic(
@@ -368,13 +381,15 @@ def _in_precision(network: Network, precision: str, made_for: str) -> Difference
             return compare(expected, converted(x).numpy())
 
 
-def _require_same_bytes(floats: Path, rounded: Path) -> None:
+def _require_same_bytes(floats: Path, rounded: Path, tile: tuple[int, int]) -> None:
     with _runtime(rounded) as engine:
-        pixels = _sample(engine)
-        found = engine.run(pixels)
+        running = sized(engine, tile)
+        pixels = _sample(running)
+        found = running.run(pixels)
     with _runtime(floats) as engine:
+        running = sized(engine, tile)
         tensor = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2) / np.float32(255))
-        expected = np.rint(np.clip(engine.run(tensor), 0, 1) * 255).transpose(0, 2, 3, 1)
+        expected = np.rint(np.clip(running.run(tensor), 0, 1) * 255).transpose(0, 2, 3, 1)
     wrong = int(np.count_nonzero(found != expected))
     if wrong:
         raise CheckFailed(
@@ -498,6 +513,8 @@ def _spelled(network: Network, made_for: str) -> Network:
 def _trace(network: Network, description: Description) -> ir.Model:
     """Trace on fake tensors: shapes are propagated, nothing is computed."""
     batch, channels, tile = description.batch, description.channels, description.tile
+    if description.any_size:
+        tile = (3 * description.window, 5 * description.window)
     if description.io == "uint8":
         sample = torch.empty(batch, *tile, channels, dtype=torch.uint8)
     else:
@@ -518,12 +535,24 @@ def _trace(network: Network, description: Description) -> ir.Model:
             opset_version=int(description.versions["opset"]),
             input_names=[spec.name for spec in ports.inputs],
             output_names=[spec.name for spec in ports.outputs],
+            dynamic_shapes=_open_sides(description) if description.any_size else None,
             optimize=False,
             verbose=False,
         )
     assert program is not None
     _simplify(program.model)
     return program.model
+
+
+def _open_sides(description: Description) -> tuple[dict[int, object]]:
+    """Height and width as multiples of the window.
+
+    Of two or more for the tracing, which would take one for a constant: a shifted map of one
+    window has no interior. The graph also serves that one, with interiors of size 0.
+    """
+    first = 1 if description.io == "uint8" else 2
+    sides = (torch.export.Dim(name, min=2) for name in ("rows", "columns"))
+    return ({axis: description.window * side for axis, side in enumerate(sides, first)},)
 
 
 def _simplify(model: ir.Model) -> None:

@@ -98,7 +98,7 @@ def build(
     options = options or BuildOptions()
     described = artifact.describe(source)
     flavour, module, targets = choose(options)
-    described = replace(described, targets=targets)
+    described = replace(described, targets=targets, any_size=False)
     with replacing(target) as partial:
         order = Order(
             flavour=flavour,

@@ -22,17 +22,19 @@ LARGEST = 4096
 """The longest side of a tile that is accepted from a journal."""
 
 
-def network_of(model: str | Artifact | Checkpoint) -> tuple[Shape, Checkpoint]:
-    """Config and weights of a model that ships (needs no torch) or of a checkpoint.
+def network_of(model: str | Artifact | Checkpoint) -> tuple[Shape, Artifact | Checkpoint]:
+    """Config and file of a model that ships (needs no torch), a checkpoint, or an artifact.
 
     Raises:
-        UsageError: it is neither; an artifact has a tile of its own.
-        HatDeployError: the checkpoint cannot be read; see the subclasses.
+        UsageError: an artifact of one size has a tile of its own.
+        HatDeployError: the file cannot be read; see the subclasses.
     """
     named = resolve(model)
-    if not isinstance(named, Checkpoint):
+    if isinstance(named, Checkpoint):
+        return config_of(named), named
+    if not named.description.any_size:
         raise UsageError(f"{named.path} has a tile of its own: leave --tile out")
-    return config_of(named), named
+    return shape_of(named.description.config), named
 
 
 def config_of(checkpoint: Checkpoint) -> Shape:
@@ -66,12 +68,16 @@ def choose_tile(
     Raises:
         UsageError: nothing can be chosen; see :func:`hat_deploy.tiles.choice.choose`.
     """
-    config, checkpoint = network_of(model)
-    if (earlier := _earlier(jobs, checkpoint.sha256, config.window)) is not None:
+    config, named = network_of(model)
+    if isinstance(named, Checkpoint):
+        digest, shipped = named.sha256, named.shipped
+    else:
+        digest, shipped = named.description.checkpoint_sha256, None
+    if (earlier := _earlier(jobs, digest, config.window)) is not None:
         return earlier, 1, f"tile {format_size(earlier)}: the last run used it, says its journal"
-    shipped = checkpoint.shipped
     ready = None if shipped is None else shipped.artifact.description.tile
-    if ready is not None and find_spec("torch") is None:
+    any_size = shipped is not None and shipped.artifact.description.any_size and not gpu
+    if ready is not None and not any_size and find_spec("torch") is None:
         return ready, 1, f"tile {format_size(ready)}: without torch there is no other"
     sizes = list(_sizes(jobs, options.max_pixels))
     chosen = choose(sizes, config, free=_free(gpu=gpu), gpu=gpu, ready=ready)

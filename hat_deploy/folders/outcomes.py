@@ -63,6 +63,9 @@ class Done(_WithJob):
     tiles: int
     notes: tuple[str, ...] = ()
     """What decoding changed."""
+    padded: bool = False
+    """Whether it was smaller than a tile of one fixed size and padded up to it, which moves its
+    pixels away from the whole image's."""
 
 
 @dataclass(frozen=True, kw_only=True)

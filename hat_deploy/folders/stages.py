@@ -180,6 +180,7 @@ class Stages:
             seconds=time.monotonic() - item.started,
             tiles=work.done,
             notes=result.notes + work.notes + notes,
+            padded=work.padded,
         )
 
 

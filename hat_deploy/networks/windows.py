@@ -28,11 +28,11 @@ def partition(x: Tensor, window: int) -> Tensor:
     return x.transpose(2, 3).reshape(-1, window * window, c)
 
 
-def merge(windows: Tensor, window: int, height: int, width: int) -> Tensor:
-    """The inverse of :func:`partition`, to (B, height, width, C)."""
+def merge(windows: Tensor, window: int, batch: int, height: int, width: int) -> Tensor:
+    """The inverse of :func:`partition`, to (batch, height, width, C); there may be no windows."""
     c = windows.shape[-1]
-    x = windows.reshape(-1, height // window, width // window, window, window, c)
-    return x.transpose(2, 3).reshape(-1, height, width, c)
+    x = windows.reshape(batch, height // window, width // window, window, window, c)
+    return x.transpose(2, 3).reshape(batch, height, width, c)
 
 
 def overlapping(x: Tensor, window: int, overlap: int) -> Tensor:

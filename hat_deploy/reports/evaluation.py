@@ -34,6 +34,7 @@ class EvaluationPage:
             not_scored=_not_scored(evaluation),
             border=evaluation.border,
             lr=display_name(evaluation.lr),
+            computed=evaluation.computed,
             scores=Table("scores", _COLUMNS, list(_rows(evaluation))),
             album=self._album,
             facts=_facts(evaluation),

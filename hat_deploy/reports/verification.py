@@ -87,6 +87,7 @@ def _section(rendering: Rendering) -> str:
             "reference in tiles against reference at once; a halo too narrow shows as lines",
         ),
         whole_skipped=found.whole_skipped,
+        padding=wording.padding(found),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hat_deploy.geometry import tile_size
 from hat_deploy.metrics import Difference
 from hat_deploy.verify.fidelity import PictureFidelity, Report
 
@@ -19,6 +20,20 @@ def rows(picture: PictureFidelity) -> list[tuple[str, Difference]]:
     if picture.tiling is not None and picture.total is not None:
         found += [("tiling alone", picture.tiling), ("against whole", picture.total)]
     return [*found, ("fp32's rounding", picture.rounding)]
+
+
+def padding(picture: PictureFidelity) -> str | None:
+    """What became of an image smaller than the tile, as a clause; None of any other."""
+    if picture.padded_to is None:
+        return None
+    text = f"smaller than the tile and padded up to {tile_size(picture.padded_to)}"
+    if picture.tiling is not None:
+        changed = "that alone" if len(picture.tiles) == 1 else "that and tiling"
+        text += (
+            f"; {changed} moves it to {picture.tiling.psnr:.1f} dB of the whole image, by up to "
+            f"{picture.tiling.max_abs * 255:.1f} of 255"
+        )
+    return f"{text}; an .onnx exported with --any-size is not padded"
 
 
 def cells(found: Difference) -> list[str]:

@@ -7,13 +7,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from hat_deploy.errors import UsageError
-from hat_deploy.geometry import default_halo, format_size, grid, round_up
+from hat_deploy.geometry import default_halo, fitted, format_size, round_up, tile_count
 from hat_deploy.networks import Shape
 
 SIDES = (64, 96, 128, 160, 192, 224, 256, 320, 384, 448, 512, 640, 768)
 """Sides of square tiles to try, rounded up to the window."""
-WHOLE = 3
-"""How many of the commonest image sizes are tried as tiles of their own."""
+COMMON = 3
+"""How many of the commonest image sizes are tried whole and cut into equal tiles."""
+CUTS = 12
+"""Into how many tiles a side of these is cut at most."""
 BATCH_PIXELS = 2**18
 """Pixels of a batch beyond which a GPU gains nothing from more tiles at once; its tiles have no
 more, for the artifact of a larger one takes minutes and gigabytes of the host to make and prove."""
@@ -46,9 +48,10 @@ def choose(
 
     Args:
         sizes: heights and widths of the images, or of a fair sample.
-        config: of the network; its cost model says what a tile needs.
+        shape: of the network; its cost model says what a tile needs.
         free: bytes to stay within.
-        gpu: whether attention is fused and batches pay.
+        gpu: whether attention is fused and batches pay, and every tile has one size; on a CPU,
+            an image smaller than a tile is computed at its own size.
         ready: a tile for which an artifact exists: it is kept unless another one saves a tenth.
 
     Raises:
@@ -64,7 +67,7 @@ def choose(
             continue
         needed = _needed(shape, tile, gpu=gpu)
         if needed <= free:
-            tried[tile] = (_computed(sizes, tile, window) / useful, needed)
+            tried[tile] = (_computed(sizes, tile, window, gpu=gpu) / useful, needed)
     if not tried:
         smallest = min(_candidates(sizes, window, ready), key=_area)
         raise UsageError(
@@ -91,15 +94,33 @@ def _candidates(
 ) -> list[tuple[int, int]]:
     squares = {(round_up(side, window),) * 2 for side in SIDES if side >= 2 * window}
     padded = Counter((round_up(h, window), round_up(w, window)) for h, w in sizes)
-    whole = {tile for tile, _ in padded.most_common(WHOLE)}
-    return sorted(squares | whole | ({ready} if ready else set()))
+    equal = {
+        (_cut(height, rows, window), _cut(width, columns, window))
+        for (height, width), _ in padded.most_common(COMMON)
+        for rows in range(1, CUTS + 1)
+        for columns in range(1, CUTS + 1)
+    }
+    return sorted(squares | equal | ({ready} if ready else set()))
 
 
-def _computed(sizes: Iterable[tuple[int, int]], tile: tuple[int, int], window: int) -> int:
+def _cut(length: int, parts: int, window: int) -> int:
+    """The side of a tile of which this many, with a halo of one window, cover a length."""
+    if parts == 1:
+        return length
+    return min(
+        length, max(4 * window, round_up(-(-(length - 2 * window) // parts), window) + 2 * window)
+    )
+
+
+def _computed(
+    sizes: Iterable[tuple[int, int]], tile: tuple[int, int], window: int, *, gpu: bool
+) -> int:
+    """Pixels computed for all images."""
     halo = default_halo(tile, window)
-    counted = Counter(sizes)
-    tiles = sum(n * len(grid(size, tile, halo, window).tiles) for size, n in counted.items())
-    return tiles * _area(tile)
+    return sum(
+        count * tile_count(size, tile, halo) * _area(tile if gpu else fitted(size, tile, window))
+        for size, count in Counter(sizes).items()
+    )
 
 
 def _needed(shape: Shape, tile: tuple[int, int], *, gpu: bool) -> int:
@@ -110,7 +131,7 @@ def _batch(
     sizes: Sequence[tuple[int, int]], tile: tuple[int, int], window: int, fitting: int
 ) -> int:
     """A power of two: no more than fits, than a GPU profits from, or than there are tiles."""
-    tiles = _computed(sizes, tile, window) // _area(tile)
+    tiles = _computed(sizes, tile, window, gpu=True) // _area(tile)
     most = max(1, min(fitting, BATCH_PIXELS // _area(tile), tiles, LARGEST_BATCH))
     return 1 << (most.bit_length() - 1)
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hat_deploy.engines.averages import exact
-from hat_deploy.engines.base import Array, Arrays, Engine, TensorSpec, scale_of
+from hat_deploy.engines.base import Array, Arrays, Engine, TensorSpec, scale_of, sized
 from hat_deploy.errors import CheckFailed, PictureError
 from hat_deploy.geometry import Grid, Tile
 from hat_deploy.images.picture import LUMA
@@ -129,6 +129,8 @@ class Enlargement:
             for source, target in pairs
         ]
         self.total = sum(map(_tiles_of, self._planes))
+        self.padded = tiling.padded(engine, (height, width))
+        """Whether it is smaller than the engine's tile, so that its edges come out otherwise."""
 
     @property
     def finished(self) -> bool:
@@ -189,6 +191,7 @@ class Enlargement:
             self._compute_again(piece, self._wider())
 
     def _compute_again(self, piece: Piece, engine: Engine) -> None:
+        engine = sized(engine, self.engine.input.size)
         value = engine.run(gather([piece], engine.input))[0]
         peak = None if engine.peaks is None else engine.peaks[0]
         piece.plane.write(value, piece.tile, engine.output, peak)

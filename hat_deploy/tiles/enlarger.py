@@ -18,7 +18,7 @@ from hat_deploy import engines
 from hat_deploy.artifact import Artifact, Description, zoo
 from hat_deploy.artifact.resolve import Checkpoint, resolve
 from hat_deploy.engines import averages as engine_averages
-from hat_deploy.engines.base import Array, Engine, scale_of
+from hat_deploy.engines.base import Array, Engine, scale_of, sized
 from hat_deploy.errors import (
     CheckFailed,
     HatDeployError,
@@ -27,8 +27,10 @@ from hat_deploy.errors import (
     UsageError,
 )
 from hat_deploy.export import on_demand
-from hat_deploy.geometry import check_tile, default_halo
+from hat_deploy.geometry import check_tile, default_halo, fitted, padded_size
 from hat_deploy.images import bleed
+from hat_deploy.machine import available_memory
+from hat_deploy.networks import shape_of
 from hat_deploy.networks.unstored import Unstored
 from hat_deploy.precision import Precision
 from hat_deploy.terminal.progress import OnStage
@@ -37,6 +39,8 @@ from hat_deploy.tiles.averages import DEFAULT_PASSES, passes_over
 from hat_deploy.tiles.enlargement import Allocate, Enlargement, require_picture
 from hat_deploy.tiles.streaming import One, stream
 
+WHOLE_SHARE = 0.6
+"""Share of the free memory that an image computed at once may be expected to take."""
 OnTiles = Callable[[int, int], None]
 """Called after each batch: tiles done, tiles in all."""
 
@@ -88,6 +92,7 @@ class Enlarger:
         self._deep: Later | None = None
         self._wider: Later | None = None
         self._on_warning = on_warning
+        self._fitting: dict[tuple[bool, tuple[int, int]], Engine] = {}
         if not isinstance(model, (str, Path, Artifact, Checkpoint)):
             asked = {
                 "tile": tile is not None,
@@ -190,12 +195,38 @@ class Enlarger:
         tiles = len(tiling.grid_for(self.engine, (height, width), self.halo).tiles)
         return tiles if tiles == 1 else tiles * self.passes
 
-    def engine_for(self, dtype: tiling.DType) -> Engine:
-        """The engine for images of a sample type, opened when first asked for.
+    def engine_for(
+        self, dtype: tiling.DType, size: tuple[int, int], *, whole: bool = False
+    ) -> Engine:
+        """The engine for images of a sample type and a size (height, width).
+
+        Where it runs at any size, its tile is no larger than the image; with ``whole`` it is the
+        image, if that is likely to fit into memory. It is opened when first asked for.
 
         Raises:
             PictureError: there is none for 16 bits, and the reason.
         """
+        engine = self._engine_of(dtype)
+        padded = padded_size(size, engine.window)
+        tile = padded if whole and self._fits(engine, padded) else engine.input.size
+        place = (engine is self.engine, fitted(size, tile, engine.window))
+        if place not in self._fitting:
+            self._fitting[place] = sized(engine, place[1])
+        return self._fitting[place]
+
+    def _fits(self, engine: Engine, size: tuple[int, int]) -> bool:
+        """Whether a process that computes this much at once is likely to fit into memory.
+
+        OpenVINO takes twice as much for open sides as for its usual tile; ONNX Runtime's
+        estimate is above that.
+        """
+        described = getattr(engine, "description", None)
+        if not isinstance(described, Description) or not described.any_size:
+            return False
+        processes = shape_of(described.config).process_memory(*size, batch=described.batch)
+        return max(processes.values()) <= WHOLE_SHARE * available_memory()
+
+    def _engine_of(self, dtype: tiling.DType) -> Engine:
         if dtype != np.uint16 or self._deep is None:
             return self.engine
         try:
@@ -204,14 +235,22 @@ class Enlarger:
             raise PictureError(f"no engine here runs 16-bit images: {error}") from error
 
     def enlargement(
-        self, pixels: Array, *, allocate: Allocate = np.empty, consume: bool = False
+        self,
+        pixels: Array,
+        *,
+        allocate: Allocate = np.empty,
+        consume: bool = False,
+        whole: bool = False,
     ) -> Enlargement:
         """What :func:`hat_deploy.tiles.streaming.stream` takes; for arguments see :meth:`upscale`.
+
+        With ``whole`` it is one tile where :meth:`engine_for` allows that.
 
         With ``consume`` the colours of transparent pixels are changed in the argument itself.
         """
         require_picture(pixels)
-        engine = self.engine_for(pixels.dtype)
+        height, width = pixels.shape[:2]
+        engine = self.engine_for(pixels.dtype, (height, width), whole=whole)
         return Enlargement(
             bleed(pixels, consume=consume),
             engine,
@@ -221,7 +260,9 @@ class Enlarger:
             wider=None if self._wider is None else self._wider_engine,
         )
 
-    def upscale(self, pixels: Array, *, progress: OnTiles | None = None) -> Array:
+    def upscale(
+        self, pixels: Array, *, progress: OnTiles | None = None, whole: bool = False
+    ) -> Array:
         """Upscale one image.
 
         Gray images go through a colour network as three equal channels, colour images
@@ -232,6 +273,8 @@ class Enlarger:
         Args:
             pixels: (H, W) gray, (H, W, 3) RGB or (H, W, 4) RGBA; uint8 or uint16; 1x1 and up.
             progress: called after each batch with the tiles done and the tiles in all.
+            whole: compute the image at once, not in tiles, if the artifact runs at any size and
+                the memory is likely to suffice; ``progress`` is told of one tile then.
 
         Returns:
             The same kind of array, ``scale`` times as high and wide.
@@ -242,7 +285,7 @@ class Enlarger:
             CheckFailed: the engine returned values that are not finite.
             ArtifactError: the engine failed.
         """
-        picture = self.enlargement(pixels)
+        picture = self.enlargement(pixels, whole=whole)
         for _ in stream(One(picture)):
             if picture.error is not None:
                 raise picture.error
@@ -269,6 +312,7 @@ class Enlarger:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._fitting.clear()
         self.engine.__exit__(kind, error, trace)
         for later in (self._deep, self._wider):
             if later is not None:
@@ -335,7 +379,12 @@ def _identity(described: Description) -> str:
     It is the hash of what decides its images, not of the file: it stays the same when the cache
     is emptied or a library is upgraded.
     """
-    without = {*_WITHOUT_EFFECT, *(["averages"] if described.averages is None else [])}
+    unused = (  # earlier releases knew no such things
+        ("averages", described.averages is None),
+        ("any_size", not described.any_size),
+        ("made_for", described.made_for == "any"),
+    )
+    without = {*_WITHOUT_EFFECT, *(name for name, absent in unused if absent)}
     values = {k: v for k, v in asdict(described).items() if k not in without}
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 

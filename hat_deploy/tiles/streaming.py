@@ -129,6 +129,8 @@ class _Stream:
             yield group
             del piece
             group.clear()  # holds the last image, perhaps a large one that is long written
+        if not lane.pieces:  # there may be an engine for each size of image
+            self._lanes.remove(lane)
 
     def _group(self, lane: _Lane) -> list[Piece]:
         """Tiles for the next batch; none if another engine has more to do, or there are none."""

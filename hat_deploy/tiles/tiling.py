@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from hat_deploy.engines.base import Array, Engine, TensorSpec
+from hat_deploy.engines.base import Array, Engine, TensorSpec, sized
 from hat_deploy.errors import CheckFailed
-from hat_deploy.geometry import Grid, Tile, grid, reflect_indices
+from hat_deploy.geometry import Grid, Tile, fitted, grid, reflect_indices
 
 DType = np.dtype[Any]
 
@@ -17,6 +17,20 @@ DType = np.dtype[Any]
 def grid_for(engine: Engine, size: tuple[int, int], halo: int) -> Grid:
     """The grid of an engine's tiles over an image of ``size`` (height, width)."""
     return grid(size, engine.input.size, halo, engine.window)
+
+
+def fitting(engine: Engine, size: tuple[int, int]) -> Engine:
+    """The engine whose tile is no larger than an image needs, where it runs at any size.
+
+    Args:
+        size: height and width of the image.
+    """
+    return sized(engine, fitted(size, engine.input.size, engine.window))
+
+
+def padded(engine: Engine, size: tuple[int, int]) -> bool:
+    """Whether an image is smaller than the engine's tile, and padded by more than to a window."""
+    return fitted(size, engine.input.size, engine.window) != engine.input.size
 
 
 def batches(tiles: Sequence[Tile], size: int) -> Iterator[Sequence[Tile]]:

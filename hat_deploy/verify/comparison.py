@@ -80,10 +80,10 @@ class Comparison:
         passes: int = DEFAULT_PASSES,
         free_memory: int | None = None,
     ) -> None:
-        self._engine = engine
+        self._named_engine = self._engine = engine
         self._network = network
         self._passes = passes
-        self._tile_reference = TorchEngine(
+        self._reference = self._tile_reference = TorchEngine(
             network, tile=engine.input.size, device=device, exact=exact(engine) is not None
         )
         self._halo = halo
@@ -104,6 +104,8 @@ class Comparison:
             UsageError: the halo does not fit the tile.
         """
         height, width = sample.pixels.shape[:2]
+        self._engine = tiling.fitting(self._named_engine, (height, width))
+        self._tile_reference = self._reference.at(self._engine.input.size) or self._reference
         grid = tiling.grid_for(self._engine, (height, width), self._halo)
         with _full_precision():
             tiles, computed, expected = self._tiles(sample.pixels, grid)
@@ -120,6 +122,9 @@ class Comparison:
             tiling=None if whole is None else compare(whole, expected),
             total=None if whole is None else compare(self._as_returned(whole), computed),
             whole_skipped=whole_skipped,
+            padded_to=(
+                self._engine.input.size if tiling.padded(self._engine, (height, width)) else None
+            ),
         )
         on_rendering(
             Rendering(

@@ -142,6 +142,8 @@ class PictureFidelity:
     """The tiled engine against the whole image run at once by the reference."""
     whole_skipped: str | None
     """Why the whole image was not run."""
+    padded_to: tuple[int, int] | None = None
+    """Height and width of the artifact's one tile, where the image is smaller on a side."""
 
     @property
     def all_tiles(self) -> Difference:
@@ -183,6 +185,7 @@ class PictureFidelity:
             "tiling": self.tiling.to_dict() if self.tiling else None,
             "total": self.total.to_dict() if self.total else None,
             "whole_skipped": self.whole_skipped,
+            "padded_to": None if self.padded_to is None else list(self.padded_to),
         }
 
 

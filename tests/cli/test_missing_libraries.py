@@ -18,7 +18,6 @@ WITH_TORCH = {
     "export": ("export", "tiny.pth", "-o", "new.onnx", "--tile", "16"),
     "a checkpoint": ("upscale", "photos", "--model", "tiny.pth", "--tile", "16"),
     "auto of a checkpoint": ("upscale", "photos", "--model", "tiny.pth", "--tile", "auto"),
-    "another tile": ("upscale", "photos", "--tile", "64", "--overwrite"),
     "score a checkpoint": ("evaluate", "--hr", "photos", "--model", "tiny.pth", "--tile", "16"),
     "attribute": ("attribute", "photos/a.png", "--box", "8,8,16,16", "--model", "tiny.pth"),
     "verify": ("verify", "--engine", "tiny.onnx", "--reference", "tiny.pth", "photos/a.png"),
@@ -28,6 +27,7 @@ WITH_TORCH = {
 }
 WITHOUT = {
     "shipped": ("upscale", "photos"),
+    "another tile": ("upscale", "photos", "--tile", "64", "--overwrite"),
     "auto": ("upscale", "photos", "--tile", "auto", "--overwrite"),
     "engine": ("upscale", "photos", "--engine", "tiny.onnx", "--overwrite"),
     "score": ("evaluate", "--hr", "photos", "--engine", "tiny.onnx", "--report", "page.html"),

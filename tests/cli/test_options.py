@@ -17,6 +17,7 @@ from hat_deploy.errors import UsageError
 
 VALUES = {
     "tile": "--tile 16",
+    "any_size": "--any-size",
     "batch": "--batch 2",
     "halo": "--halo 4",
     "precision": "--precision nonsense",
@@ -51,8 +52,8 @@ MADE = ("tile", "conv_scale", "img_range", "qk_scale", "shift")
 MODES: dict[tuple[str, str], tuple[str, ...]] = {
     ("export", "tiny.pth -o x.onnx --tile 16"): ("gpu", "flavour"),
     ("export", "tiny.onnx -o x.plan"): (
-        "tile", "batch", "halo", "precision", "io", "opset", "made_for", "prove", "min_psnr",
-        "conv_scale", "img_range", "qk_scale", "shift",
+        "tile", "any_size", "batch", "halo", "precision", "io", "opset", "made_for", "prove",
+        "min_psnr", "conv_scale", "img_range", "qk_scale", "shift",
     ),
     ("verify", "--engine x.plan --reference tiny.pth"): ("device", "backend", "compute"),
     ("bench", ""): (

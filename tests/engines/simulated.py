@@ -237,7 +237,7 @@ class EngineBase:
         return list(self.trt.shapes)[index]
 
     def get_tensor_mode(self, name: str) -> MODE:
-        return MODE.OUTPUT if name.startswith(("out", "own")) else MODE.INPUT
+        return MODE.OUTPUT if name.startswith(("out", "own", "peak")) else MODE.INPUT
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
         return self.trt.shapes[name]

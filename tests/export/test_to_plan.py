@@ -83,6 +83,14 @@ def test_what_is_being_done_is_told(tiny_onnx: Path, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["x.plan"]
 
 
+@pytest.mark.slow
+def test_a_plan_of_an_open_graph_has_the_graphs_tile(tmp_path: Path) -> None:
+    source = export(tiny_config(depths=(1,)), tmp_path / "x.onnx", 16, any_size=True)
+    made = to_plan.build(source, tmp_path / "x.plan", ADA).description
+    assert made.tile == (16, 16)
+    assert not made.any_size
+
+
 @pytest.mark.parametrize("length", [0, 3, 20, 1000, -1000, -1])
 def test_a_truncated_plan_is_refused(report: BuildReport, tmp_path: Path, length: int) -> None:
     path = tmp_path / "cut.plan"

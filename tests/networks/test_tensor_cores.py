@@ -7,8 +7,8 @@ import torch
 from tiny import FP16_MAX, amplified, peak, picture, random_network, run, tiny_config
 
 from hat_deploy.metrics import compare
+from hat_deploy.networks import windows
 from hat_deploy.networks.deployed import Deployed
-from hat_deploy.networks.hat import windows
 from hat_deploy.networks.hat.blocks import Attention
 from hat_deploy.networks.hat.network import HAT
 from hat_deploy.networks.hat.tensor_cores import marks

@@ -191,11 +191,10 @@ class WindowAttention(Attention):
         return self.proj(windows.unshift(done, self.window, self.shift).flatten(1, 2))
 
     def _attend(self, qkv: Tensor, bias: Tensor, mask: Tensor | None = None) -> Tensor:
-        _, height, width, _ = qkv.shape
         parts = windows.partition(qkv, self.window)
         q, k, v = (split_heads(part, self.heads) for part in parts.chunk(3, -1))
         x = self.attend(q, k, v, bias, mask).transpose(1, 2).flatten(2)
-        return windows.merge(x, self.window, height, width)
+        return windows.merge(x, self.window, *qkv.shape[:3])
 
     def _attend_at_once(self, qkv: Tensor, marks: Tensor, width: int) -> Tensor:
         """Windows of every kind in one attention, and each projected before they are merged:
@@ -210,7 +209,7 @@ class WindowAttention(Attention):
             k = torch.cat([k, of_k], -1)
         q, k, v = (padded(part, width) for part in (q, k, v))
         y = self.proj(self.attend(q, k, v, self.bias()).transpose(1, 2).flatten(2))
-        return windows.rolled(windows.merge(y, self.window, *size), self.shift)
+        return windows.rolled(windows.merge(y, self.window, batch, *size), self.shift)
 
 
 class ChannelAttention(nn.Module):
@@ -331,4 +330,4 @@ class OCAB(Attention):
         )
         y = self.attend(q, k, v, self.bias()).transpose(1, 2).flatten(2)
         y = self.proj(entering(y, self.proj))
-        return windows.merge(y, self.window, *size).flatten(1, 2)
+        return windows.merge(y, self.window, len(x), *size).flatten(1, 2)
