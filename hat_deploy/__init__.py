@@ -2,23 +2,35 @@
 
 ``Upscaler`` upscales arrays, files and folders. With an artifact it needs neither torch nor a
 checkpoint, only the engine's library. ``Done``, ``Skipped`` and ``Failed`` are what became of an
-image of a folder. The command line, ``hat-deploy --help``, covers the rest.
+image of a folder, ``TargetSize`` is the size that results are to have, ``HatDeployError`` is what
+all errors are. The command line, ``hat-deploy --help``, covers the rest.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
 from hat_deploy.version import __version__
 
-__all__ = ["Done", "Failed", "Skipped", "Upscaler", "__version__"]
+__all__ = [
+    "Done",
+    "Failed",
+    "HatDeployError",
+    "Skipped",
+    "TargetSize",
+    "Upscaler",
+    "__version__",
+]
 
 if TYPE_CHECKING:
     from hat_deploy.api import Upscaler
+    from hat_deploy.errors import HatDeployError
     from hat_deploy.folders import Done, Failed, Skipped
+    from hat_deploy.tiles.target_size import TargetSize
 
 
 def _switch_telemetry_off() -> None:
@@ -34,17 +46,21 @@ def _switch_telemetry_off() -> None:
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
+_PUBLIC = {
+    "Upscaler": "hat_deploy.api",
+    "Done": "hat_deploy.folders",
+    "Failed": "hat_deploy.folders",
+    "Skipped": "hat_deploy.folders",
+    "HatDeployError": "hat_deploy.errors",
+    "TargetSize": "hat_deploy.tiles.target_size",
+}
+"""The module of each public name."""
+
 _switch_telemetry_off()  # before any module of ours imports one of them
 
 
 def __getattr__(name: str) -> Any:
     """The public names, imported when they are asked for."""
-    if name == "Upscaler":
-        from hat_deploy.api import Upscaler
-
-        return Upscaler
-    if name in ("Done", "Failed", "Skipped"):
-        from hat_deploy import folders
-
-        return getattr(folders, name)
+    if name in _PUBLIC:
+        return getattr(import_module(_PUBLIC[name]), name)
     raise AttributeError(f"module 'hat_deploy' has no attribute '{name}'")

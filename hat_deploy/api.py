@@ -9,6 +9,7 @@ from hat_deploy.errors import CheckFailed, PictureError
 from hat_deploy.folders import Done, Job, OnProgress, Options, Outcome, job_list
 from hat_deploy.terminal.printable import display_name
 from hat_deploy.tiles.enlarger import Enlarger, OnTiles
+from hat_deploy.tiles.target_size import TargetSize, mark_of
 
 
 class Upscaler(Enlarger):
@@ -67,6 +68,8 @@ class Upscaler(Enlarger):
         target: str | Path,
         *,
         quality: int = 95,
+        size: TargetSize | None = None,
+        linear_light: bool = False,
         progress: OnTiles | None = None,
     ) -> Done:
         """Upscale one file, colour profile and other metadata included.
@@ -76,6 +79,8 @@ class Upscaler(Enlarger):
             target: the file to write, in the format of its suffix; one that is there is
                 replaced. It appears whole or not at all.
             quality: 1 to 100, of JPEG and WebP; 100 is lossless WebP.
+            size: of the result; see :meth:`upscale`.
+            linear_light: see :meth:`upscale`.
             progress: called after each batch with the tiles done and the tiles in all.
 
         Returns:
@@ -88,7 +93,14 @@ class Upscaler(Enlarger):
         """
         job = Job(Path(source), Path(target))
         try:
-            return folders.upscale_one(job, self, quality=quality, progress=progress)
+            return folders.upscale_one(
+                job,
+                self,
+                quality=quality,
+                size=size,
+                linear_light=linear_light,
+                progress=progress,
+            )
         except (PictureError, CheckFailed) as error:
             named = type(error)(f"{display_name(source)}: {error}")
             named.path = error.path or Path(source)
@@ -105,6 +117,8 @@ class Upscaler(Enlarger):
         overwrite: bool = False,
         fail_fast: bool = False,
         memory: int | None = None,
+        size: TargetSize | None = None,
+        linear_light: bool = False,
         progress: OnProgress | None = None,
     ) -> list[Outcome]:
         """Upscale the images of a folder; the same call again resumes a run that ended early.
@@ -119,6 +133,8 @@ class Upscaler(Enlarger):
             overwrite: redo results that exist.
             fail_fast: stop after the first image that cannot be processed.
             memory: bytes of images held at once; see :class:`hat_deploy.folders.Options`.
+            size: of the result; see :meth:`upscale`.
+            linear_light: see :meth:`upscale`.
             progress: called after each batch and for each outcome, in the caller's thread.
 
         Returns:
@@ -131,11 +147,18 @@ class Upscaler(Enlarger):
         """
         listed = job_list.list_jobs(
             [Path(folder)],
-            scale=self.scale,
+            mark=mark_of(size, self.scale),
             output=None if output is None else Path(output),
             recursive=recursive,
             format=format,
             overwrite=overwrite,
         )
-        options = Options(quality=quality, overwrite=overwrite, fail_fast=fail_fast, memory=memory)
+        options = Options(
+            quality=quality,
+            overwrite=overwrite,
+            fail_fast=fail_fast,
+            memory=memory,
+            size=size,
+            linear_light=linear_light,
+        )
         return list(folders.run_list(listed, self, options, progress=progress))

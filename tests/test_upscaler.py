@@ -260,6 +260,8 @@ def test_a_checkpoint_that_is_none_is_said(tmp_path: Path) -> None:
 
 
 def test_the_public_api() -> None:
-    assert hat_deploy.__all__ == ["Done", "Failed", "Skipped", "Upscaler", "__version__"]
+    public = {"Done", "Failed", "HatDeployError", "Skipped", "TargetSize", "Upscaler"}
+    assert set(hat_deploy.__all__) == {*public, "__version__"}
+    assert all(isinstance(getattr(hat_deploy, name), type) for name in public)
     with pytest.raises(AttributeError):
         hat_deploy.nothing  # noqa: B018

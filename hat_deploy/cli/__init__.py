@@ -17,7 +17,7 @@ def main() -> None:
     """Run the command line and end the process, which must be its own.
 
     Errors meant for the user are one sentence and an exit code. Ctrl-C ends with one line and
-    130 whatever it meets, and a second one at once.
+    130 whatever it meets, and a second one at once; SIGTERM likewise with 143.
     """
     keep_descriptors()
     interrupts.install()

@@ -1,9 +1,9 @@
-"""Ctrl-C: one line and exit code 130, whatever the program is doing when it comes.
+"""Ctrl-C and SIGTERM: one line and exit code 130 or 143, whatever the program is doing.
 
 Python raises KeyboardInterrupt wherever the main thread happens to be. In a callback or a
 ``__del__`` it is printed and forgotten, libraries turn it into errors of their own, and some
 catch it. So it is raised again until the command has ended, except while something cleans up
-after it, and the command's own end does not matter then. A second Ctrl-C ends the process at
+after it, and the command's own end does not matter then. A second signal ends the process at
 once, even while a library computes and the main thread does not see signals.
 """
 
@@ -18,7 +18,7 @@ from contextlib import suppress
 from types import FrameType
 from typing import Any, NoReturn
 
-EXIT_CODE = 130
+ANSWERED = (signal.SIGINT, signal.SIGTERM)
 AGAIN_AFTER = 0.5
 """Seconds after which an interrupt that did not end the command is raised once more."""
 
@@ -33,7 +33,9 @@ class _State:
     seen = False
     finished = False
     count = 0
-    """How many interrupts came, whether or not the main thread knows of them yet."""
+    """How many signals came, whether or not the main thread knows of them yet."""
+    signal = signal.SIGINT
+    """The one that came first; the exit code is 128 and its number."""
     watched = False
     said = False
 
@@ -43,13 +45,14 @@ _LEAVING = threading.RLock()
 
 
 def install() -> None:
-    """Answer Ctrl-C from now on; nothing is done where it is ignored, as under ``nohup``."""
+    """Answer both from now on; one that is ignored, as Ctrl-C under ``nohup``, stays so."""
     _State.seen = _State.finished = False
     _State.count = 0
-    ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-    if ignored or threading.current_thread() is not threading.main_thread():
+    heard = [one for one in ANSWERED if signal.getsignal(one) is not signal.SIG_IGN]
+    if not heard or threading.current_thread() is not threading.main_thread():
         return
-    signal.signal(signal.SIGINT, _interrupt)
+    for one in heard:
+        signal.signal(one, _interrupt)
     sys.unraisablehook = _unraisable
     if hasattr(signal, "pthread_kill"):
         signal.signal(signal.SIGALRM, _again)
@@ -79,14 +82,14 @@ def _watch(arrivals: int) -> None:
         ready, _, _ = select.select([arrivals], [], [], patience)
         if not ready:
             signal.pthread_kill(main, signal.SIGALRM)
-        elif os.read(arrivals, 1)[0] == signal.SIGINT:
+        elif os.read(arrivals, 1)[0] in ANSWERED:
             _State.count += 1
             if _State.count > 1:
                 _leave()
 
 
 def seen() -> bool:
-    """Whether Ctrl-C was pressed."""
+    """Whether Ctrl-C was pressed, or a SIGTERM came."""
     return _State.seen
 
 
@@ -101,6 +104,7 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
     if _State.seen or _State.finished:
         _leave()
     _State.seen = True
+    _State.signal = signal.Signals(signum)
     raise KeyboardInterrupt
 
 
@@ -122,7 +126,7 @@ def _leave() -> NoReturn:
         if not _State.said:
             _State.said = True
             _say()
-        os._exit(EXIT_CODE)
+        os._exit(128 + _State.signal)
 
 
 def _say() -> None:

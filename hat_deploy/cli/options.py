@@ -209,7 +209,7 @@ def refuse_for_made(context: typer.Context, path: Path) -> None:
         UsageError: an option would change nothing.
     """
     reason = f"{path} was made with its own value; export the checkpoint again to change it"
-    refuse(context, UNSTORED, reason)
+    refuse(context, ["batch", *UNSTORED], reason)
     if given(context, "tile") and not _runs_at_any_size(path):
         refuse(context, ["tile"], reason)
 
@@ -239,6 +239,39 @@ def parse_tile(text: str | None) -> tuple[int, int] | None:
         )
     height = int(match[1])
     return height, int(match[2] or height)
+
+
+def parse_colour(option: str, text: str | None) -> tuple[int, int, int] | None:
+    """``white``, ``black`` or ``#rrggbb`` as red, green and blue, 0 to 255.
+
+    Raises:
+        UsageError: it is none of them.
+    """
+    if text is None:
+        return None
+    named = {"white": "#ffffff", "black": "#000000"}.get(text.strip().lower(), text.strip())
+    match = re.fullmatch(r"#([0-9a-fA-F]{2})([0-9a-fA-F]{2})([0-9a-fA-F]{2})", named)
+    if not match:
+        raise UsageError(f"{option} {text}: give white, black or a colour as #rrggbb")
+    red, green, blue = (int(part, 16) for part in match.groups())
+    return red, green, blue
+
+
+def log_to_stderr() -> None:
+    """Show what the program says to Python's logging, from level INFO on, on standard error."""
+    import logging
+
+    from hat_deploy.terminal.printable import printable
+
+    class Lines(logging.Formatter):
+        def format(self, record: logging.LogRecord) -> str:
+            return printable(super().format(record))
+
+    handler = logging.StreamHandler()
+    handler.setFormatter(Lines("%(message)s"))
+    ours = logging.getLogger("hat_deploy")
+    ours.addHandler(handler)
+    ours.setLevel(logging.INFO)
 
 
 def print_json(values: object) -> None:

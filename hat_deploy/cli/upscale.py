@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from contextlib import closing
-from functools import partial
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hat_deploy.cli import outputs
+from hat_deploy.cli import outputs, upscale_pipe
 from hat_deploy.cli.options import (
+    AsJson,
     Backend,
     Compute,
     ConvScale,
@@ -26,7 +26,9 @@ from hat_deploy.cli.options import (
     QkScale,
     Shift,
     artifact_named,
+    log_to_stderr,
     parse_bytes,
+    parse_colour,
     parse_tile,
     refuse,
     refuse_for_artifact,
@@ -49,6 +51,17 @@ if TYPE_CHECKING:
     from hat_deploy.folders.unexported import Unexported
 
 AUTO = "auto"
+FOLDER_OPTIONS = (
+    "recursive",
+    "suffix",
+    "memory",
+    "keep_times",
+    "report",
+    "fail_fast",
+    "dry_run",
+    "as_json",
+)
+"""Parameters that are about many images."""
 LOSSLESS = ("png", "tif", "tiff", "bmp")
 """Formats that lose nothing, so that they take no quality."""
 
@@ -57,15 +70,18 @@ def command(
     context: typer.Context,
     paths: Annotated[
         list[Path],
-        typer.Argument(metavar="PATHS", help="The image files and folders to upscale."),
+        typer.Argument(
+            metavar="PATHS", help="The image files and folders to upscale; - is standard input."
+        ),
     ],
     output: Annotated[
         Path | None,
         typer.Option(
             "-o",
             "--output",
-            metavar="FOLDER",
-            help="The folder for results. Default: photos-x2/ beside photos/.",
+            metavar="FOLDER|FILE",
+            help="The folder for results, or the file for the result of one image; - is standard "
+            "output. Default: photos-x2/ beside photos/.",
         ),
     ] = None,
     model: Model = None,
@@ -97,6 +113,48 @@ def command(
             "source.",
         ),
     ] = None,
+    width: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="PIXELS",
+            help="The width of the results. With --height: the box that each result fills as far "
+            "as its shape lets it.",
+        ),
+    ] = None,
+    height: Annotated[
+        int | None, typer.Option(min=1, metavar="PIXELS", help="The height of the results.")
+    ] = None,
+    longest: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="PIXELS", help="The longer side of the results."),
+    ] = None,
+    megapixels: Annotated[
+        float | None,
+        typer.Option(metavar="NUMBER", help="The most millions of pixels that a result may have."),
+    ] = None,
+    scale: Annotated[
+        float | None,
+        typer.Option(
+            metavar="NUMBER",
+            help="The factor on both sides, as 1.5. Default: the network's own. The network runs "
+            "as often as it takes; what is then too large is shrunk.",
+        ),
+    ] = None,
+    linear_light: Annotated[
+        bool,
+        typer.Option(
+            "--linear-light", help="Average light, not stored values, where a result is shrunk."
+        ),
+    ] = False,
+    suffix: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT",
+            help="What default names of results end in, as _large. Default: -x2, for a factor of "
+            "2.",
+        ),
+    ] = None,
     quality: Annotated[
         int,
         typer.Option(
@@ -113,6 +171,22 @@ def command(
     img_range: ImgRange = None,
     qk_scale: QkScale = None,
     shift: Shift = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="COUNT",
+            help="The threads that an engine on the CPU computes with. Default: all cores.",
+        ),
+    ] = None,
+    batch: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            metavar="COUNT",
+            help="With --model: the tiles that the engine computes in one call.",
+        ),
+    ] = 1,
     streams: Annotated[
         int,
         typer.Option(
@@ -156,6 +230,18 @@ def command(
             "268,435,456.",
         ),
     ] = None,
+    background: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLOUR",
+            help="The colour that lies behind transparent pixels where the format holds no "
+            "transparency, as JPEG: white, black or #rrggbb. Default: such images are refused.",
+        ),
+    ] = None,
+    keep_times: Annotated[
+        bool,
+        typer.Option("--keep-times", help="Give each result the time of change of its source."),
+    ] = False,
     report: Annotated[
         Path | None,
         typer.Option(
@@ -170,6 +256,11 @@ def command(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done, and write nothing.")
     ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what went wrong.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Also say what became of each image.")
+    ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Upscale images and folders of them; the same command resumes a run that ended early.
 
@@ -183,28 +274,51 @@ def command(
     refuse_for_artifact(context, artifact, backend)
     if artifact is not None:
         refuse_for_made(context, artifact)
+        if artifact.suffix.lower() == ".plan":
+            refuse(context, ["threads"], "a plan runs on the GPU")
     if format_ is not None and format_.lower().removeprefix(".") in LOSSLESS:
         refuse(context, ["quality"], f"{format_} loses nothing; the option is for jpg and webp")
     from hat_deploy import folders
     from hat_deploy.artifact import zoo
     from hat_deploy.folders import job_list
+    from hat_deploy.tiles.target_size import TargetSize, mark_of
 
+    asked = (width, height, longest, megapixels, scale)
+    size = None
+    if any(value is not None for value in asked):
+        size = TargetSize(
+            width=width, height=height, longest=longest, megapixels=megapixels, scale=scale
+        )
+    if size is None:
+        refuse(context, ["linear_light"], "it takes a size: add --scale, --width or another one")
+    if output is not None:
+        refuse(context, ["suffix"], "with -o, results keep the names of their sources")
     options = folders.Options(
+        background=parse_colour("--background", background),
+        keep_times=keep_times,
+        size=size,
+        linear_light=linear_light,
         quality=quality,
         overwrite=overwrite,
         fail_fast=fail_fast,
         memory=parse_bytes("--memory", memory),
         max_pixels=max_pixels or folders.Options.max_pixels,
     )
-    find = partial(
-        job_list.list_jobs,
-        paths,
-        output=output,
-        recursive=recursive,
-        format=format_,
-        overwrite=overwrite,
-    )
+    ending = None if suffix is None else _ending(suffix)
+
+    def find(scale: int) -> JobList:
+        return job_list.list_jobs(
+            paths,
+            mark=ending or mark_of(size, scale),
+            output=output,
+            recursive=recursive,
+            format=format_,
+            overwrite=overwrite,
+        )
+
     how = {
+        "batch": batch,
+        "threads": threads,
         "halo": halo,
         "exact": exact,
         "passes": passes,
@@ -220,10 +334,56 @@ def command(
         "retry_wider": retry_wider,
     }
     chosen = str(engine or model or zoo.DEFAULT)
+    if upscale_pipe.asked_for(paths, output):
+        reason = "an image from standard input or to standard output goes alone"
+        refuse(context, FOLDER_OPTIONS, reason)
+        _pipe(paths[0], output, chosen, how, tile, options, format_, quiet=quiet)
+        return
     if not dry_run:
         read = [*paths, engine or chosen]
         outputs.check({"--report": report}, read, recursive=recursive, streamed=True)
-    _upscale(paths, chosen, how, tile, find, options, report, dry=dry_run)
+    if tile is not None and tile.strip().lower() == AUTO:
+        refuse(context, ["batch"], "--tile auto chooses the batch too")
+    if quiet and verbose:
+        raise UsageError("--quiet and --verbose ask for opposites: give one of them")
+    if verbose:
+        log_to_stderr()
+    _upscale(
+        paths,
+        chosen,
+        how,
+        tile,
+        find,
+        options,
+        report,
+        dry=dry_run,
+        quiet=quiet,
+        as_json=as_json,
+    )
+
+
+def _pipe(
+    source: Path,
+    output: Path | None,
+    chosen: str,
+    how: dict[str, Any],
+    tile: str | None,
+    options: Options,
+    form: str | None,
+    *,
+    quiet: bool,
+) -> None:
+    """Upscale one image from standard input, or to standard output."""
+    from hat_deploy.artifact.resolve import resolve
+    from hat_deploy.folders.unexported import Unexported
+    from hat_deploy.images.stderr import libraries_silenced
+    from hat_deploy.terminal.screen import SafeConsole
+
+    console = SafeConsole(stderr=True, quiet=quiet)
+    how = how | {"tile": parse_tile(tile)}
+    with libraries_silenced(), _open(resolve(chosen), how, console, dry=False) as upscaler:
+        assert not isinstance(upscaler, Unexported), "only a dry run does without its engine"
+        upscale_pipe.pipe(source, output, upscaler, options, form=form, console=console)
 
 
 def _upscale(
@@ -231,20 +391,22 @@ def _upscale(
     chosen: str,
     how: dict[str, Any],
     tile: str | None,
-    find: Callable[..., JobList],
+    find: Callable[[int], JobList],
     options: Options,
     report: Path | None,
     *,
     dry: bool,
+    quiet: bool,
+    as_json: bool,
 ) -> None:
     """Open what upscales, find the images, and do or foretell the work.
 
     Args:
         paths: what the user named, for a message.
         chosen: the artifact, the checkpoint or the name of a model that ships.
-        how: arguments of ``Upscaler``, but for tile and batch.
+        how: arguments of ``Upscaler``, but for the tile.
         tile: as the user wrote it.
-        find: the jobs for results of a ``scale``.
+        find: the jobs, given the network's factor.
     """
     from hat_deploy.artifact.resolve import resolve
     from hat_deploy.cli.upscale_display import Display
@@ -254,20 +416,21 @@ def _upscale(
     from hat_deploy.terminal.screen import SafeConsole
 
     with libraries_silenced():
-        console = SafeConsole(stderr=True)
+        console = SafeConsole(stderr=True, quiet=quiet)
         gpu = how["device"] == Device.CUDA
         named = resolve(chosen)
         sides, batch = _tile(tile, named, find, options, console, gpu=gpu)
-        with _open(named, how | {"tile": sides, "batch": batch}, console, dry=dry) as upscaler:
-            listed = find(scale=upscaler.scale)
+        how = how | {"tile": sides, "batch": batch or how["batch"]}
+        with _open(named, how, console, dry=dry) as upscaler:
+            listed = find(upscaler.scale)
             name = upscaler.name if isinstance(upscaler, Unexported) else upscaler.engine.name
-            display = Display(console, total=len(listed.jobs), engine=name, dry=dry)
+            display = Display(console, listed, engine=name, dry=dry, as_json=as_json)
             if not listed.jobs and not listed.rejected:
                 searched = ", ".join(map(display_name, paths))
-                typer.echo(f"no images found in {searched}: there is nothing to do")
+                display.say(f"no images found in {searched}: there is nothing to do")
             _require_own_file(report, listed)
             if isinstance(upscaler, Unexported):
-                typer.echo(upscaler.sentence)
+                display.say(upscaler.sentence)
             if dry:
                 _preview(listed, upscaler, options, display)
             elif not isinstance(upscaler, Unexported):
@@ -275,23 +438,35 @@ def _upscale(
     display.finish()
 
 
+def _ending(suffix: str) -> str:
+    """What names are to end in before the format's own suffix."""
+    if not suffix or set(suffix) & {"/", os.sep, "\0"}:
+        raise UsageError(
+            f"--suffix {display_name(suffix)!r}: expected text that a file's name can end in"
+        )
+    return suffix
+
+
 def _tile(
     text: str | None,
     named: Artifact | Checkpoint,
-    find: Callable[..., JobList],
+    find: Callable[[int], JobList],
     options: Options,
     console: Console,
     *,
     gpu: bool,
 ) -> tuple[tuple[int, int] | None, int]:
-    """The tile that was asked for and the batch; chosen ones are announced with their reason."""
+    """The tile and batch that were asked for, or chosen ones, announced with their reason.
+
+    A batch of 0 leaves it as it was asked for.
+    """
     if text is None or text.strip().lower() != AUTO:
-        return parse_tile(text), 1
+        return parse_tile(text), 0
     from hat_deploy.folders import auto_tile
 
-    jobs = find(scale=auto_tile.network_of(named)[0].scale).jobs
+    jobs = find(auto_tile.network_of(named)[0].scale).jobs
     if not jobs:
-        return None, 1
+        return None, 0
     tile, batch, why = auto_tile.choose_tile(jobs, named, options, gpu=gpu)
     console.print(why, markup=False, highlight=False, soft_wrap=True)
     return tile, batch
@@ -322,15 +497,29 @@ def _run(
     listed: JobList, upscaler: Upscaler, options: Options, target: Path | None, display: Display
 ) -> None:
     from hat_deploy import folders
+    from hat_deploy.folders.engine_loop import INTERRUPTED, untried
     from hat_deploy.folders.outcome_log import Report
 
     run = folders.run_list(
         listed, upscaler, options, progress=display.progress, on_note=display.note
     )
-    with Report(target) as report, display, closing(run) as outcomes:
-        for outcome in outcomes:
-            report.add(outcome)
-            display.add(outcome)
+    told = set()
+    with Report(target) as report, display:
+        try:
+            with closing(run) as outcomes:
+                for outcome in outcomes:
+                    told.add((outcome.source, outcome.target))
+                    report.add(outcome)
+                    display.add(outcome)
+        except KeyboardInterrupt:
+            for job in listed.jobs:  # where it came while an outcome was shown
+                if (job.source, job.target) not in told:
+                    report.add(untried(job, INTERRUPTED))
+                    display.add(untried(job, INTERRUPTED))
+            display.stop()
+            with suppress(typer.Exit):
+                display.finish()
+            raise
     if report.problem:
         display.problem(f"the report {target} is incomplete: {report.problem}")
 
@@ -360,4 +549,4 @@ def _preview(
     for rejected in listed.rejected:
         display.add(folders.Failed(source=rejected.source, reason=rejected.reason))
     for found in preview(listed.jobs, upscaler, options, display.note):
-        display.foretell(found, upscaler.scale)
+        display.foretell(found)

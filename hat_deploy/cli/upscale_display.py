@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from typing import Self
 
@@ -9,7 +10,9 @@ import typer
 from rich import progress
 from rich.console import Console
 
+from hat_deploy.cli.options import print_json
 from hat_deploy.folders import Done, Failed, Outcome, Progress, Skipped
+from hat_deploy.folders.job_list import JobList
 from hat_deploy.folders.preview import Pending
 from hat_deploy.geometry import image_size
 from hat_deploy.terminal.printable import display_name
@@ -18,20 +21,40 @@ INCOMPLETE = 3
 """Exit code of a run that finished, but could not process some inputs."""
 
 
+SHOWN = 3
+"""Folders of results that are named."""
+EVERY = 10.0
+"""Seconds between two lines on the progress, where there is no terminal to draw a bar on."""
+
+
 class Display:
     """Counts outcomes and shows them.
 
     Args:
-        console: for the bar and notes; standard error.
-        total: jobs of the run.
+        console: for the bar and notes; standard error. Where it is quiet, only what went wrong
+            is shown.
+        listed: what the run is about.
         engine: its name, for the summary.
         dry: whether nothing is done, only foretold.
+        as_json: print the result as JSON in the end, and no other text on standard output.
     """
 
-    def __init__(self, console: Console, *, total: int, engine: str, dry: bool) -> None:
+    def __init__(
+        self,
+        console: Console,
+        listed: JobList,
+        *,
+        engine: str,
+        dry: bool = False,
+        as_json: bool = False,
+    ) -> None:
+        total = len(listed.jobs)
         self._console = console
+        self._listed = listed
         self._engine = engine
         self._dry = dry
+        self._as_json = as_json
+        self._began = self._last = time.monotonic()
         self._bar = progress.Progress(
             progress.TextColumn("images"),
             progress.MofNCompleteColumn(),
@@ -47,12 +70,24 @@ class Display:
         self._kept: Counter[str | None] = Counter()
         self._failed: list[Failed] = []
         self._untried: Counter[str] = Counter()
+        self._foretold: list[dict[str, object]] = []
 
     def progress(self, now: Progress) -> None:
         """Move the bar."""
         share = now.tiles_done / now.tiles if now.tiles else 0
         tiles = f"tile {now.tiles_done}/{now.tiles}" if now.tiles else ""
         self._bar.update(self._task, completed=now.settled + share, tiles=tiles)
+        if not self._console.is_terminal and time.monotonic() - self._last > EVERY:
+            self._last = time.monotonic()
+            self._note(self._so_far(now.settled + share, now.jobs))
+
+    def _so_far(self, settled: float, jobs: int) -> str:
+        """How far the run is, for those who see no bar."""
+        seconds = time.monotonic() - self._began
+        text = f"{int(settled)} of {jobs} images, {_duration(seconds)} gone"
+        if settled:
+            text += f", about {_duration(seconds / settled * (jobs - settled))} left"
+        return text
 
     def add(self, outcome: Outcome) -> None:
         """Count what became of an image; notes are shown at once, failures at the end."""
@@ -69,18 +104,25 @@ class Display:
             case Failed():
                 self._untried[outcome.reason] += 1
 
-    def foretell(self, found: Pending | Skipped | Failed, scale: int) -> None:
+    def foretell(self, found: Pending | Skipped | Failed) -> None:
         """Count and show what would become of an image."""
         match found:
             case Pending():
                 self._pending += 1
                 self._tiles += found.tiles
                 size = image_size(found.height, found.width)
-                large = image_size(found.height * scale, found.width * scale)
-                typer.echo(
-                    f"{display_name(found.job.source)} -> {display_name(found.job.target)}, "
-                    f"{size} to {large}, {found.tiles} tiles"
-                )
+                large = image_size(*found.result)
+                source, target = map(display_name, (found.job.source, found.job.target))
+                self.say(f"{source} -> {target}, {size} to {large}, {found.tiles} tiles")
+                if self._as_json:
+                    self._foretold.append(
+                        {
+                            "source": str(found.job.source),
+                            "target": str(found.job.target),
+                            "size": list(found.result),
+                            "tiles": found.tiles,
+                        }
+                    )
             case _:
                 self.add(found)
 
@@ -94,13 +136,8 @@ class Display:
         Raises:
             typer.Exit: with 3, if something could not be processed.
         """
-        kept = sum(self._kept.values())
         bad = len(self._failed) + sum(self._untried.values())
-        if self._dry:
-            head = f"{self._pending} to upscale, {self._tiles} tiles"
-        else:
-            head = f"{self._done} upscaled"
-        typer.echo(f"{head}, {kept} skipped (results exist), {bad} not processed; {self._engine}")
+        self._summarise(bad)
         for reason, count in self._kept.items():
             if reason is not None:
                 self.note(f"{count} skipped: {reason}")
@@ -113,16 +150,80 @@ class Display:
             typer.echo(f"not processed: {display_name(failure.source)}: {failure.reason}", err=True)
         for reason, count in self._untried.items():
             typer.echo(f"not processed: {count} not tried: {display_name(reason)}", err=True)
+        if not self._dry and self._done:
+            self.say(f"results in {self._places()}")
+        if self._as_json:
+            print_json(self._result())
         if bad:
             raise typer.Exit(INCOMPLETE)
 
+    def _summarise(self, bad: int) -> None:
+        kept = sum(self._kept.values())
+        if self._dry:
+            head = f"{self._pending} to upscale, {self._tiles} tiles"
+        else:
+            head = f"{self._done} upscaled"
+        self.say(f"{head}, {kept} skipped (results exist), {bad} not processed; {self._engine}")
+        passed = +self._listed.passed
+        if passed:
+            counts = ", ".join(f"{count} {what}" for what, count in passed.items())
+            self.note(f"passed over: {counts}")
+
+    def _places(self) -> str:
+        """The folders that results went to, or the one file."""
+        jobs = self._listed.jobs
+        if len(jobs) == 1:
+            return display_name(jobs[0].target)
+        roots = list(dict.fromkeys(job.root for job in jobs))
+        more = f" and {len(roots) - SHOWN} more" if len(roots) > SHOWN else ""
+        return ", ".join(map(display_name, roots[:SHOWN])) + more
+
+    def _result(self) -> dict[str, object]:
+        """What became of everything, as JSON types."""
+        outcome = {"to_upscale": self._foretold} if self._dry else {"upscaled": self._done}
+        return {
+            **outcome,
+            "skipped": sum(self._kept.values()),
+            "failed": [
+                {"source": str(failed.source), "reason": failed.reason} for failed in self._failed
+            ],
+            "not_tried": sum(self._untried.values()),
+            "passed_over": {what.name.lower(): n for what, n in (+self._listed.passed).items()},
+            "engine": self._engine,
+            "seconds": round(time.monotonic() - self._began, 3),
+        }
+
+    def say(self, text: str) -> None:
+        """Say on standard output what was asked for."""
+        if not (self._console.quiet or self._as_json):
+            typer.echo(text)
+
     def note(self, text: str) -> None:
         """Say what is worth knowing."""
-        self._bar.console.print(f"note: {text}", markup=False, highlight=False, soft_wrap=True)
+        self._note(f"note: {text}")
+
+    def _note(self, text: str) -> None:
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def __enter__(self) -> Self:
         self._bar.start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Take the bar away, or leave it as it is at its end."""
         self._bar.stop()
+
+
+def _duration(seconds: float) -> str:
+    """Hours, minutes and seconds as people say them.
+
+    >>> _duration(9), _duration(75), _duration(7260)
+    ('9 s', '1 min 15 s', '2 h 1 min')
+    """
+    minutes, left = divmod(round(seconds), 60)
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes} min {left} s" if minutes else f"{left} s"

@@ -18,6 +18,7 @@ from hat_deploy.tiles.streaming import stream
 
 LINGER = 0.05
 """Seconds to wait for another image before a batch is computed that is not full."""
+INTERRUPTED = "the run was interrupted"
 FIRST_FAILURE = "the run was to stop at the first failure"
 _OF_ONE_IMAGE = (PictureError, CheckFailed)
 
@@ -41,6 +42,7 @@ class EngineLoop:
         self._unsettled = {(job.source, job.target): job for job in jobs}
         self._decoding = workers.decoders
         self._computing: dict[Enlargement, Item] = {}
+        self._again: deque[Item] = deque()
         self._encoding = 0
         self._known: deque[Outcome] = deque()
         self.told = told
@@ -50,9 +52,19 @@ class EngineLoop:
         self._halted: str | None = None
 
     def outcomes(self, progress: OnProgress | None) -> Iterator[Outcome]:
-        """Every job's, in the order in which they become known."""
+        """Every job's, in the order in which they become known.
+
+        Raises:
+            KeyboardInterrupt: one came; what is known by then, and what was not tried, is told
+                first.
+        """
         with self._workers:
-            yield from self._outcomes(progress)
+            try:
+                yield from self._outcomes(progress)
+            except KeyboardInterrupt:
+                self._halted = INTERRUPTED
+                yield from self._rest(progress)
+                raise
 
     def _outcomes(self, progress: OnProgress | None) -> Iterator[Outcome]:
         for pieces in stream(self):
@@ -66,6 +78,10 @@ class EngineLoop:
         while self._encoding and self._halted is None:
             self._hear(wait=True)
             yield from self._tell(progress)
+        yield from self._rest(progress)
+
+    def _rest(self, progress: OnProgress | None) -> Iterator[Outcome]:
+        """What the threads still finish, and what is left undone."""
         self._workers.end()
         self._hear(wait=False)
         yield from self._tell(progress)
@@ -77,13 +93,16 @@ class EngineLoop:
     @property
     def ended(self) -> bool:
         """Whether no image will come any more; with :meth:`take` a feed of images."""
-        return self._decoding == 0 or self._halted is not None
+        return (self._decoding == 0 and not self._again) or self._halted is not None
 
     def take(self) -> Enlargement | None:
         """The next decoded image, if one comes soon."""
         until = time.monotonic() + LINGER
         work = None
         while work is None and not self.ended:
+            if self._again:
+                work = self._start(self._again.popleft())
+                continue
             try:
                 message = self._workers.decoded.get(timeout=max(0.0, until - time.monotonic()))
             except queue.Empty:
@@ -114,6 +133,9 @@ class EngineLoop:
             wait = False
 
     def _start(self, item: Item) -> Enlargement | None:
+        if item.computed:  # the network has nothing to do
+            self._encode(item)
+            return None
         try:
             work = self._stages.enlarge(item)
         except Exception as error:
@@ -126,12 +148,19 @@ class EngineLoop:
         return work
 
     def _send(self, pieces: list[Piece]) -> None:
-        """Hand images whose last tile has come, or that failed, to the encoders."""
+        """Images whose last tile has come, or that failed, go on to the next pass or encoder."""
         for work in dict.fromkeys(piece.picture for piece in pieces):
             images.release(work.result)
             if work.finished and work in self._computing:
-                self._encoding += 1
-                self._workers.encode(self._computing.pop(work))
+                item = self._computing.pop(work)
+                if item.computed:
+                    self._encode(item)
+                else:
+                    self._again.append(item)
+
+    def _encode(self, item: Item) -> None:
+        self._encoding += 1
+        self._workers.encode(item)
 
     def _settle(self, outcome: Outcome | Exception) -> None:
         if isinstance(outcome, DiskFull):

@@ -7,11 +7,16 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, suppress
+from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
 
-from hat_deploy.errors import UsageError
+from hat_deploy.errors import HatDeployError, UsageError
+from hat_deploy.folders.journal import NAME, JournalReader
+from hat_deploy.folders.journal_index import Entry
 from hat_deploy.images.picture import SUFFIXES
 from hat_deploy.terminal.printable import display_name
 
@@ -31,11 +36,23 @@ class Found(NamedTuple):
     """Why it is no job; None if it is one."""
 
 
-def find(path: Path, outputs: set[str], *, recursive: bool) -> Iterator[Found]:
+class Passed(StrEnum):
+    """Why something in a folder is passed over without a word on each."""
+
+    RESULT = "results of earlier runs"
+    FOREIGN = "files of other formats"
+    HIDDEN = "hidden files and folders"
+    FOLDER = "folders inside (--recursive enters them)"
+
+
+def find(
+    path: Path, outputs: set[str], passed: Counter[Passed], *, recursive: bool
+) -> Iterator[Found]:
     """The images that one path leads to, and what has to be rejected.
 
     Args:
         outputs: real paths of folders that are not entered.
+        passed: counts what is passed over.
 
     Raises:
         UsageError: the path does not exist.
@@ -43,7 +60,9 @@ def find(path: Path, outputs: set[str], *, recursive: bool) -> Iterator[Found]:
     if not os.path.lexists(path):
         raise UsageError(f"{display_name(path)} does not exist")
     if is_folder(path):
-        yield from _walk(str(path), outputs, recursive=recursive)
+        with ExitStack() as stack:
+            results = _Results(str(path), stack)
+            yield from _walk(str(path), outputs, passed, results, recursive=recursive)
         return
     reason = _unreadable(path)
     if reason is None and path.suffix.lower() not in SUFFIXES:
@@ -51,7 +70,45 @@ def find(path: Path, outputs: set[str], *, recursive: bool) -> Iterator[Found]:
     yield Found(str(path), place_of(path), None, path.is_symlink(), reason)
 
 
-def _walk(top: str, outputs: set[str], *, recursive: bool) -> Iterator[Found]:
+class _Results:
+    """What the journals of earlier runs say is a result.
+
+    In the folder that was named, which may be one of results on purpose, that is only what lies
+    beside its source: ``cat-x2.png`` where there is ``cat.png``.
+    """
+
+    def __init__(self, top: str, stack: ExitStack) -> None:
+        self._top = top
+        self._stack = stack
+        self._journals: list[tuple[str, JournalReader]] = []
+
+    def enter(self, folder: str, names: Iterable[str]) -> None:
+        """Look at a folder's journal, if it has one."""
+        if NAME not in names:
+            return
+        with suppress(HatDeployError, OSError):
+            reader = self._stack.enter_context(JournalReader(Path(folder)))
+            self._journals.append((folder, reader))
+
+    def knows(self, folder: str, name: str) -> bool:
+        """Whether a file is a result."""
+        path = os.path.join(folder, name)
+        for root, reader in self._journals:
+            inside = root in (folder, self._top) or folder.startswith(root + os.sep)
+            entry = reader.last(os.path.relpath(path, root)) if inside else None
+            if entry is not None and (root != self._top or _lies_beside(entry)):
+                return True
+        return False
+
+
+def _lies_beside(entry: Entry) -> bool:
+    """Whether a result lies in the folder of its source."""
+    return Path(os.path.normpath(entry.source)).parent == Path(entry.output).parent
+
+
+def _walk(
+    top: str, outputs: set[str], passed: Counter[Passed], results: _Results, *, recursive: bool
+) -> Iterator[Found]:
     """A folder: its images first, then its folders, each sorted by name, however deep.
 
     Every real folder is entered once, however many links lead to it, so loops end; links
@@ -66,11 +123,16 @@ def _walk(top: str, outputs: set[str], *, recursive: bool) -> Iterator[Found]:
         visited.add(real)
         try:
             with os.scandir(folder) as listed:
-                entries = [entry for entry in listed if not entry.name.startswith(".")]
+                everything = list(listed)
         except OSError as error:
             why = f"it cannot be listed: {error.strerror or error}"
             yield Found(folder, place_of(Path(folder)), inside, reason=why)
             continue
+        entries = [entry for entry in everything if not entry.name.startswith(".")]
+        results.enter(folder, {entry.name for entry in everything})
+        passed[Passed.HIDDEN] += sum(
+            entry.name != NAME for entry in everything if entry.name.startswith(".")
+        )
         entries.sort(key=lambda entry: _order(entry.name))
         folders: list[tuple[bool, tuple[str, str, str]]] = []
         for entry in entries:
@@ -78,17 +140,26 @@ def _walk(top: str, outputs: set[str], *, recursive: bool) -> Iterator[Found]:
             link = entry.is_symlink()
             folder_there = is_folder(entry) if link else entry.is_dir(follow_symlinks=False)
             lies = os.path.realpath(place) if link else place
-            if lies in outputs:
-                continue
-            if split_name(entry.name)[1].lower() in SUFFIXES:
+            if lies in outputs or (_is_named(entry.name) and results.knows(folder, entry.name)):
+                passed[Passed.RESULT] += lies not in outputs
+            elif _is_named(entry.name):
                 whole = not link and entry.is_file(follow_symlinks=False)
                 reason = _forbidden(entry) if whole else _unreadable(entry)
                 yield Found(entry.path, place, inside + entry.name, link, reason)
             elif folder_there:
                 folders.append((link, (entry.path, lies, f"{inside}{entry.name}/")))
+            else:
+                passed[Passed.FOREIGN] += 1
         if recursive:
             folders.sort(key=lambda found: found[0])
             waiting += [found for _, found in reversed(folders)]
+        else:
+            passed[Passed.FOLDER] += len(folders)
+
+
+def _is_named(name: str) -> bool:
+    """Whether a name is an image's."""
+    return split_name(name)[1].lower() in SUFFIXES
 
 
 def _order(name: str) -> tuple[str, str]:

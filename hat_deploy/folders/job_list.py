@@ -5,12 +5,13 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from hat_deploy.errors import UsageError
-from hat_deploy.folders.inputs import Found, find, is_folder, place_of, split_name
+from hat_deploy.folders.inputs import Found, Passed, find, is_folder, place_of, split_name
 from hat_deploy.images.picture import SUFFIXES
 from hat_deploy.terminal.printable import display_name
 
@@ -44,12 +45,14 @@ class JobList:
 
     jobs: list[Job] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
+    passed: Counter[Passed] = field(default_factory=Counter)
+    """How much in the folders was passed over, by the reason."""
 
 
 def list_jobs(
     paths: Sequence[Path],
     *,
-    scale: int,
+    mark: str,
     output: Path | None,
     recursive: bool,
     format: str | None = None,  # noqa: A002 - the option's name
@@ -59,16 +62,18 @@ def list_jobs(
 
     Results go beside their sources: ``cat-x2.png`` for ``cat.png``, and the folder
     ``photos-x2/`` for ``photos/``. With ``output`` they go there: files by their names, one
-    folder by its tree, and of several paths each folder by its tree under its name.
+    folder by its tree, and of several paths each folder by its tree under its name. A name that
+    ends like an image's is the result of the one image that is given.
 
-    Inside folders, foreign suffixes and hidden names are passed over; what merely looks like
+    Inside folders, foreign suffixes, hidden names and what journals know as results of earlier
+    runs are passed over and counted; what merely looks like
     an image (a dangling link, a pipe, a folder named ``x.png``) is rejected by name. Where
     results of this or an earlier run would lie inside an input, they are not read again; nor
     is ``cat-x2.png`` where ``cat.png`` is named too, as when a shell's ``*`` is run again.
 
     Args:
         paths: files and folders.
-        scale: the factor that default names carry.
+        mark: what default names end in, as ``-x2``.
         output: the folder for results, or None.
         recursive: whether folders inside folders are read.
         format: a suffix that replaces the sources' own, with or without its dot.
@@ -76,30 +81,63 @@ def list_jobs(
             counts as a mere result: an input is never written over.
 
     Raises:
-        UsageError: a path does not exist, or ``format`` is not one of ``SUFFIXES``.
+        UsageError: a path does not exist, ``format`` is not one of ``SUFFIXES``, or the file
+            that ``output`` names is for one image of its format.
     """
-    suffix = _forced_suffix(format)
+    suffix = forced_suffix(format)
     result = JobList()
+    if output is not None and names_a_file(output):
+        return _one_file(paths, output, suffix)
     wanted: list[Job] = []
-    outputs = _outputs(paths, scale, output)
-    results = set() if overwrite else _default_results(paths, scale, suffix)
+    outputs = _outputs(paths, mark, output)
+    results = set() if overwrite else _default_results(paths, mark, suffix)
     seen: set[str] = set()
     for path in paths:
-        base = _base(path, scale, output, alone=len(paths) == 1)
-        for found in find(path, outputs, recursive=recursive):
+        base = _base(path, mark, output, alone=len(paths) == 1)
+        for found in find(path, outputs, result.passed, recursive=recursive):
             if found.place in seen:
                 continue
             seen.add(found.place)
             if found.reason is not None:
                 result.rejected.append(Rejected(Path(found.path), found.reason))
             elif found.link or found.place not in results:
-                target = _target(found, base, scale, output, suffix)
+                target = _target(found, base, mark, output, suffix)
                 wanted.append(Job(Path(found.path), target, base))
     _settle(wanted, result)
     return result
 
 
-def _forced_suffix(name: str | None) -> str | None:
+def names_a_file(output: Path) -> bool:
+    """Whether a place for results is one image's file: it ends like one, and is no folder."""
+    return output.suffix.lower() in SUFFIXES and not is_folder(output)
+
+
+def _one_file(paths: Sequence[Path], output: Path, suffix: str | None) -> JobList:
+    if len(paths) != 1 or is_folder(paths[0]):
+        raise UsageError(
+            f"-o {display_name(output)} names one image's file, and more than one image was "
+            "given: name a folder for the results"
+        )
+    if suffix is not None and suffix != output.suffix.lower():
+        raise UsageError(
+            f"-o {display_name(output)} and --format {suffix.removeprefix('.')} name two formats: "
+            "leave --format out"
+        )
+    result = JobList()
+    (found,) = find(paths[0], set(), result.passed, recursive=False)
+    if found.reason is not None:
+        result.rejected.append(Rejected(paths[0], found.reason))
+    else:
+        _settle([Job(paths[0], output)], result)
+    return result
+
+
+def forced_suffix(name: str | None) -> str | None:
+    """The suffix of a format that was asked for, ``.jpg`` for ``jpg``; None for none.
+
+    Raises:
+        UsageError: it is not one of ``SUFFIXES``.
+    """
     if name is None:
         return None
     suffix = "." + name.lower().removeprefix(".")
@@ -113,49 +151,49 @@ def _real(path: Path) -> Path:
     return Path(os.path.realpath(path))
 
 
-def _beside(folder: Path, scale: int) -> Path:
+def _beside(folder: Path, mark: str) -> Path:
     """``photos-x2`` for ``photos``; a folder given as ``.`` or ``..`` is named in full."""
     named = folder if folder.name not in ("", "..") else _real(folder)
-    return named.with_name(f"{named.name}-x{scale}") if named.name else named / f"x{scale}"
+    return named.with_name(f"{named.name}{mark}") if named.name else named / mark.lstrip("-")
 
 
-def _outputs(paths: Sequence[Path], scale: int, output: Path | None) -> set[str]:
+def _outputs(paths: Sequence[Path], mark: str, output: Path | None) -> set[str]:
     """Folders that hold results, of this run or of an earlier one with default names."""
-    folders = [_beside(path, scale) for path in paths if is_folder(path)]
+    folders = [_beside(path, mark) for path in paths if is_folder(path)]
     results = {os.path.realpath(folder) for folder in [*folders, *([output] if output else [])]}
     return results - {os.path.realpath(path) for path in paths}
 
 
-def _default_results(paths: Sequence[Path], scale: int, suffix: str | None) -> set[str]:
+def _default_results(paths: Sequence[Path], mark: str, suffix: str | None) -> set[str]:
     """Where runs with default names put the results of the images among the paths."""
     results: set[str] = set()
     for path in paths:
         if path.suffix.lower() not in SUFFIXES or is_folder(path):
             continue
         named = Found(str(path), "")
-        plain = _target(named, path.parent, scale, None, None)
-        forced = _target(named, path.parent, scale, None, suffix)
+        plain = _target(named, path.parent, mark, None, None)
+        forced = _target(named, path.parent, mark, None, suffix)
         results |= {place_of(plain), place_of(forced)}
         if suffix is not None:
             results.add(place_of(_with_source_suffix(Job(path, forced))))
     return results
 
 
-def _base(path: Path, scale: int, output: Path | None, *, alone: bool) -> Path:
+def _base(path: Path, mark: str, output: Path | None, *, alone: bool) -> Path:
     """The folder that the results of one path of the command line go to."""
     folder = is_folder(path)
     if output is None:
-        return _beside(path, scale) if folder else path.parent
+        return _beside(path, mark) if folder else path.parent
     if not folder or alone:
         return output
     name = path.name if path.name not in ("", "..") else _real(path).name
     return output / name if name else output
 
 
-def _target(found: Found, base: Path, scale: int, output: Path | None, suffix: str | None) -> Path:
+def _target(found: Found, base: Path, mark: str, output: Path | None, suffix: str | None) -> Path:
     if found.inside is None:
         stem, ending = split_name(os.path.basename(found.path))
-        marked = f"-x{scale}" if output is None else ""
+        marked = mark if output is None else ""
         return base / f"{stem}{marked}{suffix or ending}"
     folder, slash, name = found.inside.rpartition("/")
     stem, ending = split_name(name)

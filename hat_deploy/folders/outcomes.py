@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hat_deploy.errors import UsageError
 from hat_deploy.folders.job_list import Job
-from hat_deploy.images import MAX_PIXELS
+from hat_deploy.images import MAX_PIXELS, Colour
+from hat_deploy.tiles.target_size import TargetSize
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +31,16 @@ class Options:
     of a WebP)."""
     max_pixels: int = MAX_PIXELS
     """Images with more are refused before they are decoded."""
+    size: TargetSize | None = None
+    """The size of the results; None for the network's own factor."""
+    linear_light: bool = False
+    """Average light, not stored values, where a result is shrunk to its size."""
+
+    background: Colour | None = None
+    """What lies behind transparent pixels where the format holds none, as JPEG; None refuses
+    such images."""
+    keep_times: bool = False
+    """Give results the time of change of their sources."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.quality <= 100:
@@ -37,6 +49,13 @@ class Options:
             raise UsageError(f"memory is {self.memory} bytes; it must be at least 1")
         if self.max_pixels < 1:
             raise UsageError(f"max_pixels is {self.max_pixels}; it must be at least 1")
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What decides how every result looks, as JSON types."""
+        if self.size is None:
+            return {}
+        return {"size": dict(self.size.given), "linear_light": self.linear_light}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ written, holds its share of bytes and one of a number of places.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Generator, Iterable
 
@@ -15,11 +16,13 @@ from hat_deploy.folders.budget import Budget
 from hat_deploy.folders.engine_loop import FIRST_FAILURE, EngineLoop, untried
 from hat_deploy.folders.job_list import Job, JobList, Rejected
 from hat_deploy.folders.journals import Journals
-from hat_deploy.folders.outcomes import Failed, OnProgress, Options, Outcome
+from hat_deploy.folders.outcomes import Done, Failed, OnProgress, Options, Outcome, Skipped
 from hat_deploy.folders.stages import Stages
 from hat_deploy.folders.workers import Workers
 from hat_deploy.machine import available_memory
 from hat_deploy.tiles.enlarger import Enlarger
+
+log = logging.getLogger(__name__)
 
 PLACES = 64
 """Images in progress at once, or eight batches where that is more."""
@@ -65,7 +68,7 @@ def _run(
     progress: OnProgress | None,
     on_note: Callable[[str], object],
 ) -> Generator[Outcome, None, None]:
-    journals = Journals(todo, {**upscaler.settings, "quality": options.quality})
+    journals = Journals(todo, {**upscaler.settings, **options.settings, "quality": options.quality})
     told = 0
     patience = _Patience()
     try:
@@ -74,7 +77,9 @@ def _run(
         yield from map(_refused, rejected)
         while todo:
             loop = _round(todo, told, upscaler, options, journals)
-            yield from loop.outcomes(progress)
+            for outcome in loop.outcomes(progress):
+                _log(outcome)
+                yield outcome
             told, todo = loop.told, loop.elsewhere
             if not patience.wait(len(todo)):
                 break
@@ -130,6 +135,17 @@ def run_list(
         yield from (untried(job, FIRST_FAILURE) for job in listed.jobs)
     else:
         yield from _run(listed.rejected, listed.jobs, upscaler, options, progress, on_note)
+
+
+def _log(outcome: Outcome) -> None:
+    """Say what became of an image to those who listen."""
+    match outcome:
+        case Done():
+            log.info("%s: done, %d tiles in %.1f s", outcome.source, outcome.tiles, outcome.seconds)
+        case Skipped():
+            log.info("%s: skipped, %s", outcome.source, outcome.reason or "its result exists")
+        case Failed():
+            log.info("%s: not processed, %s", outcome.source, outcome.reason)
 
 
 def _refused(rejected: Rejected) -> Failed:

@@ -13,6 +13,7 @@ from hat_deploy.folders.job_list import Job
 from hat_deploy.folders.keeping import reason_to_keep
 from hat_deploy.folders.outcomes import Failed, Options, Skipped
 from hat_deploy.folders.stages import damaged, failure, settings_of
+from hat_deploy.tiles.target_size import Size, steps_to
 
 
 class Estimator(Protocol):
@@ -21,6 +22,10 @@ class Estimator(Protocol):
     @property
     def settings(self) -> Mapping[str, Any]:
         """What decides how an image comes out; without ``model`` where that is not yet known."""
+
+    @property
+    def scale(self) -> int:
+        """The network's factor."""
 
     def tiles(self, height: int, width: int) -> int:
         """Tiles of one colour image of this size."""
@@ -34,6 +39,8 @@ class Pending:
     height: int
     width: int
     """As the header gives them: an orientation may swap them."""
+    result: Size
+    """Height and width of the result."""
     tiles: int
     """For an image in colour without transparency."""
 
@@ -76,5 +83,7 @@ def _foretell(
     if keep is not None:
         return Skipped(job=job, reason=keep.reason)
     height, width = reading.read_size(job.source, max_pixels=options.max_pixels)
-    tiles = upscaler.tiles(height, width)
-    return Pending(job=job, height=height, width=width, tiles=tiles)
+    steps = steps_to(options.size, (height, width), upscaler.scale)
+    steps.check()
+    tiles = sum(upscaler.tiles(*size) for size in steps.sizes[: steps.passes])
+    return Pending(job=job, height=height, width=width, result=steps.final, tiles=tiles)

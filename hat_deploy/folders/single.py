@@ -8,28 +8,36 @@ from pathlib import Path
 from hat_deploy import images
 from hat_deploy.errors import PictureError, UsageError
 from hat_deploy.folders.job_list import Job
-from hat_deploy.folders.outcomes import Done
-from hat_deploy.folders.stages import enlarged
+from hat_deploy.folders.outcomes import Done, Options
+from hat_deploy.folders.stages import backed, enlarged
 from hat_deploy.folders.writing import Place, write
 from hat_deploy.tiles.enlarger import Enlarger, OnTiles
+from hat_deploy.tiles.target_size import TargetSize
 
 
 def upscale_one(
-    job: Job, upscaler: Enlarger, *, quality: int = 95, progress: OnTiles | None = None
+    job: Job,
+    upscaler: Enlarger,
+    *,
+    quality: int = 95,
+    size: TargetSize | None = None,
+    linear_light: bool = False,
+    progress: OnTiles | None = None,
 ) -> Done:
     """See :meth:`hat_deploy.Upscaler.upscale_file`."""
     started = time.monotonic()
     _require_another_file(job.source, job.target)
     picture = images.decode(job.source)
-    tiles = 0
+    tiles = before = 0
 
     def count(done: int, total: int) -> None:
-        nonlocal tiles
-        tiles = done
+        nonlocal tiles, before
+        tiles = before + done
+        before += total if done == total else 0
         if progress is not None:
             progress(done, total)
 
-    pixels = upscaler.upscale(picture.pixels, progress=count)
+    pixels = upscaler.upscale(picture.pixels, size=size, linear_light=linear_light, progress=count)
     try:
         place = Place(job.target)  # the caller named it
         notes = write(enlarged(picture, pixels), place, quality=quality)
@@ -37,6 +45,29 @@ def upscale_one(
         raise PictureError(f"the result cannot be written: {error.strerror or error}") from error
     seconds = time.monotonic() - started
     return Done(job=job, seconds=seconds, tiles=tiles, notes=picture.notes + notes)
+
+
+def upscale_bytes(
+    data: bytes, upscaler: Enlarger, options: Options, *, suffix: str | None = None
+) -> tuple[bytes, tuple[str, ...]]:
+    """A file's content to that of its result.
+
+    Args:
+        data: an image file.
+        suffix: of the result's format, as ``.png``; None for that of the source.
+
+    Returns:
+        The result, and notes on what decoding changed.
+
+    Raises:
+        PictureError: it cannot be decoded, or the format cannot hold the result.
+        CheckFailed, ArtifactError: as :meth:`hat_deploy.Upscaler.upscale`.
+    """
+    suffix = suffix or images.suffix_of(data)
+    picture = images.decode_bytes(data, max_pixels=options.max_pixels)
+    pixels = upscaler.upscale(picture.pixels, size=options.size, linear_light=options.linear_light)
+    result = backed(enlarged(picture, pixels), suffix, options)
+    return images.encode(result, suffix, quality=options.quality), picture.notes
 
 
 def _require_another_file(source: Path, target: Path) -> None:

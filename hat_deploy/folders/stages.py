@@ -6,6 +6,7 @@ import errno
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,8 +20,9 @@ from hat_deploy.folders.journals import Claimed, FolderUnusable, Journals
 from hat_deploy.folders.outcomes import Done, Failed, Options, Outcome, Skipped
 from hat_deploy.folders.writing import Place, Taken, write
 from hat_deploy.images import Picture, Pixels
-from hat_deploy.tiles.enlargement import Enlargement
+from hat_deploy.tiles.enlargement import Allocate, Enlargement
 from hat_deploy.tiles.enlarger import Enlarger
+from hat_deploy.tiles.target_size import Size, Steps, steps_to
 
 _FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 
@@ -60,7 +62,35 @@ class Item:
     reserved: int
     """Bytes of the budget it holds."""
     started: float
+    steps: Steps
     work: Enlargement | None = field(default=None)
+    """The pass that is being computed; the last one once all are done."""
+    passes: int = 0
+    """How many passes have begun."""
+    tiles: int = 0
+    """Tiles of the passes that have ended."""
+    notes: tuple[str, ...] = ()
+    """Of the passes that have ended."""
+    padded: bool = False
+    """Whether a pass padded the image up to the tile."""
+
+    def end_pass(self) -> None:
+        """Keep what is to be told of the pass that has ended."""
+        if self.work is not None:
+            self.tiles += self.work.done
+            self.notes += self.work.notes
+            self.padded = self.padded or self.work.padded
+
+    @property
+    def pixels(self) -> Pixels:
+        """What the next pass takes, or what the last one gave."""
+        return self.picture.pixels if self.work is None else self.work.result
+
+    @property
+    def computed(self) -> bool:
+        """Whether no pass is to come."""
+        failed = self.work is not None and self.work.error is not None
+        return failed or self.passes == self.steps.passes
 
 
 class Stages:
@@ -74,7 +104,6 @@ class Stages:
         self, upscaler: Enlarger, options: Options, journals: Journals, budget: Budget
     ) -> None:
         self._upscaler = upscaler
-        self._area = upscaler.scale**2
         self._options = options
         self._journals = journals
         self._budget = budget
@@ -91,7 +120,7 @@ class Stages:
             return Elsewhere(job)
 
     def enlarge(self, item: Item) -> Enlargement:
-        """Prepare an image for the engine; only for the thread that runs the engine.
+        """Prepare an image's next pass; only for the thread that runs the engine.
 
         A result larger than the budget is put together in a nameless file on the disk it will
         be written to.
@@ -100,9 +129,15 @@ class Stages:
             PictureError: no engine here takes it, or there is no room for its result.
             MemoryError: there is no memory for its result.
         """
-        allocate = partial(images.blank, folder=item.job.target.parent, memory=self._budget.memory)
-        item.work = self._upscaler.enlargement(item.picture.pixels, allocate=allocate, consume=True)
+        item.end_pass()
+        item.work = self._upscaler.enlargement(
+            item.pixels, allocate=self._allocate(item), consume=True
+        )
+        item.passes += 1
         return item.work
+
+    def _allocate(self, item: Item) -> Allocate:
+        return partial(images.blank, folder=item.job.target.parent, memory=self._budget.memory)
 
     def save(self, item: Item) -> Outcome:
         """Encode and write an image whose work is finished.
@@ -141,27 +176,49 @@ class Stages:
         started = time.monotonic()
         limit = self._options.max_pixels
         source = reading.read(job.source, max_pixels=limit)
-        result = min(source.most_bytes * self._area, self._budget.memory)
-        reserved = max(source.most_decoding_bytes, source.most_bytes + result)
+        stored = source.height, source.width
+        held = max(self._held(size, source.most_bytes) for size in (stored, stored[::-1]))
+        reserved = max(source.most_decoding_bytes, held)
         self._budget.reserve(reserved)
         try:
             picture = images.decode_bytes(source.data, max_pixels=limit)
+            height, width = picture.pixels.shape[:2]
+            steps = self._steps((height, width))
+            steps.check()
         except BaseException:
             self._budget.release(reserved)
             raise
-        needed = picture.pixels.nbytes
-        if (result := needed * self._area) <= self._budget.memory:
-            needed += result
+        needed = self._held((height, width), picture.pixels.nbytes)
         self._budget.correct(reserved, needed)
         facts = (len(source.data), source.mtime_ns, source.sha256)
-        return Item(job, facts, place, picture, needed, started)
+        return Item(job, facts, place, picture, needed, started, steps)
+
+    def _held(self, size: Size, nbytes: int) -> int:
+        """The most bytes of memory that an image and what is made of it take at any time.
+
+        A result that is larger than the budget lies on the disk. Two are held while one is made
+        of the other.
+        """
+        area = size[0] * size[1]
+        results = [nbytes * height * width // area for height, width in self._steps(size).results]
+        counted = [0, *(one if one <= self._budget.memory else 0 for one in results)]
+        return nbytes + max(sum(counted[at : at + 2]) for at in range(len(counted)))
+
+    def _steps(self, size: Size) -> Steps:
+        return steps_to(self._options.size, size, self._upscaler.scale)
 
     def _write(self, item: Item) -> Outcome:
-        work = item.work
-        assert work is not None, "only an enlarged image can be written"
-        if work.error is not None:
-            raise work.error
-        result = enlarged(item.picture, work.result)
+        item.end_pass()
+        if item.work is not None and item.work.error is not None:
+            raise item.work.error
+        pixels = sized(
+            item.pixels,
+            item.steps.final,
+            self._allocate(item),
+            linear=self._options.linear_light,
+        )
+        result = enlarged(item.picture, pixels)
+        result = backed(result, item.job.target.suffix, self._options)
 
         def record(size: int, sha256: str) -> None:
             self._journals.record(
@@ -172,22 +229,42 @@ class Stages:
             )
 
         try:
-            notes = write(result, item.place, quality=self._options.quality, record=record)
+            notes = write(
+                result,
+                item.place,
+                quality=self._options.quality,
+                changed=item.source[1] if self._options.keep_times else None,
+                record=record,
+            )
         except Taken:
             return Skipped(job=item.job, reason=TAKEN)
         return Done(
             job=item.job,
             seconds=time.monotonic() - item.started,
-            tiles=work.done,
-            notes=result.notes + work.notes + notes,
-            padded=work.padded,
+            tiles=item.tiles,
+            notes=result.notes + item.notes + notes,
+            padded=item.padded,
         )
+
+
+def sized(pixels: Pixels, size: Size, allocate: Allocate, *, linear: bool = False) -> Pixels:
+    """What a network made, shrunk to the size that was asked for.
+
+    Args:
+        allocate: takes shape and dtype by position.
+        linear: see :func:`hat_deploy.images.shrink`.
+    """
+    if pixels.shape[:2] == size:
+        return pixels
+    result = allocate((*size, *pixels.shape[2:]), pixels.dtype)
+    images.shrink(pixels, result, linear=linear)
+    return result
 
 
 def enlarged(picture: Picture, pixels: Pixels) -> Picture:
     """An image with larger pixels, and metadata that fits them."""
     height, width = pixels.shape[:2]
-    scale = max(height, width) // max(picture.pixels.shape[:2])
+    scale = Fraction(max(height, width), max(picture.pixels.shape[:2]))
     metadata = images.enlarged(picture.metadata, scale=scale, size=(height, width))
     return replace(picture, pixels=pixels, metadata=metadata)
 
@@ -198,10 +275,27 @@ def settings_of(job: Job, settings: Mapping[str, Any], options: Options) -> dict
     Args:
         settings: of the upscaler.
     """
-    settings = {**settings}
+    settings = {**settings, **options.settings}
     if images.FORMATS[job.target.suffix.lower()] in ("jpeg", "webp"):
         settings["quality"] = options.quality
+    if options.background is not None and _opaque(job.target.suffix):
+        settings["background"] = list(options.background)
     return settings
+
+
+def backed(picture: Picture, suffix: str, options: Options) -> Picture:
+    """The image laid over the background, if there is one and the format holds no alpha.
+
+    Its pixels may be overwritten.
+    """
+    if options.background is None or picture.pixels.shape[2:] != (4,) or not _opaque(suffix):
+        return picture
+    return replace(picture, pixels=images.over(picture.pixels, options.background))
+
+
+def _opaque(suffix: str) -> bool:
+    """Whether a format holds no transparency."""
+    return images.FORMATS[suffix.lower()] == "jpeg"
 
 
 def damaged(target: Path, budget: Budget | None = None) -> bool:

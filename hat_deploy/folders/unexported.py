@@ -55,6 +55,7 @@ class Unexported:
         check_tile(self._tile, self._halo, self._window)
         self._export = export
         self.scale = shape.scale
+        """The network's factor."""
         self.settings: Mapping[str, Any] = {
             "checkpoint": export.checkpoint.sha256,
             "tile": list(self._tile),

@@ -81,6 +81,7 @@ def write(
     place: Place,
     *,
     quality: int,
+    changed: int | None = None,
     record: Callable[[int, str], None] = lambda size, sha256: None,
 ) -> tuple[str, ...]:
     """Encode and write an image; the file appears under its name whole or not at all.
@@ -88,6 +89,7 @@ def write(
     Args:
         picture: its pixels may be overwritten.
         place: where it goes, and whether it may replace what came there meanwhile.
+        changed: its time of change in nanoseconds; None for now.
         record: given size and SHA-256 before the file gets its name.
 
     Returns:
@@ -100,6 +102,8 @@ def write(
     """
     with staged(place.target) as path:
         notes = images.write(picture, path, quality=quality, consume=True)
+        if changed is not None:
+            os.utime(path, ns=(changed, changed))
         _sync(path)  # else a power cut could leave zeros under the name
         place.check()
         record(path.stat().st_size, sha256(path))

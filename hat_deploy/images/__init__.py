@@ -14,17 +14,20 @@ but has an end decodes to whatever libjpeg makes of it.
 Messages do not name the file: whoever lists failures does.
 """
 
-from hat_deploy.images.alpha import bleed
+from hat_deploy.images.alpha import Colour, bleed, over
 from hat_deploy.images.decode import MAX_PIXELS, MAX_SIDE, decode, decode_bytes
 from hat_deploy.images.encode import FORMATS, encode, write
+from hat_deploy.images.kinds import suffix_of
 from hat_deploy.images.metadata import enlarged
 from hat_deploy.images.picture import Density, Metadata, Picture, Pixels
+from hat_deploy.images.resize import shrink
 from hat_deploy.images.scratch import blank, release
 
 __all__ = [
     "FORMATS",
     "MAX_PIXELS",
     "MAX_SIDE",
+    "Colour",
     "Density",
     "Metadata",
     "Picture",
@@ -35,6 +38,9 @@ __all__ = [
     "decode_bytes",
     "encode",
     "enlarged",
+    "over",
     "release",
+    "shrink",
+    "suffix_of",
     "write",
 ]

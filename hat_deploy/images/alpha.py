@@ -7,6 +7,7 @@ import numpy as np
 
 from hat_deploy.images.opencv import refusing
 from hat_deploy.images.picture import Pixels
+from hat_deploy.images.scratch import release
 
 _BLOCK = 768
 """Height and width of what is filled at once."""
@@ -14,6 +15,11 @@ _BLOCK = 768
 _REACH = 256
 """How far around a block the nearest visible pixel is looked for: as far as tiles look."""
 
+_ROWS = 256
+"""Rows that are laid over a colour at once."""
+
+Colour = tuple[int, int, int]
+"""Red, green and blue, 0 to 255."""
 _Place = tuple[int, int]
 """Where a block starts, its row and its column."""
 
@@ -52,6 +58,26 @@ def bleed(pixels: Pixels, *, consume: bool = False) -> Pixels:
         for place in transparent:
             _fill(filled, place, visible)
     return filled
+
+
+def over(pixels: Pixels, colour: Colour) -> Pixels:
+    """An image with straight alpha laid over a colour, in the values that are stored.
+
+    Args:
+        pixels: (H, W, 4), uint8 or uint16; its colours are overwritten.
+        colour: red, green and blue, 0 to 255.
+
+    Returns:
+        (H, W, 3), a view of the argument.
+    """
+    most = np.iinfo(pixels.dtype).max
+    behind = np.array(colour, np.float32) * (most / 255)
+    for top in range(0, len(pixels), _ROWS):
+        rows = pixels[top : top + _ROWS]
+        share = rows[..., 3:].astype(np.float32) / most
+        rows[..., :3] = np.rint(rows[..., :3] * share + behind * (1 - share))
+        release(pixels)
+    return pixels[..., :3]
 
 
 def _block(pixels: Pixels, place: _Place, reach: int = 0) -> Pixels:

@@ -134,7 +134,10 @@ def _refuse_loss(pixels: Pixels, form: str) -> None:
     if pixels.dtype == np.uint16 and form in _EIGHT_BIT:
         raise PictureError(f"it has 16 bits a sample, and {name} holds 8: use PNG or TIFF")
     if form == "jpeg" and _has_alpha(pixels):
-        raise PictureError("it has transparency, and JPEG holds none: use PNG, WebP or TIFF")
+        raise PictureError(
+            "it has transparency, and JPEG holds none: use PNG, WebP or TIFF, or name what lies "
+            "behind it with --background"
+        )
     if form == "bmp" and pixels.nbytes > _LARGEST_BMP:
         raise PictureError("the result is over 2 GB, and BMP holds less: use PNG or TIFF")
     longest = _LONGEST.get(form)

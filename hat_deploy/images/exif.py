@@ -6,9 +6,11 @@ the end, at which some readers stop. So whatever is changed, nothing else change
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 
 from hat_deploy.errors import PictureError
 from hat_deploy.images.picture import Density, Pixels
@@ -124,7 +126,7 @@ def is_sound(exif: bytes) -> bool:
         return False
 
 
-def resized_exif(exif: bytes, *, size: tuple[int, int], scale: int) -> bytes:
+def resized_exif(exif: bytes, *, size: tuple[int, int], scale: Fraction) -> bytes:
     """The block with the dimensions it states set, and the resolution it states multiplied.
 
     Args:
@@ -243,13 +245,17 @@ def _thumbnails(block: TagFile, at: int) -> list[tuple[int, int]]:
     return sorted(found, reverse=True)
 
 
-def _multiply(block: bytearray, order: str, tag: Tag, factor: int) -> None:
-    """A rational made ``factor`` times as large, in its numerator or, at its end, divisor."""
+def _multiply(block: bytearray, order: str, tag: Tag, factor: Fraction) -> None:
+    """A rational made ``factor`` times as large, as near as two numbers of 32 bits can be."""
     above, below = struct.unpack_from(order + "II", block, tag.at)
-    if above * factor < 2**32:
-        above *= factor
-    elif below >= factor:
-        below //= factor
+    if factor.denominator == 1 and above * factor < 2**32:
+        above *= factor.numerator
+    elif below:
+        product = Fraction(above, below) * factor
+        if product >= 2**32:
+            return
+        limited = product.limit_denominator(max(1, (2**32 - 1) // max(1, math.ceil(product))))
+        above, below = limited.numerator, limited.denominator
     struct.pack_into(order + "II", block, tag.at, above, below)
 
 

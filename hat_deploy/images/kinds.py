@@ -30,6 +30,14 @@ _SIZES: dict[Callable[[bytes], Header], Callable[[Content], tuple[int, int]]] = 
 """Height and width, without a look at the pixels: for PNG and JPEG, less than their inspectors
 read, which prove the whole file."""
 
+_SUFFIXES: dict[Callable[[bytes], Header], str] = {
+    inspect_png: ".png",
+    inspect_jpeg: ".jpg",
+    inspect_webp: ".webp",
+    inspect_tiff: ".tif",
+    inspect_bmp: ".bmp",
+}
+
 _LOOKED_AT = 1024
 """Bytes by which a file's kind is told."""
 
@@ -66,6 +74,15 @@ def inspect(data: bytes) -> Header:
     inspector = _inspector(data[:_LOOKED_AT])
     with _damage_said():
         return inspector(data)
+
+
+def suffix_of(data: bytes) -> str:
+    """What a file of this content is usually named: ``.png`` and so on.
+
+    Raises:
+        PictureError: the content is empty, or none of the formats.
+    """
+    return _SUFFIXES[_inspector(data[:_LOOKED_AT])]
 
 
 def size_of(data: Content) -> tuple[int, int]:

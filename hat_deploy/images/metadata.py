@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 from dataclasses import replace
+from fractions import Fraction
 
 from hat_deploy.images.exif import is_sound, resized_exif
 from hat_deploy.images.picture import Density, Metadata
@@ -25,7 +26,7 @@ _MOST_DENSITY = 10_000_000
 """Pixels to the inch that every format has the digits for."""
 
 
-def enlarged(metadata: Metadata, *, scale: int, size: tuple[int, int]) -> Metadata:
+def enlarged(metadata: Metadata, *, scale: Fraction, size: tuple[int, int]) -> Metadata:
     """The metadata of an image for its upscaled result.
 
     Dimensions in EXIF and XMP are set, and resolutions are multiplied: there are ``scale`` times
@@ -41,7 +42,7 @@ def enlarged(metadata: Metadata, *, scale: int, size: tuple[int, int]) -> Metada
         metadata,
         exif=metadata.exif and resized_exif(metadata.exif, size=size, scale=scale),
         xmp=metadata.xmp and resized_xmp(metadata.xmp, size=size, scale=scale),
-        density=density and Density(density.x * scale, density.y * scale),
+        density=density and Density(float(density.x * scale), float(density.y * scale)),
     )
 
 

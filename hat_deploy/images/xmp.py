@@ -18,7 +18,7 @@ def upright_xmp(xmp: bytes) -> bytes:
     return _set(xmp, b"tiff:Orientation", lambda value: b"1")
 
 
-def resized_xmp(xmp: bytes, *, size: tuple[int, int], scale: int) -> bytes:
+def resized_xmp(xmp: bytes, *, size: tuple[int, int], scale: Fraction) -> bytes:
     """The packet with the dimensions it states set, and the resolution it states multiplied.
 
     Args:
@@ -48,7 +48,7 @@ def _set(xmp: bytes, name: bytes, change: Callable[[bytes], bytes]) -> bytes:
     return re.sub(form, lambda found: found[1] + change(found[2]), xmp)
 
 
-def _times(value: bytes, scale: int) -> bytes:
+def _times(value: bytes, scale: Fraction) -> bytes:
     above, _, below = value.partition(b"/")
     if below and not int(below):
         return value

@@ -6,6 +6,7 @@ sequences of its style are put around it.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import IO
@@ -18,12 +19,19 @@ from hat_deploy.terminal.printable import Guarded, printable
 
 Say = Callable[[str], None]
 
+EVERY = 10.0
+"""Seconds between two lines on what is being done, where there is no terminal."""
+
 
 class SafeConsole(Console):
-    """A console without markup that shows printable text only."""
+    """A console without markup that shows printable text only; a quiet one shows nothing."""
 
-    def __init__(self, *, stderr: bool = False, width: int | None = None) -> None:
-        super().__init__(stderr=stderr, width=width, markup=False, highlight=False, emoji=False)
+    def __init__(
+        self, *, stderr: bool = False, width: int | None = None, quiet: bool = False
+    ) -> None:
+        super().__init__(
+            stderr=stderr, width=width, quiet=quiet, markup=False, highlight=False, emoji=False
+        )
 
     @property
     def file(self) -> IO[str]:
@@ -49,5 +57,29 @@ def status(console: Console | None = None) -> Iterator[Say]:
     """A moving line on standard error that says what is being done."""
     if console is None:
         console = SafeConsole(stderr=True)
-    with console.status(Text()) as line:
-        yield lambda text: line.update(Text(text))
+    if console.is_terminal:
+        with console.status(Text()) as line:
+            yield lambda text: line.update(Text(text))
+    else:
+        with _lines(console) as say:
+            yield say
+
+
+@contextmanager
+def _lines(console: Console) -> Iterator[Say]:
+    """Where no line can move, one every few seconds, and none for what is soon done."""
+    doing: list[str] = []
+    ended = threading.Event()
+
+    def repeat() -> None:
+        while not ended.wait(EVERY):
+            if doing:
+                console.print(doing[-1], soft_wrap=True)
+
+    thread = threading.Thread(target=repeat, daemon=True)
+    thread.start()
+    try:
+        yield doing.append
+    finally:
+        ended.set()
+        thread.join()

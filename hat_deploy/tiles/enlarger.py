@@ -28,7 +28,7 @@ from hat_deploy.errors import (
 )
 from hat_deploy.export import on_demand
 from hat_deploy.geometry import check_tile, default_halo, fitted, padded_size
-from hat_deploy.images import bleed
+from hat_deploy.images import bleed, shrink
 from hat_deploy.machine import available_memory
 from hat_deploy.networks import shape_of
 from hat_deploy.networks.unstored import Unstored
@@ -38,6 +38,7 @@ from hat_deploy.tiles import tiling
 from hat_deploy.tiles.averages import DEFAULT_PASSES, passes_over
 from hat_deploy.tiles.enlargement import Allocate, Enlargement, require_picture
 from hat_deploy.tiles.streaming import One, stream
+from hat_deploy.tiles.target_size import TargetSize, steps_to
 
 WHOLE_SHARE = 0.6
 """Share of the free memory that an image computed at once may be expected to take."""
@@ -261,7 +262,13 @@ class Enlarger:
         )
 
     def upscale(
-        self, pixels: Array, *, progress: OnTiles | None = None, whole: bool = False
+        self,
+        pixels: Array,
+        *,
+        size: TargetSize | None = None,
+        linear_light: bool = False,
+        progress: OnTiles | None = None,
+        whole: bool = False,
     ) -> Array:
         """Upscale one image.
 
@@ -272,19 +279,37 @@ class Enlarger:
 
         Args:
             pixels: (H, W) gray, (H, W, 3) RGB or (H, W, 4) RGBA; uint8 or uint16; 1x1 and up.
-            progress: called after each batch with the tiles done and the tiles in all.
+            size: of the result; by default the network's own factor. The network runs as often
+                as it takes, and what is larger is shrunk by antialiased bicubic interpolation.
+            linear_light: average light, not stored values, where the result is shrunk.
+            progress: called after each batch with the tiles done and the tiles in all of this
+                pass of the network.
             whole: compute the image at once, not in tiles, if the artifact runs at any size and
                 the memory is likely to suffice; ``progress`` is told of one tile then.
 
         Returns:
-            The same kind of array, ``scale`` times as high and wide.
+            The same kind of array, of that size or ``scale`` times as high and wide.
 
         Raises:
             ValueError: another shape or dtype.
-            PictureError: the image has 16 bits, the engine takes bytes.
+            PictureError: the image has 16 bits, the engine takes bytes; or the network does not
+                enlarge, and ``size`` is larger than the image.
             CheckFailed: the engine returned values that are not finite.
             ArtifactError: the engine failed.
         """
+        require_picture(pixels)
+        steps = steps_to(size, pixels.shape[:2], self.scale)
+        steps.check()
+        for _ in range(steps.passes):
+            pixels = self._enlarged(pixels, progress, whole=whole)
+        if pixels.shape[:2] == steps.final:
+            return pixels if steps.passes else pixels.copy()
+        result = np.empty((*steps.final, *pixels.shape[2:]), pixels.dtype)
+        shrink(pixels, result, linear=linear_light)
+        return result
+
+    def _enlarged(self, pixels: Array, progress: OnTiles | None, *, whole: bool) -> Array:
+        """One pass of the network."""
         picture = self.enlargement(pixels, whole=whole)
         for _ in stream(One(picture)):
             if picture.error is not None:

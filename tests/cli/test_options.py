@@ -43,6 +43,16 @@ VALUES = {
     "against": "--against tiny.onnx",
     "no_reference": "--no-reference",
     "model": "--model hat-nano-x2",
+    "threads": "--threads 2",
+    "linear_light": "--linear-light",
+    "suffix": "--suffix=-large",
+    "recursive": "--recursive",
+    "memory": "--memory 1G",
+    "keep_times": "--keep-times",
+    "report": "--report run.jsonl",
+    "fail_fast": "--fail-fast",
+    "dry_run": "--dry-run",
+    "as_json": "--json",
 }
 """How each option is given that is refused somewhere; values that exist are the defaults."""
 
@@ -63,12 +73,18 @@ MODES: dict[tuple[str, str], tuple[str, ...]] = {
     ("bench", "--engine tiny.onnx"): ("model",),
     ("bench", "--engine tiny.onnx --no-reference"): ("reference_precision",),
     ("bench", "--engine x.plan"): ("device", "backend", "compute"),
-    ("upscale", "photos --engine tiny.onnx"): MADE,
-    ("upscale", "photos --model tiny.onnx"): MADE,
+    ("upscale", "photos --engine tiny.onnx"): (*MADE, "batch"),
+    ("upscale", "photos --model tiny.onnx"): (*MADE, "batch"),
     ("upscale", "photos --engine x.plan"): (
-        *MADE, "device", "backend", "compute", "streams", "retry_wider",
+        *MADE, "batch", "device", "backend", "compute", "streams", "retry_wider", "threads",
     ),
     ("upscale", "photos --engine tiny.onnx --backend onnxruntime"): (*MADE, "streams"),
+    ("upscale", "photos --tile auto"): ("batch",),
+    ("upscale", "photos"): ("linear_light",),
+    ("upscale", "photos -o large"): ("suffix",),
+    ("upscale", "-"): (
+        "recursive", "suffix", "memory", "keep_times", "report", "fail_fast", "dry_run", "as_json",
+    ),
     ("upscale", "photos --format png"): ("quality",),
     ("upscale", "photos --format .TIFF"): ("quality",),
     ("evaluate", "--hr photos --engine tiny.onnx"): MADE,
@@ -91,8 +107,9 @@ ALWAYS = {
         "memory", "max_ratio", "as_json", "plot",
     },
     "upscale": {
-        "paths", "output", "model", "engine", "halo", "recursive", "overwrite", "format_", "memory",
-        "max_pixels", "report", "fail_fast", "dry_run", "self_test",
+        "paths", "output", "model", "engine", "halo", "overwrite", "format_", "self_test",
+        "max_pixels", "width", "height", "longest", "megapixels", "scale", "background", "quiet",
+        "verbose",
     },
     "evaluate": {"hr", "lr", "model", "engine", "halo", "csv", "report", "as_json"},
     "attribute": {

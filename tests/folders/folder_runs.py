@@ -35,7 +35,7 @@ def run(
 ) -> dict[str, folders.Outcome]:
     """Outcomes by the names of the sources."""
     upscaler = upscaler or Upscaler(IdentityEngine())
-    listed = job_list.list_jobs([folder], scale=2, output=None, recursive=True)
+    listed = job_list.list_jobs([folder], mark="-x2", output=None, recursive=True)
     found = folders.run(listed.jobs, upscaler, folders.Options(**options), progress=progress)
     return {outcome.source.name: outcome for outcome in found}
 

@@ -31,7 +31,7 @@ KILLS = 50
 
 
 def run(upscaler: Upscaler, folder: Path, output: Path, report: Path | None = None) -> None:
-    listed = job_list.list_jobs([folder], scale=upscaler.scale, output=output, recursive=True)
+    listed = job_list.list_jobs([folder], mark=f"-x{upscaler.scale}", output=output, recursive=True)
     with Report(report) as lines, closing(folders.run(listed.jobs, upscaler)) as outcomes:
         for outcome in outcomes:
             lines.add(outcome)

@@ -18,7 +18,7 @@ OPTIONS = folders.Options()
 
 
 def jobs_of(folder: Path) -> list[job_list.Job]:
-    return job_list.list_jobs([folder], scale=2, output=None, recursive=True).jobs
+    return job_list.list_jobs([folder], mark="-x2", output=None, recursive=True).jobs
 
 
 def test_a_model_that_ships_keeps_its_tile_where_there_is_no_torch(

@@ -7,13 +7,17 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from hat_deploy.errors import UsageError
 from hat_deploy.files import make_folder
+from hat_deploy.folders.inputs import Passed
 from hat_deploy.folders.job_list import JobList, list_jobs
+from hat_deploy.folders.journal import Journal
+from hat_deploy.folders.journal_index import Entry
 from hat_deploy.images.picture import SUFFIXES
 from hat_deploy.terminal.printable import display_name
 
@@ -36,7 +40,7 @@ def pairs(result: JobList, folder: Path) -> list[tuple[str, str]]:
 def run(
     *paths: Path, output: Path | None = None, recursive: bool = False, **options: str
 ) -> JobList:
-    return list_jobs(paths, scale=2, output=output, recursive=recursive, **options)
+    return list_jobs(paths, mark="-x2", output=output, recursive=recursive, **options)
 
 
 def reasons(result: JobList) -> dict[str, str]:
@@ -385,6 +389,89 @@ def test_with_overwrite_a_named_input_is_never_a_result(tmp_path: Path) -> None:
     for name in ("cat.png", "cat-x2.png"):
         (tmp_path / name).write_bytes(b"x")
     named = [tmp_path / "cat.png", tmp_path / "cat-x2.png"]
-    careful = list_jobs(named, scale=2, output=None, recursive=False, overwrite=True)
+    careful = list_jobs(named, mark="-x2", output=None, recursive=False, overwrite=True)
     assert [job.source.name for job in careful.jobs] == ["cat-x2.png"]
     assert [rejected.source.name for rejected in careful.rejected] == ["cat.png"]
+
+
+def named(folder: Path, name: str) -> Path:
+    make(folder, name)
+    return folder / name
+
+
+class TestOneFile:
+    """``-o large.png``."""
+
+    def test_the_result_of_one_image_gets_the_name(self, tmp_path: Path) -> None:
+        source = named(tmp_path, "a.jpg")
+        (job,) = run(source, output=tmp_path / "new" / "large.png").jobs
+        assert (job.source, job.target) == (source, tmp_path / "new" / "large.png")
+        assert job.root == tmp_path / "new"
+
+    def test_a_folder_of_that_name_is_a_folder(self, tmp_path: Path) -> None:
+        source, folder = named(tmp_path, "a.jpg"), tmp_path / "large.png"
+        folder.mkdir()
+        (job,) = run(source, output=folder).jobs
+        assert job.target == folder / "a.jpg"
+
+    def test_it_takes_one_image(self, tmp_path: Path) -> None:
+        source = named(tmp_path, "in/a.jpg")
+        for paths in ([source, source], [tmp_path / "in"]):
+            with pytest.raises(UsageError, match="names one image's file"):
+                run(*paths, output=tmp_path / "large.png")
+
+    def test_its_source_is_not_overwritten(self, tmp_path: Path) -> None:
+        source = named(tmp_path, "a.jpg")
+        (rejected,) = run(source, output=source).rejected
+        assert "would overwrite" in rejected.reason
+
+    def test_two_formats_are_refused(self, tmp_path: Path) -> None:
+        source = named(tmp_path, "a.jpg")
+        with pytest.raises(UsageError, match="two formats"):
+            run(source, output=tmp_path / "large.png", format="webp")
+
+
+class TestResultsOfEarlierRuns:
+    """They are not taken for sources, and what is passed over is counted."""
+
+    @staticmethod
+    def done(folder: Path, *names: str, source: str = "../in/a.png") -> None:
+        make(folder, *names)
+        with closing(Journal(folder)) as journal:
+            for name in names:
+                journal.append(
+                    Entry(
+                        output=name,
+                        output_size=0,
+                        output_sha256="0" * 64,
+                        source=source,
+                        source_size=0,
+                        source_mtime_ns=0,
+                        source_sha256="0" * 64,
+                        settings={},
+                    )
+                )
+
+    def test_a_result_beside_its_source(self, tmp_path: Path) -> None:
+        make(tmp_path, "cat.png", "dog-x2.png")
+        self.done(tmp_path, "cat-x2.png", source="cat.png")
+        self.done(tmp_path, "mouse.png")
+        found = run(tmp_path)
+        assert [job.source.name for job in found.jobs] == ["cat.png", "dog-x2.png", "mouse.png"]
+        assert found.passed[Passed.RESULT] == 1
+
+    def test_a_folder_of_results_inside(self, tmp_path: Path) -> None:
+        make(tmp_path, "in/a.png", "in/sub/late.png")
+        self.done(tmp_path / "in" / "sub", "a.png", "deep/b.png")
+        found = run(tmp_path / "in", recursive=True)
+        assert [job.source.name for job in found.jobs] == ["a.png", "late.png"]
+        assert found.passed[Passed.RESULT] == 2
+
+    def test_a_folder_of_results_that_is_named_is_read(self, tmp_path: Path) -> None:
+        self.done(tmp_path / "photos-x2", "a.png", "sub/b.png")
+        found = run(tmp_path / "photos-x2", recursive=True)
+        assert [job.source.name for job in found.jobs] == ["a.png", "b.png"]
+
+    def test_what_else_is_passed_over(self, tmp_path: Path) -> None:
+        make(tmp_path, "a.png", "notes.txt", "raw.cr3", ".hidden.png", "sub/b.png")
+        assert +run(tmp_path).passed == {Passed.FOREIGN: 2, Passed.HIDDEN: 1, Passed.FOLDER: 1}

@@ -205,7 +205,7 @@ def test_a_bad_line_is_passed_over_and_told(folder: Path, output: Path, line: by
     path = output / NAME
     path.write_bytes(line + b"\n" + path.read_bytes() + line + b"\n")
     notes: list[str] = []
-    listed = job_list.list_jobs([folder], scale=2, output=None, recursive=True)
+    listed = job_list.list_jobs([folder], mark="-x2", output=None, recursive=True)
     outcomes = list(folders.run(listed.jobs, Upscaler(IdentityEngine()), on_note=notes.append))
     assert [(type(o).__name__, o.reason) for o in outcomes] == [("Skipped", None)] * 3
     assert notes == [f"2 lines of {path} cannot be read as entries: ignored"]
@@ -382,7 +382,7 @@ def test_lines_of_other_processes_are_seen(tmp_path: Path, folder: Path, output:
 
 def test_results_of_named_files_are_known_too(tmp_path: Path) -> None:
     source = picture(tmp_path / "a.png")
-    listed = job_list.list_jobs([source], scale=2, output=None, recursive=False)
+    listed = job_list.list_jobs([source], mark="-x2", output=None, recursive=False)
     upscaler = Upscaler(IdentityEngine())
     assert isinstance(next(folders.run(listed.jobs, upscaler)), folders.Done)
     assert isinstance(next(folders.run(listed.jobs, upscaler)), folders.Skipped)

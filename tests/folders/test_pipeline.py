@@ -116,7 +116,7 @@ def test_values_that_are_not_finite_write_nothing(tmp_path: Path) -> None:
 def test_what_a_format_cannot_hold_is_listed(tmp_path: Path) -> None:
     picture(tmp_path / "in" / "a.png", dtype=np.uint16)
     listed = job_list.list_jobs(
-        [tmp_path / "in"], scale=2, output=tmp_path / "out", recursive=False, format="jpg"
+        [tmp_path / "in"], mark="-x2", output=tmp_path / "out", recursive=False, format="jpg"
     )
     (failed,) = folders.run(listed.jobs, Upscaler(IdentityEngine()))
     assert isinstance(failed, folders.Failed) and "16 bits" in failed.reason
@@ -160,7 +160,7 @@ def test_an_interrupt_leaves_no_half_file(tmp_path: Path) -> None:
 def test_a_run_that_is_closed_stops(tmp_path: Path) -> None:
     for n in range(50):
         picture(tmp_path / "in" / f"{n}.png")
-    listed = job_list.list_jobs([tmp_path / "in"], scale=2, output=None, recursive=True)
+    listed = job_list.list_jobs([tmp_path / "in"], mark="-x2", output=None, recursive=True)
     with closing(folders.run(listed.jobs, Upscaler(IdentityEngine()))) as outcomes:
         next(outcomes)
     assert not leftovers(tmp_path)

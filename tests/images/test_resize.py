@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_sample_image
 
-from hat_deploy.images.resize import bicubic, round_to_uint8
+from hat_deploy.images.resize import bicubic, round_to_uint8, shrink
 
 HALVING = np.array([0.43359375, 0.11328125, -0.03515625, -0.01171875])
 """Keys' kernel, a = -0.5, twice as wide, at 0.5, 1.5, 2.5 and 3.5 samples; half of its sum of 2.
@@ -115,3 +117,42 @@ def test_rounds_half_up_and_clips() -> None:
     result = round_to_uint8(values)
     assert result.dtype == np.uint8
     np.testing.assert_array_equal(result, expected)
+
+
+@pytest.mark.parametrize("size", [(100, 150), (300, 401), (384, 480), (1, 1), (130, 480)])
+@pytest.mark.parametrize("channels", [None, 3, 4])
+def test_shrinking_by_stripes_is_the_same(size: tuple[int, int], channels: int | None) -> None:
+    colour = photo()
+    picture = colour[..., 0] if channels is None else np.dstack([colour, colour])[..., :channels]
+    found = np.empty((*size, *picture.shape[2:]), np.uint8)
+    shrink(picture, found)
+    expected = np.clip(bicubic(picture, *size), 0, 255)
+    assert np.abs(found - expected).max() <= 0.501
+
+
+def test_linear_light_averages_light() -> None:
+    """A fine pattern of black and white keeps its brightness: half of the light is 188 in sRGB."""
+    board = (np.indices((64, 64)).sum(axis=0) % 2 * 255).astype(np.uint8)
+    board = np.dstack([board, board, board, board])
+    found = np.empty((16, 16, 4), np.uint8)
+    shrink(board, found, linear=True)
+    assert set(np.unique(found[4:-4, 4:-4, :3])) == {188}
+    assert set(np.unique(found[4:-4, 4:-4, 3])) <= {127, 128}  # alpha is no light
+
+
+def test_linear_light_keeps_what_is_flat() -> None:
+    for value in range(0, 65536, 997):
+        flat = np.full((8, 8), value, np.uint16)
+        found = np.empty((3, 5), np.uint16)
+        shrink(flat, found, linear=True)
+        assert np.abs(found.astype(int) - value).max() <= 1
+
+
+def test_shrinking_takes_little_memory_beside_the_arrays() -> None:
+    source, target = np.zeros((3000, 2000, 3), np.uint8), np.zeros((2000, 1333, 3), np.uint8)
+    tracemalloc.start()
+    try:
+        shrink(source, target)
+        assert tracemalloc.get_traced_memory()[1] < 16e6
+    finally:
+        tracemalloc.stop()
