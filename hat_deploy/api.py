@@ -75,10 +75,10 @@ class Upscaler(Enlarger):
         """Upscale one file, colour profile and other metadata included.
 
         Args:
-            source: a PNG, JPEG, WebP, TIFF or BMP.
+            source: a PNG, JPEG, WebP, AVIF, GIF, TIFF or BMP; all frames of a GIF or WebP.
             target: the file to write, in the format of its suffix; one that is there is
                 replaced. It appears whole or not at all.
-            quality: 1 to 100, of JPEG and WebP; 100 is lossless WebP.
+            quality: 1 to 100, of JPEG, WebP and AVIF; 100 is lossless WebP or AVIF.
             size: of the result; see :meth:`upscale`.
             linear_light: see :meth:`upscale`.
             progress: called after each batch with the tiles done and the tiles in all.
@@ -129,7 +129,7 @@ class Upscaler(Enlarger):
                 ``photos``. A journal there decides what is done already.
             recursive: enter folders inside.
             format: suffix of the results; by default each source's own.
-            quality: 1 to 100, of JPEG and WebP; 100 is lossless WebP.
+            quality: 1 to 100, of JPEG, WebP and AVIF; 100 is lossless WebP or AVIF.
             overwrite: redo results that exist.
             fail_fast: stop after the first image that cannot be processed.
             memory: bytes of images held at once; see :class:`hat_deploy.folders.Options`.

@@ -22,18 +22,23 @@ SIGNATURES = {
     Upscaler.__init__: "(self, "
     "model: 'str | Path | Artifact | Checkpoint | Engine' = 'hat-nano-x2', *, "
     "tile: 'tuple[int, int] | None' = None, halo: 'int | None' = None, batch: 'int' = 1, "
+    "exact: 'bool' = False, passes: 'int | None' = None, "
     "device: 'str' = 'cpu', backend: 'str | None' = None, compute: 'str | None' = None, "
     "threads: 'int | None' = None, streams: 'int' = 1, conv_scale: 'float | None' = None, "
     "img_range: 'float | None' = None, qk_scale: 'float | None' = None, "
     "shift: 'bool | None' = None, self_test: 'bool' = True, retry_wider: 'bool' = True, "
     "on_stage: 'OnStage' = <function>, "
     "on_warning: 'OnStage' = <function>) -> 'None'",
-    Upscaler.upscale: "(self, pixels: 'Array', *, progress: 'OnTiles | None' = None) -> 'Array'",
+    Upscaler.upscale: "(self, pixels: 'Array', *, size: 'TargetSize | None' = None, "
+    "linear_light: 'bool' = False, progress: 'OnTiles | None' = None, whole: 'bool' = False) -> "
+    "'Array'",
     Upscaler.upscale_file: "(self, source: 'str | Path', target: 'str | Path', *, "
-    "quality: 'int' = 95, progress: 'OnTiles | None' = None) -> 'Done'",
+    "quality: 'int' = 95, size: 'TargetSize | None' = None, linear_light: 'bool' = False, "
+    "progress: 'OnTiles | None' = None) -> 'Done'",
     Upscaler.upscale_folder: "(self, folder: 'str | Path', output: 'str | Path | None' = None, *, "
     "recursive: 'bool' = False, format: 'str | None' = None, quality: 'int' = 95, "
     "overwrite: 'bool' = False, fail_fast: 'bool' = False, memory: 'int | None' = None, "
+    "size: 'TargetSize | None' = None, linear_light: 'bool' = False, "
     "progress: 'OnProgress | None' = None) -> 'list[Outcome]'",
     Upscaler.tiles: "(self, height: 'int', width: 'int') -> 'int'",
     folders.run: "(jobs: 'Iterable[Job]', upscaler: 'Enlarger', "
@@ -43,11 +48,14 @@ SIGNATURES = {
 }
 
 FIELDS = {
-    folders.Done: ["job", "seconds", "tiles", "notes"],
+    folders.Done: ["job", "seconds", "tiles", "notes", "padded"],
     folders.Skipped: ["job", "reason"],
     folders.Failed: ["source", "target", "reason", "tried"],
     folders.Progress: ["settled", "jobs", "source", "tiles_done", "tiles"],
-    folders.Options: ["quality", "overwrite", "fail_fast", "memory", "max_pixels"],
+    folders.Options: [
+        *("quality", "overwrite", "fail_fast", "memory", "max_pixels", "size", "linear_light"),
+        *("background", "keep_times"),
+    ],
 }
 
 
@@ -76,7 +84,9 @@ def test_names() -> None:
         *("upscale", "upscale_file", "upscale_folder", "scale", "tiles"),
         *("enlargement", "engine_for"),
     }
-    assert hat_deploy.__all__ == ["Done", "Failed", "Skipped", "Upscaler", "__version__"]
+    assert hat_deploy.__all__ == [
+        *("Done", "Failed", "HatDeployError", "Skipped", "TargetSize", "Upscaler", "__version__"),
+    ]
     for name in ("Done", "Failed", "Skipped"):
         assert getattr(hat_deploy, name) is getattr(folders, name)
     assert folders.__all__ == [

@@ -31,16 +31,16 @@ class SelfTest:
     """The :data:`GENERATOR` they were made with."""
     floor: float
     """The lowest PSNR against the reference, in dB, peak 1, that the artifact was held to."""
+    tile: tuple[int, int]
+    """Height and width of the :func:`fixed_tile`; an artifact of any size may be run at others."""
     values: str
     """float32, little-endian, in base 85."""
 
     @classmethod
-    def of(cls, result: Array, floor: float) -> SelfTest:
+    def of(cls, result: Array, floor: float, tile: tuple[int, int]) -> SelfTest:
         """From what the reference made of the :func:`fixed_tile`: (C, H, W) float32."""
-        chosen = chosen_values(result).astype("<f4")
-        return cls(
-            generator=GENERATOR, floor=floor, values=base64.b85encode(chosen.tobytes()).decode()
-        )
+        values = base64.b85encode(chosen_values(result).astype("<f4").tobytes()).decode()
+        return cls(generator=GENERATOR, floor=floor, tile=tile, values=values)
 
     @classmethod
     def from_dict(cls, found: object) -> SelfTest:
@@ -58,8 +58,15 @@ class SelfTest:
             raise ValueError("self_test has no floor in dB")
         if not isinstance(values, str):
             raise ValueError("self_test has no values")
-        made = cls(generator=generator, floor=float(floor), values=values)
-        if made.usable and len(base64.b85decode(values)) != 4 * COUNT:
+        if generator != GENERATOR:  # whatever a newer release stores there
+            return cls(generator=generator, floor=float(floor), tile=(1, 1), values="")
+        match found.get("tile"):
+            case [int(height), int(width)] if height > 0 < width:
+                tile = height, width
+            case _:
+                raise ValueError("self_test has no tile")
+        made = cls(generator=generator, floor=float(floor), tile=tile, values=values)
+        if len(base64.b85decode(values)) != 4 * COUNT:
             raise ValueError(f"self_test does not hold {COUNT} values")
         return made
 

@@ -62,8 +62,8 @@ FOLDER_OPTIONS = (
     "as_json",
 )
 """Parameters that are about many images."""
-LOSSLESS = ("png", "tif", "tiff", "bmp")
-"""Formats that lose nothing, so that they take no quality."""
+WITHOUT_QUALITY = ("png", "tif", "tiff", "bmp", "gif")
+"""Formats that lose nothing, or as much whatever is asked for."""
 
 
 def command(
@@ -109,8 +109,8 @@ def command(
         typer.Option(
             "--format",
             metavar="NAME",
-            help="The format of the results: png, jpg, webp, tiff or bmp. Default: that of each "
-            "source.",
+            help="The format of the results: png, jpg, webp, avif, gif, tiff or bmp. Default: that "
+            "of each source.",
         ),
     ] = None,
     width: Annotated[
@@ -161,7 +161,7 @@ def command(
             min=1,
             max=100,
             metavar="NUMBER",
-            help="The quality of JPEG and WebP results; 100 makes WebP lossless.",
+            help="The quality of JPEG, WebP and AVIF results; 100 makes WebP and AVIF lossless.",
         ),
     ] = 95,
     device: DeviceOption = Device.CPU,
@@ -276,8 +276,8 @@ def command(
         refuse_for_made(context, artifact)
         if artifact.suffix.lower() == ".plan":
             refuse(context, ["threads"], "a plan runs on the GPU")
-    if format_ is not None and format_.lower().removeprefix(".") in LOSSLESS:
-        refuse(context, ["quality"], f"{format_} loses nothing; the option is for jpg and webp")
+    if format_ is not None and format_.lower().removeprefix(".") in WITHOUT_QUALITY:
+        refuse(context, ["quality"], f"{format_} takes none; the option is for jpg, webp and avif")
     from hat_deploy import folders
     from hat_deploy.artifact import zoo
     from hat_deploy.folders import job_list

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -76,7 +76,13 @@ class OpenVINOEngine(PortsEngine):
             [_declared(port) for port in model.inputs],
             [_declared(port) for port in model.outputs],
         )
-        self._requests = [_Request(found, self._ports) for found in self._inferring(model)]
+        declared = [port.any_name for port in (*model.inputs, *model.outputs)]
+        split = len(model.inputs)
+        self._places = (
+            [declared[:split].index(spec.name) for spec in self._ports.inputs],
+            [declared[split:].index(spec.name) for spec in self._ports.outputs],
+        )
+        self._requests = self._rooms(self._inferring(model))
 
     @property
     def name(self) -> str:
@@ -100,8 +106,11 @@ class OpenVINOEngine(PortsEngine):
             self._of_any_size = self._inferring(self._compiled(None))
         other = copy.copy(self)
         other._ports = self._ports.at(size)
-        other._requests = [_Request(found, other._ports) for found in self._of_any_size]
+        other._requests = other._rooms(self._of_any_size)
         return other
+
+    def _rooms(self, requests: Sequence[ov.InferRequest]) -> list[_Request]:
+        return [_Request(request, self._ports, *self._places) for request in requests]
 
     def close(self) -> None:
         """Let go of what was loaded."""
@@ -122,23 +131,34 @@ class OpenVINOEngine(PortsEngine):
 
 
 class _Request:
-    """Room for one batch, computed by OpenVINO's own threads."""
+    """Room for one batch, computed by OpenVINO's own threads.
 
-    def __init__(self, request: ov.InferRequest, ports: Ports) -> None:
+    Args:
+        request: of a model.
+        ports: what goes in and what comes out.
+        inputs, outputs: the place of each of these in the model; names are not the same in
+            every form of it.
+    """
+
+    def __init__(
+        self, request: ov.InferRequest, ports: Ports, inputs: list[int], outputs: list[int]
+    ) -> None:
         self._request = request
         self._ports = ports
+        self._inputs = inputs
+        self._outputs = outputs
 
     def submit(self, batch: Arrays) -> None:
         with _readable_errors():
-            named = zip((spec.name for spec in self._ports.inputs), batch, strict=True)
-            self._request.start_async(dict(named), share_inputs=False)
+            placed = dict(zip(self._inputs, batch, strict=True))
+            self._request.start_async(placed, share_inputs=False)
 
     def collect(self) -> Arrays:
         with _readable_errors():
             self._request.wait()
         found = []
-        for spec in self._ports.outputs:
-            found.append(np.array(self._request.get_tensor(spec.name).data))
+        for spec, place in zip(self._ports.outputs, self._outputs, strict=True):
+            found.append(np.array(self._request.get_output_tensor(place).data))
             check_result(spec, found[-1])
         return tuple(found)
 

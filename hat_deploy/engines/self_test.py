@@ -14,7 +14,7 @@ import numpy as np
 from hat_deploy import cache
 from hat_deploy.artifact import Artifact
 from hat_deploy.artifact.self_test import SelfTest, chosen_values, fixed_tile
-from hat_deploy.engines.base import Array, Engine, TensorSpec
+from hat_deploy.engines.base import Array, Engine, TensorSpec, sized
 from hat_deploy.engines.cuda.driver import driver_version, local_gpu_name
 from hat_deploy.errors import ArtifactError, UsageError
 from hat_deploy.machine import cpu_name
@@ -67,6 +67,7 @@ def run(engine: Engine, test: SelfTest, whole: Array | None = None) -> Differenc
         whole: all that the reference makes of the tile, (C, H, W) float32; by default only the
             values that the artifact carries are compared.
     """
+    engine = sized(engine, test.tile)
     computed = engine.run(batch_of(engine.input))
     results = [*(computed.transpose(0, 3, 1, 2) if engine.output.layout == "NHWC" else computed)]
     found = np.stack([chosen_values(result) for result in results] if whole is None else results)

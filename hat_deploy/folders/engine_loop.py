@@ -43,6 +43,7 @@ class EngineLoop:
         self._decoding = workers.decoders
         self._computing: dict[Enlargement, Item] = {}
         self._again: deque[Item] = deque()
+        self._ready: deque[Enlargement] = deque()
         self._encoding = 0
         self._known: deque[Outcome] = deque()
         self.told = told
@@ -93,10 +94,13 @@ class EngineLoop:
     @property
     def ended(self) -> bool:
         """Whether no image will come any more; with :meth:`take` a feed of images."""
-        return (self._decoding == 0 and not self._again) or self._halted is not None
+        waiting = self._again or self._ready
+        return (self._decoding == 0 and not waiting) or self._halted is not None
 
     def take(self) -> Enlargement | None:
         """The next decoded image, if one comes soon."""
+        if self._ready:
+            return self._ready.popleft()
         until = time.monotonic() + LINGER
         work = None
         while work is None and not self.ended:
@@ -137,26 +141,30 @@ class EngineLoop:
             self._encode(item)
             return None
         try:
-            work = self._stages.enlarge(item)
+            works = self._stages.enlarge(item)
         except Exception as error:
             if isinstance(error, HatDeployError) and not isinstance(error, _OF_ONE_IMAGE):
                 raise
             self._stages.drop(item)
             self._settle(failure(item.job, error))
             return None
-        self._computing[work] = item
-        return work
+        self._computing |= dict.fromkeys(works, item)
+        self._ready.extend(works[1:])
+        return works[0]
 
     def _send(self, pieces: list[Piece]) -> None:
         """Images whose last tile has come, or that failed, go on to the next pass or encoder."""
         for work in dict.fromkeys(piece.picture for piece in pieces):
             images.release(work.result)
-            if work.finished and work in self._computing:
-                item = self._computing.pop(work)
-                if item.computed:
-                    self._encode(item)
-                else:
-                    self._again.append(item)
+            item = self._computing.get(work)
+            if item is None or not item.finished:
+                continue
+            for part in item.works:
+                del self._computing[part]
+            if item.computed:
+                self._encode(item)
+            else:
+                self._again.append(item)
 
     def _encode(self, item: Item) -> None:
         self._encoding += 1
@@ -184,12 +192,13 @@ class EngineLoop:
 
     def _at(self, work: Enlargement) -> Progress:
         item = self._computing.get(work)
+        done, total = item.progress if item else (work.done, work.total)
         return Progress(
             settled=self.told,
             jobs=self._total,
             source=item.job.source if item else None,
-            tiles_done=work.done,
-            tiles=work.total,
+            tiles_done=done,
+            tiles=total,
         )
 
 

@@ -18,7 +18,7 @@ class Options:
     """Settings of a run."""
 
     quality: int = 95
-    """For JPEG and WebP, 1 to 100; 100 makes a WebP lossless."""
+    """For JPEG, WebP and AVIF, 1 to 100; 100 makes a WebP or an AVIF lossless."""
     overwrite: bool = False
     """Redo results that exist, whatever the journal says."""
     fail_fast: bool = False
@@ -28,7 +28,7 @@ class Options:
     free. An image that needs more goes alone; a result that is larger is put together in a
     nameless file on the disk it is for. On top come the engine's own memory and, for each codec
     thread (at most six, ten where a GPU computes), the file it reads or 128 MiB (24 bytes a pixel
-    of a WebP)."""
+    of a WebP, 36 of an AVIF)."""
     max_pixels: int = MAX_PIXELS
     """Images with more are refused before they are decoded."""
     size: TargetSize | None = None

@@ -43,11 +43,11 @@ def run(
 ) -> Generator[Outcome, None, None]:
     """Work through the jobs, yielding what became of each as soon as it is known.
 
-    What the journal of a result's folder says is done, by the same model, halo and (for JPEG
-    and WebP) quality, is skipped. What another run is working on is looked at again at the end,
-    and done if that run has ended without it. One image that fails stops nothing; a full disk
-    ends the run, and so does an engine that fails. Whatever ends it, only whole files are left,
-    and no thread.
+    What the journal of a result's folder says is done, by the same model, halo and (for JPEG,
+    WebP and AVIF) quality, is skipped. What another run is working on is looked at again at the
+    end, and done if that run has ended without it. One image that fails stops nothing; a full
+    disk ends the run, and so does an engine that fails. Whatever ends it, only whole files are
+    left, and no thread.
 
     Args:
         on_note: given remarks on the journals for the user, before anything is done.

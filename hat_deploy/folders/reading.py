@@ -27,6 +27,7 @@ class Source:
     height: int
     width: int
     """As stored: an orientation may swap them."""
+    frames: int = 1
 
     @property
     def sha256(self) -> str:
@@ -36,19 +37,23 @@ class Source:
     @property
     def most_bytes(self) -> int:
         """An upper bound on the bytes of the decoded image."""
-        deep = self.data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+") or (
-            self.data[:4] == b"\x89PNG" and self.data[24] == 16
+        deep = (
+            self.data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+            or (self.data[:4] == b"\x89PNG" and self.data[24] == 16)
+            or self.data[4:8] == b"ftyp"
         )
-        return self.height * self.width * 4 * (2 if deep else 1)
+        return self.frames * self.height * self.width * 4 * (2 if deep else 1)
 
     @property
     def most_decoding_bytes(self) -> int:
         """An upper bound on what decoding takes at its peak, beside the file.
 
         The decoder's own image, with its coefficients or a strip of a TIFF as large as the
-        image, or with the copy that leaves the decoder.
+        image, or with the copy that leaves the decoder; of an AVIF also its planes.
         """
-        return 3 * self.most_bytes
+        if self.data[4:8] == b"ftyp":
+            return 6 * self.most_bytes
+        return (4 if self.data[:3] == b"GIF" else 3) * self.most_bytes
 
 
 def read(path: Path, *, max_pixels: int) -> Source:
@@ -62,7 +67,13 @@ def read(path: Path, *, max_pixels: int) -> Source:
         data = path.read_bytes()
     header = inspect(data)
     _require_permitted(header.height, header.width, max_pixels)
-    return Source(data=data, mtime_ns=status.st_mtime_ns, height=header.height, width=header.width)
+    return Source(
+        data=data,
+        mtime_ns=status.st_mtime_ns,
+        height=header.height,
+        width=header.width,
+        frames=max(1, header.frames) if header.moving else 1,
+    )
 
 
 def read_size(path: Path, *, max_pixels: int) -> tuple[int, int]:

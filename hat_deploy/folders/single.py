@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import numpy as np
+
 from hat_deploy import images
 from hat_deploy.errors import PictureError, UsageError
 from hat_deploy.folders.job_list import Job
@@ -27,17 +29,26 @@ def upscale_one(
     """See :meth:`hat_deploy.Upscaler.upscale_file`."""
     started = time.monotonic()
     _require_another_file(job.source, job.target)
-    picture = images.decode(job.source)
-    tiles = before = 0
+    picture = images.decode(job.source, animations=True)
+    if picture.animation:
+        images.require_holding(picture, job.target.suffix)
+    frames = picture.frames
+    tiles = before = ended = left = 0
 
     def count(done: int, total: int) -> None:
-        nonlocal tiles, before
-        tiles = before + done
-        before += total if done == total else 0
+        nonlocal tiles, ended
+        tiles = ended + done
+        ended += total if done == total else 0
         if progress is not None:
-            progress(done, total)
+            progress(tiles, max(tiles, before + total * left))
 
-    pixels = upscaler.upscale(picture.pixels, size=size, linear_light=linear_light, progress=count)
+    results = []
+    for number, frame in enumerate(frames):
+        before, left = tiles, len(frames) - number
+        results.append(
+            upscaler.upscale(frame, size=size, linear_light=linear_light, progress=count)
+        )
+    pixels = results[0] if len(results) == 1 else np.concatenate(results)
     try:
         place = Place(job.target)  # the caller named it
         notes = write(enlarged(picture, pixels), place, quality=quality)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+
 from hat_deploy import images
-from hat_deploy.errors import HatDeployError, PictureError
+from hat_deploy.errors import CheckFailed, HatDeployError, PictureError
 from hat_deploy.folders import reading
 from hat_deploy.folders.budget import Budget, Closed
 from hat_deploy.folders.job_list import Job
@@ -63,8 +65,11 @@ class Item:
     """Bytes of the budget it holds."""
     started: float
     steps: Steps
-    work: Enlargement | None = field(default=None)
-    """The pass that is being computed; the last one once all are done."""
+    """Of a frame."""
+    works: list[Enlargement] = field(default_factory=list)
+    """The pass that is being computed, or the last one: one for each frame."""
+    result: Pixels | None = field(default=None)
+    """What they write into; the frames lie one below the other."""
     passes: int = 0
     """How many passes have begun."""
     tiles: int = 0
@@ -74,23 +79,38 @@ class Item:
     padded: bool = False
     """Whether a pass padded the image up to the tile."""
 
-    def end_pass(self) -> None:
-        """Keep what is to be told of the pass that has ended."""
-        if self.work is not None:
-            self.tiles += self.work.done
-            self.notes += self.work.notes
-            self.padded = self.padded or self.work.padded
-
     @property
     def pixels(self) -> Pixels:
         """What the next pass takes, or what the last one gave."""
-        return self.picture.pixels if self.work is None else self.work.result
+        return self.picture.pixels if self.result is None else self.result
+
+    @property
+    def error(self) -> CheckFailed | None:
+        """What went wrong with a frame."""
+        return next((work.error for work in self.works if work.error is not None), None)
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing more is written into the result by this pass."""
+        return all(work.finished for work in self.works)
 
     @property
     def computed(self) -> bool:
         """Whether no pass is to come."""
-        failed = self.work is not None and self.work.error is not None
-        return failed or self.passes == self.steps.passes
+        return self.error is not None or self.passes == self.steps.passes
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """How many tiles of this pass are done, and how many there are."""
+        return sum(work.done for work in self.works), sum(work.total for work in self.works)
+
+    def end_pass(self) -> None:
+        """Keep what is to be told of the pass that has ended."""
+        for work in self.works:
+            self.tiles += work.done
+            self.notes += work.notes
+            self.padded = self.padded or work.padded
+        self.works = []
 
 
 class Stages:
@@ -119,8 +139,9 @@ class Stages:
         except Claimed:
             return Elsewhere(job)
 
-    def enlarge(self, item: Item) -> Enlargement:
-        """Prepare an image's next pass; only for the thread that runs the engine.
+    def enlarge(self, item: Item) -> list[Enlargement]:
+        """Prepare an image's next pass, a part for each frame; only for the thread that runs the
+        engine.
 
         A result larger than the budget is put together in a nameless file on the disk it will
         be written to.
@@ -130,11 +151,19 @@ class Stages:
             MemoryError: there is no memory for its result.
         """
         item.end_pass()
-        item.work = self._upscaler.enlargement(
-            item.pixels, allocate=self._allocate(item), consume=True
-        )
+        frames = images.frames_of(item.pixels, len(item.picture.frames))
+        item.result = None
+        allocate = self._allocate(item)
+        for number, frame in enumerate(frames):
+
+            def part(shape: tuple[int, ...], dtype: np.dtype[Any], number: int = number) -> Pixels:
+                if item.result is None:
+                    item.result = allocate((shape[0] * len(frames), *shape[1:]), dtype)
+                return item.result[number * shape[0] : (number + 1) * shape[0]]
+
+            item.works.append(self._upscaler.enlargement(frame, allocate=part, consume=True))
         item.passes += 1
-        return item.work
+        return item.works
 
     def _allocate(self, item: Item) -> Allocate:
         return partial(images.blank, folder=item.job.target.parent, memory=self._budget.memory)
@@ -181,8 +210,10 @@ class Stages:
         reserved = max(source.most_decoding_bytes, held)
         self._budget.reserve(reserved)
         try:
-            picture = images.decode_bytes(source.data, max_pixels=limit)
-            height, width = picture.pixels.shape[:2]
+            picture = images.decode_bytes(source.data, max_pixels=limit, animations=True)
+            if picture.animation:
+                images.require_holding(picture, job.target.suffix)
+            height, width = picture.frames[0].shape[:2]
             steps = self._steps((height, width))
             steps.check()
         except BaseException:
@@ -208,16 +239,15 @@ class Stages:
         return steps_to(self._options.size, size, self._upscaler.scale)
 
     def _write(self, item: Item) -> Outcome:
+        error = item.error
         item.end_pass()
-        if item.work is not None and item.work.error is not None:
-            raise item.work.error
+        if error is not None:
+            raise error
+        frames = images.frames_of(item.pixels, len(item.picture.frames))
         pixels = sized(
-            item.pixels,
-            item.steps.final,
-            self._allocate(item),
-            linear=self._options.linear_light,
+            frames, item.steps.final, self._allocate(item), linear=self._options.linear_light
         )
-        result = enlarged(item.picture, pixels)
+        result = enlarged(item.picture, item.pixels if pixels is None else pixels)
         result = backed(result, item.job.target.suffix, self._options)
 
         def record(size: int, sha256: str) -> None:
@@ -247,17 +277,21 @@ class Stages:
         )
 
 
-def sized(pixels: Pixels, size: Size, allocate: Allocate, *, linear: bool = False) -> Pixels:
-    """What a network made, shrunk to the size that was asked for.
+def sized(
+    frames: Sequence[Pixels], size: Size, allocate: Allocate, *, linear: bool
+) -> Pixels | None:
+    """Frames shrunk to the size that was asked for, one below the other; None if they have it.
 
     Args:
         allocate: takes shape and dtype by position.
         linear: see :func:`hat_deploy.images.shrink`.
     """
-    if pixels.shape[:2] == size:
-        return pixels
-    result = allocate((*size, *pixels.shape[2:]), pixels.dtype)
-    images.shrink(pixels, result, linear=linear)
+    first = frames[0]
+    if first.shape[:2] == size:
+        return None
+    result = allocate((len(frames) * size[0], size[1], *first.shape[2:]), first.dtype)
+    for frame, shrunk in zip(frames, images.frames_of(result, len(frames)), strict=True):
+        images.shrink(frame, shrunk, linear=linear)
     return result
 
 
@@ -276,7 +310,7 @@ def settings_of(job: Job, settings: Mapping[str, Any], options: Options) -> dict
         settings: of the upscaler.
     """
     settings = {**settings, **options.settings}
-    if images.FORMATS[job.target.suffix.lower()] in ("jpeg", "webp"):
+    if images.FORMATS[job.target.suffix.lower()] in ("jpeg", "webp", "avif"):
         settings["quality"] = options.quality
     if options.background is not None and _opaque(job.target.suffix):
         settings["background"] = list(options.background)
@@ -314,7 +348,7 @@ def damaged(target: Path, budget: Budget | None = None) -> bool:
             reserved = source.most_bytes
         if max(source.height, source.width) > images.MAX_SIDE:
             return False
-        images.decode_bytes(source.data, max_pixels=_ANY_SIZE)
+        images.decode_bytes(source.data, max_pixels=_ANY_SIZE, animations=True)
     except Closed:
         raise
     except PictureError as error:

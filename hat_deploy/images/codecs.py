@@ -1,4 +1,4 @@
-"""OpenCV's encoders of PNG, JPEG, WebP and BMP: into memory, or straight into a file."""
+"""OpenCV's encoders of PNG, JPEG, WebP, AVIF and BMP: into memory, or straight into a file."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ from hat_deploy.images.metadata import HEAD, MOST_JPEG_ICC, completed
 from hat_deploy.images.opencv import refusing, swap_red_and_blue
 from hat_deploy.images.picture import Metadata, Picture, Pixels
 
+_AVIF_SPEED = 8
+"""2 MP/s; 9 is four times as fast with files 3 % larger, 6 half as fast with files 7 % smaller."""
+
 _REFUSED = "the result cannot be encoded"
 
 
@@ -23,9 +26,11 @@ def encode_in_memory(picture: Picture, form: str, quality: int) -> bytes:
     kinds, blocks = _blocks(picture.metadata, form)
     with refusing(_REFUSED):
         pixels = _in_opencvs_order(picture.pixels, consume=False)
-        done, data = cv2.imencodeWithMetadata(
-            f".{form}", pixels, kinds, blocks, _options(form, quality)
-        )
+        options = _options(form, quality)
+        if form == "avif" and pixels.dtype == np.uint16:
+            pixels = pixels >> 4
+            options += [cv2.IMWRITE_AVIF_DEPTH, 12]
+        done, data = cv2.imencodeWithMetadata(f".{form}", pixels, kinds, blocks, options)
         _check(done)
     return data.tobytes()
 
@@ -64,11 +69,13 @@ def _in_opencvs_order(pixels: Pixels, *, consume: bool) -> Pixels:
 def _blocks(metadata: Metadata, form: str) -> tuple[list[int], list[Pixels]]:
     """The metadata that OpenCV itself writes into a format: the kinds, and the blocks."""
     found = {}
-    if form in ("png", "jpeg", "webp"):
+    if form in ("png", "jpeg", "webp", "avif"):
         found[cv2.IMAGE_METADATA_EXIF] = metadata.exif
-    if form in ("png", "webp") or (form == "jpeg" and len(metadata.icc or b"") <= MOST_JPEG_ICC):
+    if form in ("png", "webp", "avif") or (
+        form == "jpeg" and len(metadata.icc or b"") <= MOST_JPEG_ICC
+    ):
         found[cv2.IMAGE_METADATA_ICCP] = metadata.icc
-    if form == "webp":
+    if form in ("webp", "avif"):
         found[cv2.IMAGE_METADATA_XMP] = metadata.xmp
     blocks = {kind: np.frombuffer(block, np.uint8) for kind, block in found.items() if block}
     return list(blocks), list(blocks.values())
@@ -83,6 +90,8 @@ def _options(form: str, quality: int) -> list[int]:
     if form == "webp" and quality == 100:
         # "Preserve" keeps the colour under full transparency too.
         return [cv2.IMWRITE_WEBP_LOSSLESS_MODE, cv2.IMWRITE_WEBP_LOSSLESS_PRESERVE_COLOR]
+    if form == "avif":
+        return [cv2.IMWRITE_AVIF_QUALITY, quality, cv2.IMWRITE_AVIF_SPEED, _AVIF_SPEED]
     return [cv2.IMWRITE_WEBP_QUALITY, quality] if form == "webp" else []
 
 

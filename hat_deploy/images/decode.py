@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from hat_deploy.errors import PictureError, about_its_file
+from hat_deploy.images.animations import decode_frames
 from hat_deploy.images.exif import exif_density, is_sound, oriented, upright_exif
 from hat_deploy.images.headers import Header, printable
 from hat_deploy.images.kinds import inspect
@@ -29,11 +30,17 @@ MOST_METADATA = 2**25
 
 
 @about_its_file
-def decode(path: Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
-    """Read a PNG, JPEG, WebP, TIFF or BMP file, told by its content and not by its name.
+def decode(path: Path, *, max_pixels: int = MAX_PIXELS, animations: bool = False) -> Picture:
+    """Read a PNG, JPEG, WebP, AVIF, GIF, TIFF or BMP file, told by its content, not its name.
 
-    Depth, gray and alpha are kept and the orientation is applied. Palettes, CMYK, L*a*b*,
-    gray with alpha and fewer than 8 bits are converted, and a note says so.
+    Depth, gray and alpha are kept and the orientation is applied; the 10 or 12 bits of an AVIF
+    are spread over 16. Palettes, CMYK, L*a*b*, gray with alpha and fewer than 8 bits are
+    converted, and a note says so.
+
+    Args:
+        path: the file.
+        max_pixels: how many it may have, in all its frames.
+        animations: return all frames of a GIF or WebP; else one with several is refused.
 
     Raises:
         PictureError: the file cannot be read, is not a regular file, has another format,
@@ -42,14 +49,16 @@ def decode(path: Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
     """
     with refusing("it cannot be read"):
         data = _read(path, 8 * max_pixels + 2**26)
-    return decode_bytes(data, max_pixels=max_pixels)
+    return decode_bytes(data, max_pixels=max_pixels, animations=animations)
 
 
-def decode_bytes(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Picture:
+def decode_bytes(data: bytes, *, max_pixels: int = MAX_PIXELS, animations: bool = False) -> Picture:
     """:func:`decode` for the content of a file."""
     with refusing("it cannot be decoded"):
         header = inspect(data)
         _refuse_size(header, max_pixels)
+        if header.frames != 1:
+            return _decode_animation(data, header, animations)
         pixels, found = _decode(header.patched or data)
         if header.fix is not None:
             pixels = header.fix(pixels)
@@ -78,6 +87,7 @@ def _upright(header: Header, found: Metadata) -> tuple[Metadata, int, tuple[str,
         icc=header.icc or found.icc,
         exif=exif,
         xmp=xmp and upright_xmp(xmp),
+        cicp=header.cicp or found.cicp,
         density=density,
     )
     return metadata, orientation, notes + too_much
@@ -123,17 +133,29 @@ def _kind_of_node(mode: int) -> str:
 
 def _refuse_size(header: Header, max_pixels: int) -> None:
     size = f"{header.width}x{header.height}"
-    if header.frames != 1:
-        raise PictureError(f"it has {header.frames} frames; animations are not supported")
     if header.width < 1 or header.height < 1:
         raise PictureError(f"its header gives a size of {size}: the file is damaged")
-    if header.width * header.height > max_pixels:
+    frames = f" in each of {header.frames} frames" if header.frames > 1 else ""
+    if header.width * header.height * max(1, header.frames) > max_pixels:
         raise PictureError(
-            f"it has {size} pixels, and at most {max_pixels:,} are permitted: raise the limit, "
-            "--max-pixels, if you trust the file"
+            f"it has {size} pixels{frames}, and at most {max_pixels:,} are permitted: "
+            "raise the limit, --max-pixels, if you trust the file"
         )
     if max(header.width, header.height) > MAX_SIDE:
         raise PictureError(f"it has {size} pixels, and no side may be over {MAX_SIDE:,}")
+
+
+def _decode_animation(data: bytes, header: Header, wanted: bool) -> Picture:
+    """All frames of a GIF or WebP, if they are wanted."""
+    if not header.moving:
+        raise PictureError(
+            f"it has {header.frames} frames; of animations, GIF and WebP are supported"
+        )
+    if not wanted:
+        raise PictureError(f"it has {header.frames} frames; an image with one was expected")
+    pixels, animation = decode_frames(data, header.frames)
+    swap_red_and_blue(pixels)
+    return Picture(pixels=pixels, animation=animation, notes=header.notes)
 
 
 def _decode(data: bytes | bytearray) -> tuple[Pixels, Metadata]:

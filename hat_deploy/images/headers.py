@@ -16,6 +16,8 @@ from hat_deploy.images.picture import Density, Pixels
 from hat_deploy.images.tags import density_per_metre
 
 _MOST_CHUNKS = 10_000
+_OF_THE_WHOLE = {0x20: "colour profile", 0x08: "EXIF", 0x04: "XMP"}
+"""What bits of a WebP's flags announce."""
 
 Content = bytes | mmap.mmap
 """A file's bytes: read, or mapped, so that only what is looked at is read."""
@@ -28,11 +30,14 @@ class Header:
     width: int
     height: int
     frames: int = 1
+    moving: bool = False
+    """Whether the frames are of one size and can all be decoded."""
     notes: tuple[str, ...] = ()
     icc: bytes | None = None
     xmp: bytes | None = None
     exif: bytes | None = None
     density: Density | None = None
+    cicp: bytes | None = None
     has_profile: bool = False
     """Whether OpenCV has to find a colour profile, unless that is damaged."""
     patched: bytes | bytearray | None = None
@@ -56,7 +61,10 @@ def inspect_webp(data: Content) -> Header:
         frames = [at for name, at in chunks if name == b"ANMF"]
         if len(frames) == 1 and data[frames[0] + 14 : frames[0] + 20] != data[24:30]:
             raise PictureError("the file is damaged: a WebP of two different sizes")
-        return Header(width=width, height=height, frames=len(frames))
+        lost = [what for bit, what in _OF_THE_WHOLE.items() if data[20] & bit and len(frames) > 1]
+        notes = tuple(f"{what} of an animation dropped" for what in lost)
+        moving = len(frames) > 1
+        return Header(width=width, height=height, frames=len(frames), moving=moving, notes=notes)
     for name, at in chunks:
         if name in (b"VP8 ", b"VP8L") and _webp_size(data, at) != (width, height):
             raise PictureError("the file is damaged: a WebP of two different sizes")

@@ -13,6 +13,11 @@ from hat_deploy.images.tags import density
 
 _MARKER = re.compile(rb"\xff[^\xff]")
 """The last of any number of fill bytes, and the marker; there is nothing to go back over."""
+_ENDING = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
+"""A marker that ends the coded pixels of a scan, or is none."""
+_RESTART = re.compile(rb"\xff([\xd0-\xd7])")
+_BETWEEN_SCANS = {0xC4, 0xDA, 0xDB, 0xDC, 0xDD, 0xFE, *range(0xE0, 0xF0)}
+_RESTARTS = bytes(range(0xD0, 0xD8))
 _MOST_SEGMENTS = 10_000
 _MOST_SCANS = 100
 """Progressive files have about ten; each costs a pass over the whole image."""
@@ -43,6 +48,8 @@ def inspect_jpeg(data: bytes) -> Header:
     _refuse_deep(bits)
     if samples == 4:
         found.notes["CMYK converted to RGB"] = None
+    if _is_damaged(data, found.end):
+        found.notes["the file is damaged: parts of the image may be wrong"] = None
     return Header(width=width, height=height, notes=tuple(found.notes), density=found.density)
 
 
@@ -104,3 +111,34 @@ def _check_scans(data: bytes, at: int) -> None:
     scans = 1 + data.count(b"\xff\xda", at)
     if scans > _MOST_SCANS:
         raise PictureError(f"it is a JPEG of {scans} scans; at most {_MOST_SCANS} are permitted")
+
+
+def _is_damaged(data: bytes, at: int) -> bool:
+    """Whether markers among the coded pixels are none, or restarts are out of order.
+
+    Most of what overwrites a stretch of coded pixels has such bytes; a few wrong bits have not.
+
+    Args:
+        data: a file with an end.
+        at: where the header of the first scan lies, behind its marker.
+    """
+    marker = 0xDA
+    for _ in range(_MOST_SEGMENTS):
+        at += int.from_bytes(data[at : at + 2], "big")
+        if marker == 0xDA:
+            found = _ENDING.search(data, at)
+            if found is None or not _in_order(_RESTART.findall(data, at, found.start())):
+                return True
+            at = found.start()
+        found = _MARKER.search(data, at)
+        if found is None or data[at] != 0xFF:
+            return True
+        marker, at = data[found.end() - 1], found.end()
+        if marker not in _BETWEEN_SCANS:
+            return marker != 0xD9
+    return True
+
+
+def _in_order(restarts: list[bytes]) -> bool:
+    """Whether restarts are numbered from 0 to 7, over and over."""
+    return b"".join(restarts) == (_RESTARTS * (len(restarts) // 8 + 1))[: len(restarts)]

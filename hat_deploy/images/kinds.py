@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from hat_deploy.errors import PictureError
+from hat_deploy.images.avif import inspect_avif
+from hat_deploy.images.gif import inspect_gif
 from hat_deploy.images.headers import Content, Header, inspect_bmp, inspect_webp
 from hat_deploy.images.jpeg import inspect_jpeg, jpeg_size
 from hat_deploy.images.png import inspect_png, png_size
@@ -17,7 +19,9 @@ _INSPECTORS: dict[Callable[[bytes], Header], tuple[bytes, ...]] = {
     inspect_jpeg: (b"\xff\xd8\xff",),
     inspect_webp: (b"RIFF",),
     inspect_tiff: (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
+    inspect_gif: (b"GIF87a", b"GIF89a"),
     inspect_bmp: (b"BM",),
+    inspect_avif: (),  # told by its brands
 }
 
 _SIZES: dict[Callable[[bytes], Header], Callable[[Content], tuple[int, int]]] = {
@@ -25,7 +29,9 @@ _SIZES: dict[Callable[[bytes], Header], Callable[[Content], tuple[int, int]]] = 
     inspect_jpeg: jpeg_size,
     inspect_webp: lambda data: _size(inspect_webp(data)),
     inspect_tiff: lambda data: _size(inspect_tiff(data)),
+    inspect_gif: lambda data: _size(inspect_gif(data)),
     inspect_bmp: lambda data: _size(inspect_bmp(data)),
+    inspect_avif: lambda data: _size(inspect_avif(data)),
 }
 """Height and width, without a look at the pixels: for PNG and JPEG, less than their inspectors
 read, which prove the whole file."""
@@ -35,14 +41,15 @@ _SUFFIXES: dict[Callable[[bytes], Header], str] = {
     inspect_jpeg: ".jpg",
     inspect_webp: ".webp",
     inspect_tiff: ".tif",
+    inspect_gif: ".gif",
     inspect_bmp: ".bmp",
+    inspect_avif: ".avif",
 }
 
 _LOOKED_AT = 1024
 """Bytes by which a file's kind is told."""
 
 _FOREIGN = {
-    b"GIF8": "a GIF",
     b"%PDF": "a PDF",
     b"8BPS": "a Photoshop file",
     b"PK\x03\x04": "a zip archive",
@@ -110,7 +117,16 @@ def _inspector(start: bytes) -> Callable[[bytes], Header]:
     for inspector, marks in _INSPECTORS.items():
         if start.startswith(marks) and (inspector is not inspect_webp or start[8:12] == b"WEBP"):
             return inspector
-    raise PictureError(f"it is {_foreign(start)}; expected PNG, JPEG, WebP, TIFF or BMP")
+    if _is_avif(start):
+        return inspect_avif
+    raise PictureError(f"it is {_foreign(start)}; expected PNG, JPEG, WebP, AVIF, GIF, TIFF or BMP")
+
+
+def _is_avif(start: bytes) -> bool:
+    """Whether one of the brands that a file starts with is AVIF's."""
+    end = min(int.from_bytes(start[:4], "big"), len(start))
+    brands = {start[8:12], *(start[at : at + 4] for at in range(16, end, 4))}
+    return start[4:8] == b"ftyp" and bool(brands & {b"avif", b"avis"})
 
 
 @contextmanager
@@ -131,8 +147,7 @@ def _foreign(data: bytes) -> str:
         if data.startswith(mark):
             return name
     if data[4:8] == b"ftyp":
-        avif = data[8:12] in (b"avif", b"avis")
-        return "an AVIF image" if avif else "a HEIC image or a video"
+        return "a HEIC image or a video"
     start = data[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     for mark, name in _MARKUP.items():
         if start.startswith(mark):

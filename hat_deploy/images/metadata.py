@@ -56,7 +56,7 @@ def fitting(metadata: Metadata, form: str, *, gray: bool) -> tuple[Metadata, tup
         metadata = replace(metadata, density=None)
         damaged += ("resolution without a meaning dropped",)
     drop: dict[str, str] = {}
-    if form == "bmp":
+    if form in ("bmp", "gif"):
         drop = {"icc": "colour profile", "exif": "EXIF", "xmp": "XMP"}
     if form == "webp" and gray:
         drop["icc"] = "gray colour profile"
@@ -69,7 +69,8 @@ def fitting(metadata: Metadata, form: str, *, gray: bool) -> tuple[Metadata, tup
     if form != "png":
         drop["cicp"] = "colour coding (cICP)"
     held = {name: what for name, what in drop.items() if getattr(metadata, name) is not None}
-    known = {"bmp": "BMP", "webp": "WebP", "jpeg": "JPEG", "tiff": "TIFF"}
+    known = {"bmp": "BMP", "webp": "WebP", "jpeg": "JPEG", "tiff": "TIFF", "avif": "AVIF"}
+    known["gif"] = "GIF"
     notes = tuple(f"{what} dropped: {known[form]} cannot hold it" for what in held.values())
     return replace(metadata, **dict.fromkeys(held)), (*damaged, *notes)
 

@@ -130,7 +130,7 @@ def test_the_python_api(folder: Path) -> None:
     code = (
         "from hat_deploy import Upscaler\n"
         "from hat_deploy.errors import MissingExtraError\n"
-        "for arguments in [dict(tile=(64, 64)), dict(model='tiny.pth')]:\n"
+        "for arguments in [dict(batch=2), dict(model='tiny.pth')]:\n"
         "    try: Upscaler(**arguments)\n"
         "    except MissingExtraError as error: print(error)\n"
     )

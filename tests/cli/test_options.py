@@ -45,8 +45,8 @@ VALUES = {
     "model": "--model hat-nano-x2",
     "threads": "--threads 2",
     "linear_light": "--linear-light",
-    "suffix": "--suffix=-large",
-    "recursive": "--recursive",
+    "suffix": "--suffix _large",
+    "recursive": "-r",
     "memory": "--memory 1G",
     "keep_times": "--keep-times",
     "report": "--report run.jsonl",
@@ -93,10 +93,10 @@ MODES: dict[tuple[str, str], tuple[str, ...]] = {
 """A mode of a command, and the options that do not apply in it."""
 
 ALWAYS = {
-    "export": {"checkpoint", "output"},
+    "export": {"checkpoint", "output", "exact"},
     "verify": {
         "reference", "engine", "images", "random", "min_psnr", "max_abs", "halo", "whole",
-        "layers", "report", "conv_scale", "img_range", "qk_scale", "shift", "as_json",
+        "passes", "layers", "report", "conv_scale", "img_range", "qk_scale", "shift", "as_json",
     },
     "ranges": {
         "checkpoint", "images", "random", "conv_scale", "img_range", "qk_scale", "shift", "device",
@@ -107,11 +107,14 @@ ALWAYS = {
         "memory", "max_ratio", "as_json", "plot",
     },
     "upscale": {
-        "paths", "output", "model", "engine", "halo", "overwrite", "format_", "self_test",
+        "paths", "output", "model", "engine", "halo", "overwrite", "format_", "self_test", "exact",
+        "passes",
         "max_pixels", "width", "height", "longest", "megapixels", "scale", "background", "quiet",
         "verbose",
     },
-    "evaluate": {"hr", "lr", "model", "engine", "halo", "csv", "report", "as_json"},
+    "evaluate": {
+        "hr", "lr", "model", "engine", "halo", "csv", "report", "as_json", "exact", "passes",
+    },
     "attribute": {
         "image", "box", "model", "output", "around", "tile", "steps", "conv_scale", "img_range",
         "qk_scale", "shift", "device", "as_json",

@@ -128,7 +128,7 @@ def plan(tmp_path: Path, tiny_onnx: Path) -> Path:
         io="uint8",
         precision="fp16",
         outputs=("output", "peak"),
-        self_test=SelfTest.of(pixels.repeat(2, 1).repeat(2, 2), 60),
+        self_test=SelfTest.of(pixels.repeat(2, 1).repeat(2, 2), 60, tuple(pixels.shape[1:])),
     )
     return plan_file(tmp_path / "tiny.plan", described.to_json())
 

@@ -21,14 +21,16 @@ def jobs_of(folder: Path) -> list[job_list.Job]:
     return job_list.list_jobs([folder], mark="-x2", output=None, recursive=True).jobs
 
 
-def test_a_model_that_ships_keeps_its_tile_where_there_is_no_torch(
+def test_a_model_that_ships_takes_any_tile_without_torch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """On a GPU it would have to be exported for it."""
     picture(tmp_path / "in" / "a.png", (20, 20))
     monkeypatch.setattr(auto_tile, "find_spec", lambda name: None)
-    tile, batch, why = auto_tile.choose_tile(
-        jobs_of(tmp_path / "in"), zoo.DEFAULT, OPTIONS, gpu=False
-    )
+    jobs = jobs_of(tmp_path / "in")
+    _, _, why = auto_tile.choose_tile(jobs, zoo.DEFAULT, OPTIONS, gpu=False)
+    assert "pixels computed" in why
+    tile, batch, why = auto_tile.choose_tile(jobs, zoo.DEFAULT, OPTIONS, gpu=True)
     assert (tile, batch) == (artifact.describe(zoo.find(zoo.DEFAULT).onnx).tile, 1)
     assert "without torch" in why
 

@@ -22,7 +22,7 @@ def saved(pixels: np.ndarray, kind: str, **options: Any) -> bytes:
     return stream.getvalue()
 
 
-@pytest.mark.parametrize("kind", ["png", "jpeg", "webp", "tiff", "bmp"])
+@pytest.mark.parametrize("kind", ["png", "jpeg", "webp", "avif", "gif", "tiff", "bmp"])
 def test_the_size_is_known_without_reading_the_file(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

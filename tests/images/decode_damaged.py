@@ -28,7 +28,7 @@ MOST_PIXELS = 10**6
 def main(form: str, first: int, last: int, seconds: float, growth: int) -> None:
     files = mutations.seeds(form)
     for data in files:
-        decode_bytes(data)
+        decode_bytes(data, animations=True)
     _limit_memory(growth)
     limit = peak() + growth
     for number in range(first, last):
@@ -43,7 +43,7 @@ def main(form: str, first: int, last: int, seconds: float, growth: int) -> None:
 def _decode(data: bytes, *, sound: bool) -> None:
     """Decode a damaged file; one that is sound but for its EXIF has to become a picture."""
     try:
-        picture = decode_bytes(data, max_pixels=MOST_PIXELS)
+        picture = decode_bytes(data, max_pixels=MOST_PIXELS, animations=True)
     except PictureError as error:
         assert not sound, error
         message = str(error)

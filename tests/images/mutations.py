@@ -10,10 +10,10 @@ from random import Random
 import cv2
 import mutations_exif
 import numpy as np
-from picture_files import SRGB, XMP, chunk, exif, png, saved, tiff
+from picture_files import SRGB, XMP, chunk, exif, moving, png, saved, tiff
 from PIL import Image, PngImagePlugin
 
-FORMATS = ("png", "jpeg", "webp", "tiff", "bmp")
+FORMATS = ("png", "jpeg", "webp", "avif", "gif", "tiff", "bmp")
 SPECIAL = ("exif", "fill")
 """Sound files with damaged EXIF, and files mostly of 0xFF or of markers."""
 
@@ -52,6 +52,24 @@ def seeds(form: str) -> list[bytes]:
             saved(_RGBA, "WEBP", lossless=True),
             saved(_RGBA, "WEBP", quality=50),
             saved(RGB, "WEBP"),
+            moving("WEBP", [RGB, RGB[::-1]], lossless=True),
+            moving("WEBP", [_RGBA, _RGBA[::-1], _RGBA], exif=block),
+        ]
+    if form == "avif":
+        deep = [cv2.IMWRITE_AVIF_DEPTH, 10, cv2.IMWRITE_AVIF_QUALITY, 90]
+        return [
+            saved(RGB, "AVIF", icc_profile=SRGB, exif=block, xmp=XMP),
+            saved(_RGBA, "AVIF", quality=100, subsampling="4:4:4"),
+            saved(RGB[..., 0], "AVIF", exif=block),
+            cv2.imencode(".avif", RGB.astype(np.uint16) << 2, deep)[1].tobytes(),
+        ]
+    if form == "gif":
+        still = Image.fromarray(RGB).quantize(16)
+        return [
+            moving("GIF", [RGB, RGB[::-1], RGB], duration=[40, 50, 60], loop=0),
+            moving("GIF", [_RGBA, _RGBA[::-1]], disposal=2, duration=50),
+            saved(still, "GIF", interlace=True),
+            saved(still, "GIF", interlace=False, transparency=3),
         ]
     if form == "tiff":
         return [

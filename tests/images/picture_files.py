@@ -29,6 +29,12 @@ def saved(picture: Image.Image | Pixels, kind: str, **options: Any) -> bytes:
     return stream.getvalue()
 
 
+def moving(kind: str, frames: list[Pixels], **options: Any) -> bytes:
+    """An animation as Pillow writes it."""
+    first, *others = [Image.fromarray(frame) for frame in frames]
+    return saved(first, kind, save_all=True, append_images=others, **options)
+
+
 def tiff(pixels: Pixels, **options: Any) -> bytes:
     stream = io.BytesIO()
     tifffile.imwrite(stream, pixels, **options)

@@ -24,7 +24,7 @@ pictures = st.tuples(
 )
 
 
-MODES = {"png": "PNG", "jpeg": "JPEG", "webp": "WEBP", "tiff": "TIFF", "bmp": "BMP"}
+MODES = {form: form.upper() for form in FORMATS.values()}
 
 
 @given(pixels=pictures, suffix=st.sampled_from([".png", ".TIF", ".tiff"]))
@@ -50,7 +50,7 @@ def test_lossless_webp_and_bmp_give_8_bit_pictures_back(pixels: Pixels) -> None:
     np.testing.assert_array_equal(back, expected)
 
 
-@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("suffix", [suffix for suffix in FORMATS if suffix != ".gif"])
 @pytest.mark.parametrize("shape", [(24, 40), (24, 40, 3), (24, 40, 4)])
 def test_pillow_reads_what_is_written(suffix: str, shape: tuple[int, ...]) -> None:
     if FORMATS[suffix] == "jpeg" and len(shape) == 3 and shape[2] == 4:
@@ -96,7 +96,7 @@ def test_sides_that_a_format_cannot_hold(suffix: str, side: int) -> None:
 
 def test_encode_checks_its_arguments() -> None:
     with pytest.raises(ValueError, match="not one of"):
-        encode(Picture(pixels=RGB), ".gif")
+        encode(Picture(pixels=RGB), ".jxl")
     with pytest.raises(ValueError, match="1 to 100"):
         encode(Picture(pixels=RGB), ".jpg", quality=0)
 

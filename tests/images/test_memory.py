@@ -15,7 +15,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from picture_files import chunk, exif, saved, tiff
+from picture_files import chunk, exif, moving, saved, tiff
 from PIL import Image
 
 from hat_deploy.folders import reading
@@ -36,7 +36,7 @@ for suffix in (".png", ".tif"):
     decode_bytes(encode(Picture(pixels=small), suffix))
 bleed(small)
 before = peak()
-picture = decode(Path(sys.argv[1]))
+picture = decode(Path(sys.argv[1]), animations=True)
 bleed(picture.pixels, consume=True)
 print(peak() - before)
 """
@@ -106,7 +106,7 @@ def taken(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Taken]:
     def measured(kind: str) -> Taken:
         path = folder / "a"
         path.write_bytes((PLAIN | KINDS | COSTLY)[kind]())
-        source = reading.read(path, max_pixels=SIDE**2)
+        source = reading.read(path, max_pixels=2 * SIDE**2)
         return Taken(grown(path), source.most_decoding_bytes + len(source.data))
 
     return measured
@@ -139,6 +139,13 @@ COSTLY: dict[str, Callable[[], bytes]] = {
     "lossless WebP": lambda: _bitmap(rgba(), "WEBP", lossless=True, method=0, exact=True),
     "lossy WebP with alpha": lambda: _bitmap(rgba(), "WEBP", quality=50, method=0),
     "BMP with alpha": lambda: cv2.imencode(".bmp", rgba())[1].tobytes(),
+    "AVIF of 12 bits with alpha": lambda: cv2.imencode(
+        ".avif",
+        np.full((SIDE, SIDE, 4), 2000, np.uint16),
+        [cv2.IMWRITE_AVIF_DEPTH, 12, cv2.IMWRITE_AVIF_SPEED, 10],
+    )[1].tobytes(),
+    "GIF": lambda: saved(gray(), "GIF"),
+    "animated WebP": lambda: moving("WEBP", [rgba(), rgba()[::-1]], method=0, quality=50),
 }
 
 

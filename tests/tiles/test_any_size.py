@@ -183,7 +183,7 @@ def test_verify_says_what_padding_did(
 
 def test_auto_chooses_for_an_artifact_of_any_size(any_onnx: Path, tmp_path: Path) -> None:
     images.write(images.Picture(pixels=np.zeros((100, 200, 3), np.uint8)), tmp_path / "a.png")
-    jobs = job_list.list_jobs([tmp_path], scale=2, output=None, recursive=False).jobs
+    jobs = job_list.list_jobs([tmp_path], mark="-x2", output=None, recursive=False).jobs
     tile, batch, _ = auto_tile.choose_tile(jobs, str(any_onnx), Options(), gpu=False)
     assert (tile, batch) == ((100, 200), 1)
 
