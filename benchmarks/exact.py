@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -27,6 +28,7 @@ from hat_deploy.metrics import compare
 from hat_deploy.networks.checkpoint import load_network
 from hat_deploy.networks.hat.config import HATConfig
 from hat_deploy.networks.hat.network import HAT
+from hat_deploy.networks.network import Network
 from hat_deploy.tiles import tiling
 from hat_deploy.tiles.averages import Averages, besides, settled
 
@@ -37,6 +39,7 @@ IMAGES = [
     ROOT / "hat_deploy" / "images" / "pictures" / "coffee.png",
 ]
 TILES = ["64/16", "128/16", "128/32"]
+AnyNetwork = TypeVar("AnyNetwork", bound=Network)
 
 
 def main() -> None:
@@ -66,13 +69,14 @@ def run_tiles(network: HAT, pixels: Array, side: int, halo: int, averages: Array
         height, width = pixels.shape[:2]
         grid = tiling.grid_for(engine, (height, width), halo)
         with TorchEngine(network, tile=(side, side)) as plain:
-            results = [_last_pass(plain, pixels, grid, None)]
+            results = [last_pass(plain, pixels, grid, None)]
         known = [settled(engine, pixels, grid, passes) for passes in (2, 3)]
         known.append(Averages((height, width), grid, engine, 2, given=averages))
-        return results + [_last_pass(engine, pixels, grid, found) for found in known]
+        return results + [last_pass(engine, pixels, grid, found) for found in known]
 
 
-def _last_pass(engine: TorchEngine, pixels: Array, grid: Grid, known: Averages | None) -> Array:
+def last_pass(engine: TorchEngine, pixels: Array, grid: Grid, known: Averages | None) -> Array:
+    """The result in tiles, CHW float32, with averages that are known."""
     height, width, channels = pixels.shape
     scale = engine.output.size[0] // engine.input.size[0]
     result = np.empty((channels, scale * height, scale * width), np.float32)
@@ -105,7 +109,11 @@ def _random() -> HAT:
     config = HATConfig.published(
         2, embed_dim=60, depths=(6,) * 4, num_heads=6, squeeze_factor=10, conv_scale=0.01
     )
-    network = HAT(config)
+    return randomise(HAT(config))
+
+
+def randomise(network: AnyNetwork) -> AnyNetwork:
+    """Give every parameter random values that keep the stream's size, and return the network."""
     with torch.no_grad():
         for name, parameter in network.named_parameters():
             noise = torch.randn(parameter.shape)

@@ -143,6 +143,11 @@ def test_default_halo_fits(tile: tuple[int, int], expected: int) -> None:
     check_tile(tile, expected, 16)
 
 
+def test_exact_tiles_have_a_halo_of_two_windows_where_it_fits() -> None:
+    sides = [(256, 256), (128, 192), (64, 64)]
+    assert [default_halo(tile, 16, exact=True) for tile in sides] == [32, 32, 16]
+
+
 @pytest.mark.parametrize(("window", "side"), [(4, 256), (7, 259), (8, 256), (12, 264), (16, 256)])
 def test_the_default_tile_fits_the_window(window: int, side: int) -> None:
     tile = default_tile(window)

@@ -75,7 +75,8 @@ class Artifact:
         found = describe(self.path)
         if self.tile in (None, found.tile) or not found.any_size:
             return found
-        return replace(found, tile=self.tile, halo=default_halo(self.tile, found.window))
+        halo = default_halo(self.tile, found.window, exact=found.averages is not None)
+        return replace(found, tile=self.tile, halo=halo)
 
     @cached_property
     def sha256(self) -> str:

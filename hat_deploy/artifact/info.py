@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hat_deploy.artifact import Artifact, Description, gpus, launches
+from hat_deploy.artifact import Artifact, Description, gpus, halo, launches
 from hat_deploy.artifact.launches import Program
 from hat_deploy.artifact.resolve import Checkpoint, resolve
 from hat_deploy.artifact.self_test import COUNT
@@ -162,6 +162,8 @@ class ArtifactInfo:
             "kind": self.path.suffix.lower().removeprefix("."),
             **_file(self.path, self.bytes, self.sha256),
             "description": asdict(self.description),
+            "halo_reason": halo.reason(self.description),
+            "computed_per_full_hd_pixel": round(halo.computed(self.description), 3),
             **_network(self.config, self.cost),
             "multi_adds_per_kept_megapixel": self.multi_adds_per_kept_megapixel,
             "flop": self.flop,
@@ -394,6 +396,11 @@ def _description_lines(described: Description) -> Iterator[str]:
     yield (
         f"runs        tile {tile_size(described.tile)}{or_any}, batch {described.batch}, "
         f"default halo {described.halo}, {described.precision}, {described.io} input and output"
+    )
+    yield f"halo        {halo.reason(described)}"
+    yield (
+        f"tiling      {halo.computed(described):.2f} pixels computed for each of an image of "
+        "1920x1080" + (", in each pass" if described.averages else "")
     )
     if described.made_for == "tensorrt":
         yield "made for    TensorRT: heads padded for fused attention; other engines run it too"

@@ -419,7 +419,7 @@ def _upscale(
         console = SafeConsole(stderr=True, quiet=quiet)
         gpu = how["device"] == Device.CUDA
         named = resolve(chosen)
-        sides, batch = _tile(tile, named, find, options, console, gpu=gpu)
+        sides, batch = _tile(tile, named, find, options, console, gpu=gpu, exact=how["exact"])
         how = how | {"tile": sides, "batch": batch or how["batch"]}
         with _open(named, how, console, dry=dry) as upscaler:
             listed = find(upscaler.scale)
@@ -455,6 +455,7 @@ def _tile(
     console: Console,
     *,
     gpu: bool,
+    exact: bool,
 ) -> tuple[tuple[int, int] | None, int]:
     """The tile and batch that were asked for, or chosen ones, announced with their reason.
 
@@ -467,7 +468,7 @@ def _tile(
     jobs = find(auto_tile.network_of(named)[0].scale).jobs
     if not jobs:
         return None, 0
-    tile, batch, why = auto_tile.choose_tile(jobs, named, options, gpu=gpu)
+    tile, batch, why = auto_tile.choose_tile(jobs, named, options, gpu=gpu, exact=exact)
     console.print(why, markup=False, highlight=False, soft_wrap=True)
     return tile, batch
 

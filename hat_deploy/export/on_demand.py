@@ -163,6 +163,11 @@ def _as_it_is(named: Artifact, wanted: Wanted) -> Artifact:
         )
     described = named.description
     own = described.tile
+    if wanted.exact and described.averages is None:
+        raise UsageError(
+            f"{named.path} takes no averages of the whole image: export its checkpoint again with "
+            "--exact, or leave --exact out"
+        )
     if described.any_size:
         return replace(named, tile=wanted.tile or named.tile)
     if wanted.tile is not None and wanted.tile != own:
@@ -170,11 +175,6 @@ def _as_it_is(named: Artifact, wanted: Wanted) -> Artifact:
             f"{named.path} was built for tiles of {format_size(own)}, not "
             f"{format_size(wanted.tile)}: export it again with --tile or --any-size, or leave "
             "--tile out"
-        )
-    if wanted.exact and named.description.averages is None:
-        raise UsageError(
-            f"{named.path} takes no averages of the whole image: export its checkpoint again with "
-            "--exact, or leave --exact out"
         )
     return named
 

@@ -23,14 +23,7 @@ from hat_deploy.engines import self_test
 from hat_deploy.engines.base import AVERAGES_OUT, Array, Engine, ports_of, sized
 from hat_deploy.errors import ArtifactError, CheckFailed, UsageError, needed_for, require
 from hat_deploy.files import replacing
-from hat_deploy.geometry import (
-    EXACT_WINDOWS,
-    check_tile,
-    default_halo,
-    default_tile,
-    format_size,
-    round_up,
-)
+from hat_deploy.geometry import check_tile, default_halo, default_tile, format_size, round_up
 from hat_deploy.machine import available_memory
 from hat_deploy.metrics import Difference, compare
 from hat_deploy.precision import NEWEST_OPSET, Precision
@@ -245,7 +238,7 @@ def describe(
         )
     tile, halo = options.tile_for(network), options.halo
     if halo is None:
-        halo = default_halo(tile, config.window, windows=EXACT_WINDOWS if options.exact else 1)
+        halo = default_halo(tile, config.window, exact=options.exact)
     check_tile(tile, halo, config.window)
     return Description(
         model=model,

@@ -58,38 +58,59 @@ def config_of(checkpoint: Checkpoint) -> Shape:
 
 
 def choose_tile(
-    jobs: Sequence[Job], model: str | Artifact | Checkpoint, options: Options, *, gpu: bool
+    jobs: Sequence[Job],
+    model: str | Artifact | Checkpoint,
+    options: Options,
+    *,
+    gpu: bool,
+    exact: bool = False,
 ) -> tuple[tuple[int, int], int, str]:
     """A tile for these jobs, the batch size, and a line that says why.
 
     A run that continues an earlier one with the same model takes its tile, whatever images were
     added since: another tile gives another result.
 
+    Args:
+        exact: whether a checkpoint's artifact is to take averages of the whole image.
+
     Raises:
         UsageError: nothing can be chosen; see :func:`hat_deploy.tiles.choice.choose`.
     """
     config, named = network_of(model)
     if isinstance(named, Checkpoint):
-        digest, shipped = named.sha256, named.shipped
+        digest, shipped = named.sha256, None if exact else named.shipped
     else:
         digest, shipped = named.description.checkpoint_sha256, None
-    if (earlier := _earlier(jobs, digest, config.window)) is not None:
+        exact = named.description.averages is not None
+    if (earlier := _earlier(jobs, digest, config.window, exact=exact)) is not None:
         return earlier, 1, f"tile {format_size(earlier)}: the last run used it, says its journal"
     ready = None if shipped is None else shipped.artifact.description.tile
     any_size = shipped is not None and shipped.artifact.description.any_size and not gpu
     if ready is not None and not any_size and find_spec("torch") is None:
         return ready, 1, f"tile {format_size(ready)}: without torch there is no other"
     sizes = list(_sizes(jobs, options.max_pixels))
-    chosen = choose(sizes, config, free=_free(gpu=gpu), gpu=gpu, ready=ready)
+    made_for_one = exact and isinstance(named, Checkpoint)
+    chosen = choose(
+        sizes,
+        config,
+        free=_free(gpu=gpu),
+        gpu=gpu,
+        exact=exact,
+        any_size=not made_for_one,
+        ready=ready,
+    )
     return chosen.tile, chosen.batch, chosen.reason
 
 
-def _earlier(jobs: Iterable[Job], checkpoint: str, window: int) -> tuple[int, int] | None:
+def _earlier(
+    jobs: Iterable[Job], checkpoint: str, window: int, *, exact: bool
+) -> tuple[int, int] | None:
     for folder in dict.fromkeys(job.root for job in jobs):
         with journal.JournalReader(folder) as earlier:
             for settings in earlier.settings:
                 tile = _tile(settings.get("tile"), window)
-                if settings.get("checkpoint") == checkpoint and tile is not None:
+                alike = settings.get("checkpoint") == checkpoint
+                if alike and ("passes" in settings) == exact and tile is not None:
                     return tile
     return None
 

@@ -10,14 +10,7 @@ from hat_deploy.artifact.resolve import Checkpoint, resolve
 from hat_deploy.export import on_demand
 from hat_deploy.export.on_demand_export import OnDemandExport
 from hat_deploy.folders.auto_tile import config_of
-from hat_deploy.geometry import (
-    EXACT_WINDOWS,
-    check_tile,
-    default_halo,
-    default_tile,
-    format_size,
-    grid,
-)
+from hat_deploy.geometry import check_tile, default_halo, default_tile, format_size, grid
 from hat_deploy.networks import Shape
 from hat_deploy.networks.unstored import Unstored
 from hat_deploy.tiles.averages import DEFAULT_PASSES
@@ -48,8 +41,7 @@ class Unexported:
     ) -> None:
         self._window = shape.window
         self._tile = export.tile or default_tile(self._window)
-        windows = EXACT_WINDOWS if export.exact else 1
-        chosen = default_halo(self._tile, self._window, windows=windows)
+        chosen = default_halo(self._tile, self._window, exact=export.exact)
         self._halo = chosen if halo is None else halo
         self._passes = (passes or DEFAULT_PASSES) if export.exact else 1
         check_tile(self._tile, self._halo, self._window)

@@ -7,8 +7,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from hat_deploy.errors import UsageError
-from hat_deploy.geometry import default_halo, fitted, format_size, round_up, tile_count
+from hat_deploy.geometry import (
+    default_halo,
+    fitted,
+    format_size,
+    halo_windows,
+    round_up,
+    tile_count,
+)
 from hat_deploy.networks import Shape
+from hat_deploy.tiles.averages import DEFAULT_PASSES
 
 SIDES = (64, 96, 128, 160, 192, 224, 256, 320, 384, 448, 512, 640, 768)
 """Sides of square tiles to try, rounded up to the window."""
@@ -42,6 +50,8 @@ def choose(
     *,
     free: int,
     gpu: bool = False,
+    exact: bool = False,
+    any_size: bool = True,
     ready: tuple[int, int] | None = None,
 ) -> Choice:
     """The tile that computes the fewest pixels for these images, halo and padding included.
@@ -50,8 +60,10 @@ def choose(
         sizes: heights and widths of the images, or of a fair sample.
         shape: of the network; its cost model says what a tile needs.
         free: bytes to stay within.
-        gpu: whether attention is fused and batches pay, and every tile has one size; on a CPU,
-            an image smaller than a tile is computed at its own size.
+        gpu: whether attention is fused and batches pay, and every tile has one size.
+        exact: whether tiles have the wider halo of exact ones, and images of several tiles take
+            two passes.
+        any_size: whether an image smaller than a tile is computed at its own size on a CPU.
         ready: a tile for which an artifact exists: it is kept unless another one saves a tenth.
 
     Raises:
@@ -61,15 +73,17 @@ def choose(
         raise UsageError("--tile auto needs images to choose by: give a tile, such as 256")
     window = shape.window
     useful = sum(height * width for height, width in sizes)
+    one_size = gpu or not any_size
     tried = {}
-    for tile in _candidates(sizes, window, ready):
+    for tile in _candidates(sizes, window, ready, exact=exact):
         if gpu and _area(tile) > BATCH_PIXELS and tile != ready:
             continue
         needed = _needed(shape, tile, gpu=gpu)
         if needed <= free:
-            tried[tile] = (_computed(sizes, tile, window, gpu=gpu) / useful, needed)
+            computed = _computed(sizes, tile, window, exact=exact, one_size=one_size)
+            tried[tile] = (computed / useful, needed)
     if not tried:
-        smallest = min(_candidates(sizes, window, ready), key=_area)
+        smallest = min(_candidates(sizes, window, ready, exact=exact), key=_area)
         raise UsageError(
             f"{_mib(free)} of memory is too little for this network: a tile of "
             f"{format_size(smallest)} needs about {_mib(_needed(shape, smallest, gpu=gpu))}"
@@ -78,7 +92,8 @@ def choose(
     if ready in tried and tried[ready][0] <= 1.1 * tried[best][0]:
         best = ready
     work, needed = tried[best]
-    batch = _batch(sizes, best, window, free // needed) if gpu else 1
+    halo = default_halo(best, window, exact=exact)
+    batch = _batch(sizes, best, halo, free // needed) if gpu else 1
     reason = (
         f"tile {format_size(best)}"
         + (f", {batch} at a time" if batch > 1 else "")
@@ -90,12 +105,13 @@ def choose(
 
 
 def _candidates(
-    sizes: Iterable[tuple[int, int]], window: int, ready: tuple[int, int] | None
+    sizes: Iterable[tuple[int, int]], window: int, ready: tuple[int, int] | None, *, exact: bool
 ) -> list[tuple[int, int]]:
+    halo = halo_windows(exact=exact) * window
     squares = {(round_up(side, window),) * 2 for side in SIDES if side >= 2 * window}
     padded = Counter((round_up(h, window), round_up(w, window)) for h, w in sizes)
     equal = {
-        (_cut(height, rows, window), _cut(width, columns, window))
+        (_cut(height, rows, window, halo), _cut(width, columns, window, halo))
         for (height, width), _ in padded.most_common(COMMON)
         for rows in range(1, CUTS + 1)
         for columns in range(1, CUTS + 1)
@@ -103,35 +119,40 @@ def _candidates(
     return sorted(squares | equal | ({ready} if ready else set()))
 
 
-def _cut(length: int, parts: int, window: int) -> int:
-    """The side of a tile of which this many, with a halo of one window, cover a length."""
+def _cut(length: int, parts: int, window: int, halo: int) -> int:
+    """The side of a tile of which this many, with such a halo, cover a length."""
     if parts == 1:
         return length
-    return min(
-        length, max(4 * window, round_up(-(-(length - 2 * window) // parts), window) + 2 * window)
-    )
+    step = round_up(-(-(length - 2 * halo) // parts), window)
+    return min(length, max(4 * halo, step + 2 * halo))
 
 
 def _computed(
-    sizes: Iterable[tuple[int, int]], tile: tuple[int, int], window: int, *, gpu: bool
+    sizes: Iterable[tuple[int, int]],
+    tile: tuple[int, int],
+    window: int,
+    *,
+    exact: bool,
+    one_size: bool,
 ) -> int:
-    """Pixels computed for all images."""
-    halo = default_halo(tile, window)
-    return sum(
-        count * tile_count(size, tile, halo) * _area(tile if gpu else fitted(size, tile, window))
-        for size, count in Counter(sizes).items()
-    )
+    """Pixels computed for all images, in all passes."""
+    halo = default_halo(tile, window, exact=exact)
+    computed = 0
+    for size, count in Counter(sizes).items():
+        tiles = tile_count(size, tile, halo)
+        passes = DEFAULT_PASSES if exact and tiles > 1 else 1
+        own = tile if one_size else fitted(size, tile, window)
+        computed += count * passes * tiles * _area(own)
+    return computed
 
 
 def _needed(shape: Shape, tile: tuple[int, int], *, gpu: bool) -> int:
     return shape.memory(*tile, fused=gpu).total
 
 
-def _batch(
-    sizes: Sequence[tuple[int, int]], tile: tuple[int, int], window: int, fitting: int
-) -> int:
+def _batch(sizes: Sequence[tuple[int, int]], tile: tuple[int, int], halo: int, fitting: int) -> int:
     """A power of two: no more than fits, than a GPU profits from, or than there are tiles."""
-    tiles = _computed(sizes, tile, window, gpu=True) // _area(tile)
+    tiles = sum(tile_count(size, tile, halo) for size in sizes)
     most = max(1, min(fitting, BATCH_PIXELS // _area(tile), tiles, LARGEST_BATCH))
     return 1 << (most.bit_length() - 1)
 

@@ -110,10 +110,10 @@ class Enlarger:
                 raise UsageError(f"an engine has its own {', '.join(ignored)}: leave {it} out")
             self.engine = model
             self.model = {"name": model.name, "file": None, "sha256": None}
-            halo = default_halo(model.input.size, model.window) if halo is None else halo
-            check_tile(model.input.size, halo, model.window)
-            self.halo = halo
             takes = engine_averages.exact(model) is not None
+            usual = default_halo(model.input.size, model.window, exact=takes)
+            self.halo = usual if halo is None else halo
+            check_tile(model.input.size, self.halo, model.window)
             self.passes = passes_over(model.name, exact=takes, asked=passes)
             self.settings = self._settings(_engine_identity(model), "", None)
             return

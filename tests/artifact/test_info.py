@@ -14,7 +14,7 @@ from tiny import save_tensors, tiny_config
 from typer.testing import CliRunner
 
 from hat_deploy import artifact
-from hat_deploy.artifact import info, zoo
+from hat_deploy.artifact import halo, info, zoo
 from hat_deploy.artifact.info import ArtifactInfo, CheckpointInfo, examine, lines, network_cost
 from hat_deploy.artifact.zoo import ShippedModel
 from hat_deploy.cli import app
@@ -111,6 +111,33 @@ def test_the_halo_raises_what_a_kept_pixel_costs(tiny_onnx: Path) -> None:
     assert found.multi_adds_per_kept_megapixel == pytest.approx(
         wasted * found.cost.multi_adds_per_megapixel, rel=0.01
     )
+
+
+def test_the_halo_has_a_reason(tiny_onnx: Path) -> None:
+    found = examine(str(tiny_onnx))
+    assert isinstance(found, ArtifactInfo)
+    described = replace(found.description, tile=(256, 256), window=16, halo=16)
+    texts = {
+        size: halo.reason(replace(described, halo=size, averages=averages))
+        for size, averages in ((16, None), (8, None), (32, (2, 12)), (0, None))
+    }
+    assert texts[16].startswith("16, the default, one window: with random weights")
+    assert "at about 60 dB or more, with a halo of 8 at 53;" in texts[16]
+    assert texts[8].startswith("8, as asked for (the default for this tile is 16)")
+    assert texts[32].startswith("32, the default of exact tiles, two windows")
+    assert texts[0] == "0, as asked for (the default for this tile is 16)"
+    odd = halo.reason(replace(described, tile=(259, 259), window=7, halo=7))
+    assert "61 dB or more; verify" in odd
+    small = replace(described, tile=(48, 48), halo=8)
+    assert halo.reason(small).startswith("8, the default for a tile this small")
+    assert halo.computed(described) == 45 * 256**2 / (1920 * 1080)
+    assert found.to_dict()["halo_reason"] == halo.reason(found.description)
+
+
+def test_the_context_that_is_missing_counts_by_seams() -> None:
+    """Against benchmarks/exact.py --random: 52.2 dB at 64/16."""
+    assert halo.expected((64, 64), 16, 16) == pytest.approx(52.2, abs=1)
+    assert halo.expected((256, 256), 16, 16) == pytest.approx(60, abs=0.5)
 
 
 def test_without_onnx_the_description_is_still_there(

@@ -96,3 +96,16 @@ def test_an_artifact_has_its_own(tiny_onnx: Path, tmp_path: Path) -> None:
 
 def test_there_is_memory_to_take() -> None:
     assert 2**20 < available_memory() < 2**50
+
+
+def test_a_plain_run_decides_no_tile_of_an_exact_one(tmp_path: Path, tiny_checkpoint: Path) -> None:
+    class Earlier(Upscaler):
+        def __init__(self) -> None:
+            super().__init__(IdentityEngine((24, 16)))
+            self.settings = {**self.settings, "checkpoint": sha256(tiny_checkpoint)}
+
+    picture(tmp_path / "in" / "a.png", (100, 200))
+    jobs = jobs_of(tmp_path / "in")
+    list(folders.run(jobs, Earlier()))
+    chosen = auto_tile.choose_tile(jobs, str(tiny_checkpoint), OPTIONS, gpu=False, exact=True)
+    assert chosen[0] == (100, 200)

@@ -133,6 +133,8 @@ def test_a_fixed_graph_that_claims_to_be_open_is_found_out(
 def test_a_description_of_any_size_survives(any_onnx: Path) -> None:
     described = artifact.describe(any_onnx)
     assert described.any_size
+    with pytest.raises(UsageError, match="leave --exact out"):
+        Upscaler(any_onnx, exact=True)
     assert Artifact(any_onnx, (8, 8)).description == replace(described, tile=(8, 8), halo=2)
     text = described.to_json().replace('"any_size":true', '"any_size":3')
     with pytest.raises(ArtifactError, match="expected true or false"):

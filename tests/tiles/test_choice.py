@@ -96,3 +96,27 @@ def test_what_cannot_be_chosen_is_said() -> None:
         choose([], HAT, free=MUCH)
     with pytest.raises(UsageError, match=r"1 MiB.*a tile of 64x64 needs about \d"):
         choose([(100, 100)], HAT, free=2**20)
+
+
+def test_exact_tiles_are_chosen_by_their_wider_halo_and_two_passes() -> None:
+    size = (1080, 1920)
+    chosen = choose([size], HAT, free=8 * 2**30, exact=True, any_size=False)
+    halo = default_halo(chosen.tile, 16, exact=True)
+    assert halo == 32
+    tiles = len(grid(size, chosen.tile, halo, 16).tiles)
+    computed = 2 * tiles * chosen.tile[0] * chosen.tile[1]
+    assert chosen.work == pytest.approx(computed / (size[0] * size[1]))
+    plain = choose([size], HAT, free=8 * 2**30).tile
+    assert computed < 2 * len(grid(size, plain, 32, 16).tiles) * plain[0] * plain[1]
+
+
+def test_an_image_of_one_exact_tile_takes_one_pass() -> None:
+    chosen = choose([(300, 500)], HAT, free=MUCH, exact=True, any_size=False)
+    assert chosen.tile == (304, 512)
+    assert chosen.work == pytest.approx(304 * 512 / (300 * 500))
+
+
+def test_an_artifact_of_one_size_computes_small_images_in_whole_tiles() -> None:
+    sizes = [(60, 64), (500, 500)]
+    one, any_ = (choose(sizes, HAT, free=MUCH, any_size=open_) for open_ in (False, True))
+    assert one.work > any_.work

@@ -9,12 +9,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from tiny import random_network, tiny_config
 
 from hat_deploy import Upscaler
-from hat_deploy.artifact import Description, describe
+from hat_deploy.artifact import METADATA_KEY, Artifact, Description, describe
 from hat_deploy.engines import BACKENDS, open_artifact
 from hat_deploy.engines.averages import exact
 from hat_deploy.engines.base import Array, Engine
@@ -182,6 +183,22 @@ def test_an_artifact_without_averages_takes_no_passes(tiny_onnx: Path, backend: 
         Upscaler(tiny_onnx, passes=2, backend=backend)
     with pytest.raises(UsageError, match="leave --exact out"):
         Upscaler(tiny_onnx, exact=True, backend=backend)
+
+
+def test_an_engine_of_any_kind_has_the_halo_of_exact_tiles(network: HAT) -> None:
+    for taking, halo in ((True, 8), (False, 4)):
+        with Upscaler(TorchEngine(network, tile=(40, 40), exact=taking)) as upscaler:
+            assert upscaler.halo == halo
+
+
+def test_an_exact_artifact_of_any_size_has_an_exact_halo_in_another_tile(
+    artifact: Path, tmp_path: Path
+) -> None:
+    model = onnx.load(artifact)
+    (entry,) = (entry for entry in model.metadata_props if entry.key == METADATA_KEY)
+    entry.value = replace(describe(artifact), any_size=True).to_json()
+    onnx.save(model, tmp_path / "any.onnx")
+    assert Artifact(tmp_path / "any.onnx", (48, 40)).description.halo == 8
 
 
 def test_one_pass_is_refused(artifact: Path) -> None:
