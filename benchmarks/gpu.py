@@ -2,10 +2,13 @@
 
 HAT-S and HAT (x4, seeded weights) at 64x64, 128x128 and 256x256, one tile at a time and in
 batches that fill the GPU: PyTorch eager and compiled, an independent implementation where it is
-installed, ONNX Runtime and TensorRT where they run. Latency is that of a call from host array
-to host array, so that all work is done when it returns, and of a loop over the tiles of a
-image. Each is also held against the reference on the images that ship. TF32 is off
-everywhere in fp32; PyTorch's default leaves it on for convolutions.
+installed, ONNX Runtime and TensorRT where they run, with floats and with bytes. Latency is that of
+a call from host array to host array, so that all work is done when it returns, and of a loop over
+the tiles of an image of eight batches, where an engine may have several in flight. Each is timed
+in turns with PyTorch eager in fp16, opened for that and closed again, so that no contender's memory
+is another's want; an untimed call comes before each timed one. Clocks, power and throttling
+are recorded meanwhile. Each is also held against the reference on the images that ship. TF32 is
+off everywhere in fp32; PyTorch's default leaves it on for convolutions.
 
 Figures go to ``results/GPU.json`` and ``.md`` after each network and size, so that a run that is
 cut keeps what it has, and several runs add up.
@@ -25,6 +28,7 @@ from typing import Any
 
 import torch
 from gpu_contenders import contenders, those_that_run
+from gpu_state import line, watched
 from runs import (
     RESULTS,
     OnStage,
@@ -40,15 +44,18 @@ from hat_deploy import machine
 from hat_deploy.bench.contenders import Contender
 from hat_deploy.bench.lineup import Lineup
 from hat_deploy.bench.measure import measure
+from hat_deploy.bench.report import Report
 from hat_deploy.bench.scopes import Scope
 from hat_deploy.bench.timing import Settings
-from hat_deploy.engines.cuda.driver import local_gpu_name
+from hat_deploy.engines.cuda.driver import local_gpu_address, local_gpu_name
 from hat_deploy.errors import ArtifactError, HatDeployError
 from hat_deploy.images import samples
 from hat_deploy.networks.checkpoint import load_network
 from hat_deploy.networks.hat.config import VARIANTS
 from hat_deploy.verify.comparison import Comparison
 
+BATCHES = 8
+"""Full batches of the image that the loop over tiles takes."""
 FILL = 4 * 256 * 256
 """LR pixels of a batch that fills a GPU."""
 
@@ -107,10 +114,11 @@ def markdown(runs: dict[str, Any]) -> str:
     """A table for each entry: latency, ratio, share of the ceiling, fidelity."""
     blocks = []
     for key, entry in runs.items():
-        blocks += [f"**{key}**", entry["table"], _quality(entry["fidelity"])]
+        blocks += [f"**{key}**", entry["table"], _quality(entry["fidelity"]), line(entry["gpu"])]
         blocks += [f"absent: {label}: {reason}" for label, reason in entry["absent"].items()]
-        blocks += [f"flag: {flag}" for flag in entry["latency"]["flags"]]
-    last = next(reversed(runs.values()))["latency"]
+        flags = [flag for report in entry["latency"] for flag in report["flags"]]
+        blocks += [f"flag: {flag}" for flag in dict.fromkeys(flags)]
+    last = next(reversed(runs.values()))["latency"][-1]
     gpus = ", ".join(f"{g['name']} (driver {g['driver']})" for g in last["hardware"]["gpus"])
     blocks.append(
         f"{gpus}; {named_versions(last['versions'])}. Times from host array to host array; "
@@ -139,16 +147,40 @@ def measured(run: Run, folder: Path, settings: Settings, on_stage: OnStage) -> d
     running = those_that_run(candidates, absent, on_stage)
     if not running:
         raise ArtifactError(f"nothing runs: {absent}")
-    lineup = Lineup(contenders=tuple(running), baseline=running[0].label, subject=None)
-    scopes = (Scope.CALL, Scope.TILES)
-    report = measure(lineup, settings, scopes=scopes, memory=False, on_stage=on_stage)
-    tables = [f"{scope.scope.value}:\n\n{scope_table(report, scope)}" for scope in report.scopes]
+    with watched(local_gpu_address()) as state:
+        reports = [
+            measure(
+                lineup,
+                settings,
+                scopes=(Scope.CALL, Scope.TILES),
+                batches=BATCHES,
+                memory=False,
+                on_stage=on_stage,
+            )
+            for lineup in pairs(running)
+        ]
     return {
-        "latency": without_paths(report),
+        "latency": [without_paths(report) for report in reports],
         "fidelity": fidelity(running, checkpoint, on_stage),
         "absent": absent,
-        "table": "\n\n".join(tables),
+        "gpu": state,
+        "table": "\n\n".join(tables(reports)),
     }
+
+
+def pairs(running: Sequence[Contender]) -> list[Lineup]:
+    """Each contender beside the first, which is alone where there is no other."""
+    first, *others = running
+    both = [(first, other) for other in others] or [(first,)]
+    return [Lineup(contenders=pair, baseline=first.label, subject=None) for pair in both]
+
+
+def tables(reports: Sequence[Report]) -> Iterator[str]:
+    """A table for each scope: the first contender as it was timed beside the second, then all."""
+    for number, scope in enumerate(reports[0].scopes):
+        head, *rest = (scope_table(report, report.scopes[number]) for report in reports)
+        rows = [table.splitlines()[-1] for table in rest]
+        yield "\n".join([f"{scope.scope.value}:\n\n{head}", *rows])
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -172,7 +204,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise SystemExit("there is no GPU that the driver and PyTorch see: nothing is measured")
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_tf32 = False
-    settings = Settings(iterations=options.iterations, seconds=options.seconds)
+    settings = Settings(iterations=options.iterations, seconds=options.seconds, untimed=1)
     results = options.results / f"{file_name(gpu)}.json"
     print(f"{gpu}; {machine.versions()}", flush=True)
     with ExitStack() as stack:

@@ -35,8 +35,9 @@ class Upscaler(Enlarger):
             name is exported for that; an artifact must have been.
         passes: over an image, at most, where the artifact is exact; fewer where averages stand
             still. Default: 2.
-        device: ``cpu`` or ``cuda``. On ``cuda``, a checkpoint or a name becomes an artifact
-            that takes bytes, and one that takes floats when the first 16-bit image comes.
+        device: ``cpu`` or ``cuda``; with ``cuda:1`` the whole process sees that GPU alone, which
+            it must be told before it first uses CUDA. On a GPU, a checkpoint or a name becomes an
+            artifact that takes bytes, and one that takes floats when the first 16-bit image comes.
         backend: ``openvino`` or ``onnxruntime``, for an ``.onnx``; by default OpenVINO on a CPU
             where it is installed.
         compute: ``fp32`` or ``bf16``, for OpenVINO; by default fp32, or bf16 for an artifact

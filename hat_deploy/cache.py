@@ -1,9 +1,9 @@
 """What is made on the way and kept for the next time, in the user's cache folder.
 
-That is artifacts for ``upscale --model``, models as OpenVINO compiled them, and which artifacts
-passed their test here. An entry's name is the key of what it was made from and the hash of what it
-contains, so that one rename publishes it and a damaged entry gives itself away. The time of its
-last change is that of its last use.
+That is artifacts for ``upscale --model``, models as OpenVINO compiled them, kernels that TensorRT
+compiled or timed, and which artifacts passed their test here. An entry's name is the key of what it
+was made from and the hash of what it contains, so that one rename publishes it and a damaged entry
+gives itself away. The time of its last change is that of its last use.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ opened it yet."""
 LEFT_BEHIND = 24 * 3600.0
 """Seconds after which an unfinished entry is known to belong to a process that was killed."""
 
-_ENTRY = re.compile(r"[0-9a-f]{24}-[0-9a-f]{16}\.(onnx|plan|blob|tested)")
-_UNFINISHED = re.compile(r"\.[0-9a-f]{12}\.part\.(onnx|plan|blob|tested|probe)")
+_ENTRY = re.compile(r"[0-9a-f]{24}-[0-9a-f]{16}\.(onnx|plan|blob|kernels|timings|tested)")
+_UNFINISHED = re.compile(r"\.[0-9a-f]{12}\.part\.(onnx|plan|blob|kernels|timings|tested|probe)")
 
 
 def cache_folder() -> Path:
@@ -79,7 +79,8 @@ def fetch(
 
     Args:
         made_from: everything the content depends on, as JSON types: hashes, options, versions.
-        suffix: of the entry, with its dot: ``.onnx``, ``.plan``, ``.blob`` or ``.tested``.
+        suffix: of the entry, with its dot: ``.onnx``, ``.plan``, ``.blob``, ``.kernels``,
+            ``.timings`` or ``.tested``.
         make: writes the entry to the path it is given.
         on_wait: called once if another process is making it.
 
@@ -104,7 +105,7 @@ def find(made_from: Mapping[str, Any], suffix: str) -> Path | None:
     Raises:
         UsageError: there is no cache folder.
     """
-    for entry in _listed(cache_folder(), re.compile(f"{_key(made_from)}-.*{re.escape(suffix)}")):
+    for entry in _of_key(made_from, suffix):
         try:
             whole = entry.name == _entry_name(made_from, entry, suffix)
         except OSError:  # another process removed it, or it cannot be read
@@ -131,14 +132,32 @@ def keep(made_from: Mapping[str, Any], suffix: str, make: Callable[[Path], objec
         OSError: the cache folder cannot be written.
         UsageError: there is no cache folder, or its limit is no amount.
     """
-    folder, limit = cache_folder(), size_limit()
-    with temporary(folder, suffix) as partial:
+    with temporary(cache_folder(), suffix) as partial:
         make(partial)
-        if entry := find(made_from, suffix):
-            return entry
-        entry = partial.replace(folder / _entry_name(made_from, partial, suffix))
+        return find(made_from, suffix) or _publish(made_from, suffix, partial)
+
+
+def replace(made_from: Mapping[str, Any], suffix: str, make: Callable[[Path], object]) -> Path:
+    """As :func:`keep`, but the new entry takes the place of an earlier one of the same key."""
+    with temporary(cache_folder(), suffix) as partial:
+        make(partial)
+        earlier = _of_key(made_from, suffix)
+        entry = _publish(made_from, suffix, partial)
+    for path in earlier:
+        if path != entry:
+            _remove(path)
+    return entry
+
+
+def _publish(made_from: Mapping[str, Any], suffix: str, partial: Path) -> Path:
+    folder, limit = cache_folder(), size_limit()
+    entry = partial.replace(folder / _entry_name(made_from, partial, suffix))
     _prune(folder, limit, entry)
     return entry
+
+
+def _of_key(made_from: Mapping[str, Any], suffix: str) -> list[Path]:
+    return _listed(cache_folder(), re.compile(f"{_key(made_from)}-.*{re.escape(suffix)}"))
 
 
 def _prune(folder: Path, limit: int, made: Path) -> None:

@@ -104,13 +104,14 @@ def available_memory() -> int:
     return max(1, min(found)) if found else _total_memory() or _ASSUMED_MEMORY
 
 
-def gpu_memory(field: str) -> int | None:
-    """Bytes of memory of the first GPU; None without one, or where the driver does not say.
+def gpu_memory(field: str, address: str | None = None) -> int | None:
+    """Bytes of memory of a GPU; None without one, or where the driver does not say.
 
     Args:
         field: ``free``, ``used`` or ``total``.
+        address: of the GPU on its bus; None takes the first that ``nvidia-smi`` lists.
     """
-    found = _query_gpus(f"memory.{field}")
+    found = _query_gpus(f"memory.{field}", address=address)
     mib = _number(found[0][0]) if found else None
     return None if mib is None else mib * 2**20
 
@@ -188,10 +189,12 @@ def _gpus() -> tuple[InstalledGPU, ...]:
     )
 
 
-def _query_gpus(*fields: str) -> list[list[str]]:
-    """A line of values for each GPU, from ``nvidia-smi``; empty where there is none, or where it
-    does not answer. A value that it does not know is a word in brackets."""
+def _query_gpus(*fields: str, address: str | None = None) -> list[list[str]]:
+    """A line of values for each GPU, or for the one at an address, from ``nvidia-smi``; empty where
+    there is none, or where it does not answer. A value that it does not know is a word in brackets.
+    """
     command = ["nvidia-smi", f"--query-gpu={','.join(fields)}", "--format=csv,noheader,nounits"]
+    command += [] if address is None else [f"--id={address}"]
     # Not a pipe: what nvidia-smi has started may hold it open for longer than it lives itself.
     with tempfile.TemporaryFile() as answer:
         try:

@@ -72,6 +72,12 @@ def test_free_memory_is_bytes_or_unknown(answers: Answers, said: str, expected: 
     assert machine.gpu_memory("free") == expected
 
 
+def test_the_gpu_at_an_address_is_asked(answers: Answers) -> None:
+    answers('case "$*" in *--id=00000000:65:00.0*) echo 7;; *) echo 5; echo 7;; esac')
+    assert machine.gpu_memory("free", "00000000:65:00.0") == 7 * 2**20
+    assert machine.gpu_memory("free") == 5 * 2**20
+
+
 def test_one_that_hangs_is_given_up(answers: Answers, monkeypatch: pytest.MonkeyPatch) -> None:
     answers("sleep 600 & echo 'NVIDIA L4, 580.65, 23034'; sleep 600")
     monkeypatch.setattr(machine, "PATIENCE", 0.3)

@@ -27,6 +27,7 @@ def measure(
     scopes: Sequence[Scope] = tuple(Scope),
     threads: int | None = None,
     picture: Path | None = None,
+    batches: int = 1,
     memory: bool = True,
     on_stage: OnStage = lambda stage: None,
 ) -> Report:
@@ -36,6 +37,7 @@ def measure(
         scopes: at least one; measured from the inside out.
         threads: of every engine that runs on a CPU; by default one a core.
         picture: RGB; by default one is generated that fills a row of tiles.
+        batches: full ones that the generated image takes.
         memory: also run each contender in a child process for its peak memory.
         on_stage: told what is being done.
 
@@ -50,7 +52,7 @@ def measure(
     ceilings = {kind: measure_ceiling(*kind, threads) for kind in kinds}
     with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
         folder = Path(scratch)
-        sample = read_sample(picture) if picture else make_sample(contenders[0], folder)
+        sample = read_sample(picture) if picture else make_sample(contenders[0], folder, batches)
         entrants = []
         for contender in contenders:
             on_stage(f"opening {contender.label}")

@@ -16,6 +16,7 @@ import numpy as np
 from hat_deploy.bench.children import ChildDied, in_child
 from hat_deploy.bench.contenders import Contender
 from hat_deploy.engines.base import Array, TensorSpec
+from hat_deploy.engines.cuda.driver import local_gpu_address
 from hat_deploy.machine import gpu_memory
 
 _STATUS = Path("/proc/self/status")
@@ -52,11 +53,12 @@ def random_batch(spec: TensorSpec) -> Array:
 def _observe(contender: Contender, threads: int) -> PeakMemory:
     """Runs in the child."""
     on_device = contender.device == "cuda"
-    device_before = gpu_memory("used") if on_device else None
     host_before = _resident("VmRSS")
+    address = local_gpu_address() if on_device else None
+    device_before = gpu_memory("used", address) if on_device else None
     with contender.open(threads) as engine:
         engine.run(random_batch(engine.input))
-        device_after = gpu_memory("used") if on_device else None
+        device_after = gpu_memory("used", address) if on_device else None
     device = None
     if device_before is not None and device_after is not None:
         device = device_after - device_before

@@ -79,13 +79,13 @@ def read_sample(path: Path) -> TimedImage:
     return TimedImage(path=path, pixels=pixels, origin=f"{display_name(path.name)}, {size}")
 
 
-def make_sample(contender: Contender, folder: Path) -> TimedImage:
+def make_sample(contender: Contender, folder: Path, batches: int = 1) -> TimedImage:
     """An image that ships, continued by reflection to a row of whole tiles.
 
-    As many tiles as the batch, and at least two, so that no tile is computed for nothing.
-    Written to ``folder`` as PNG.
+    As many tiles as that many batches take, and at least two, so that no tile is computed for
+    nothing. Written to ``folder`` as PNG.
     """
-    count = max(2, contender.batch)
+    count = max(2, batches * contender.batch)
     height, width = contender.tile
     width += (count - 1) * (width - 2 * contender.halo)
     name = samples.SHIPPED[0]

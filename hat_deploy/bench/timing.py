@@ -30,7 +30,12 @@ class Settings:
     """Seconds slept before each call: threads of the previous engine, which keep spinning
     for a while after it returned, then do not slow the next one down."""
 
+    untimed: int = 0
+    """Calls right before each timed one: a GPU lowers its clocks in the pause."""
+
     def __post_init__(self) -> None:
+        if self.untimed < 0:
+            raise UsageError(f"{self.untimed} untimed calls: their number is not negative")
         if self.iterations < 1 or self.warmup < 1:
             raise UsageError(
                 f"{self.iterations} iterations after {self.warmup} rounds of warm-up: "
@@ -116,6 +121,8 @@ def alternate(
     while True:
         for label, call in calls.items():
             sleep(settings.pause)
+            for _ in range(settings.untimed):
+                call()
             begun = clock()
             call()
             taken[label].append(clock() - begun)

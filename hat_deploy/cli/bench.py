@@ -11,11 +11,13 @@ import typer
 from hat_deploy.artifact import zoo
 from hat_deploy.cli import outputs
 from hat_deploy.cli.options import (
+    DEVICES,
     AsJson,
     Backend,
     Compute,
     Device,
     Halo,
+    named_device,
     print_json,
     refuse,
     refuse_for_artifact,
@@ -86,7 +88,12 @@ def command(
     ] = None,
     device: Annotated[
         Device,
-        typer.Option(help="Run --engine and its reference on the CPU, or on an NVIDIA GPU."),
+        typer.Option(
+            parser=named_device,
+            metavar=DEVICES,
+            help="Run --engine and its reference on the CPU, or on an NVIDIA GPU: cuda takes the "
+            "first, cuda:1 the second.",
+        ),
     ] = Device.CPU,
     backend: Backend = None,
     compute: Compute = None,

@@ -119,8 +119,25 @@ class ComputeName(StrEnum):
     BF16 = Precision.BF16.value
 
 
+def named_device(text: str) -> Device:
+    """``cpu`` or ``cuda``; with ``cuda:1`` that GPU becomes the only one.
+
+    Raises:
+        UsageError: it is none of these, or there is no such GPU.
+    """
+    from hat_deploy.engines.cuda.visible import settle
+
+    return Device(settle(text))
+
+
+DEVICES = "[cpu|cuda|cuda:N]"
 DeviceOption = Annotated[
-    Device, typer.Option(help="Run on the CPU, or on an NVIDIA GPU with cuda.")
+    Device,
+    typer.Option(
+        parser=named_device,
+        metavar=DEVICES,
+        help="Run on the CPU, or on an NVIDIA GPU: cuda takes the first, cuda:1 the second.",
+    ),
 ]
 Backend = Annotated[
     BackendName | None,

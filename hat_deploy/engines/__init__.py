@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hat_deploy.artifact import Artifact
+from hat_deploy.engines.cuda import visible
 from hat_deploy.errors import ArtifactError, UsageError
 from hat_deploy.precision import Precision
 
@@ -35,7 +36,8 @@ def open_artifact(
 
     Args:
         named: ``.onnx`` or ``.plan``; an :class:`Artifact` is not read again.
-        device: ``cpu`` or ``cuda``; a plan runs on CUDA whatever is asked.
+        device: as :func:`hat_deploy.engines.cuda.visible.settle` takes it; a plan runs on CUDA
+            whatever is asked.
         threads: of one call on a CPU; all cores by default.
         backend: one of :data:`BACKENDS`, for an ``.onnx``. Default: on a CPU OpenVINO, or ONNX
             Runtime where OpenVINO is not installed; ONNX Runtime on CUDA.
@@ -50,7 +52,7 @@ def open_artifact(
         MissingExtraError: the library that runs it is not installed.
         UsageError: there is no such device, or the engine cannot do what is asked.
     """
-    artifact = Artifact.of(named)
+    artifact, device = Artifact.of(named), visible.settle(device)
     engine = _open(artifact, device, threads, backend, compute, streams)
     if self_test:
         from hat_deploy.engines import self_test as test

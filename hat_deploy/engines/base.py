@@ -54,8 +54,8 @@ class Engine(Protocol):
     """Runs batches of tiles. A context manager with one verb, for one batch or for many.
 
     A batch is an array of exactly ``input``'s shape and dtype, C-contiguous; its result has
-    ``output``'s shape and dtype. Float outputs are not clamped. A result belongs to the
-    caller. An engine is used by one thread at a time.
+    ``output``'s shape and dtype. Float outputs are not clamped. An engine is used by one thread
+    at a time.
     """
 
     @property
@@ -85,7 +85,7 @@ class Engine(Protocol):
         floats, which show that themselves, and for artifacts that do not tell."""
 
     def run(self, batch: Array) -> Array:
-        """Upscale one batch.
+        """Upscale one batch; the result belongs to the caller.
 
         Raises:
             ValueError: the array is not what ``input`` declares.
@@ -97,7 +97,9 @@ class Engine(Protocol):
 
         An engine that keeps several batches in flight takes that many from ``batches`` before
         it gives its first result; one that computes a batch at a time is ``map(self.run, ...)``.
-        A batch may be reused by the caller as soon as the next one is asked for.
+        A batch may be reused by the caller as soon as the next one is asked for. A result is the
+        caller's until it asks for the next one, or closes the engine: it may lie where the next
+        one is written.
 
         Raises:
             ValueError, ArtifactError: as :meth:`run`; batches in flight are lost.

@@ -20,7 +20,7 @@ class Slot(Protocol):
         """Start a batch and return at once; its arrays may then be reused."""
 
     def collect(self) -> Arrays:
-        """Wait for the batch; the result belongs to the caller."""
+        """Wait for the batch; the result stands until the slot is given another."""
 
     def drain(self) -> None:
         """Wait until nothing is under way, whatever becomes of it."""
@@ -59,7 +59,8 @@ def keep_in_flight(slots: Sequence[Slot], batches: Iterable[Arrays]) -> Iterator
     """Run batches through slots, in order, with every slot busy as long as batches last.
 
     A batch is asked for only once a slot is free for it: as many are taken before the first
-    result as there are slots. However it ends, no slot is left at work.
+    result as there are slots. A result stands until the next is asked for. However it ends, no slot
+    is left at work.
     """
     idle, busy = deque(slots), deque[Slot]()
     try:

@@ -54,7 +54,7 @@ def compare_with(reference: ExactEngine, batch: Array, taken: Taken) -> Differen
 
 def _run(engine: ExactEngine, batch: Arrays) -> tuple[Array, Array]:
     ((result, own),) = engine.stream_exact([batch])
-    return result, own
+    return result.copy(), own.copy()  # what is given is lost with the next run
 
 
 def _besides(engine: ExactEngine, averages: Array | np.float32, *, known: int = 0) -> Arrays:

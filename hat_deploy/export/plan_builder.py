@@ -47,6 +47,9 @@ class Order:
     """GPUs to build for, as ``sm89``; empty: the one in this machine."""
     tf32: bool
     """Whether products of fp32 may be taken in TF32."""
+    timings: str
+    """Path of a file with what kernels took in earlier builds, if it is there, and where to leave
+    what they took in all; empty: nowhere."""
 
     def to_json(self) -> str:
         """The order as one line."""
@@ -90,13 +93,27 @@ def _build(order: Order, send: Send) -> str:
     if network.name != name:
         raise _Refused("TensorRT did not keep the plan's description")
     send(stage="building")
-    plan = builder.build_serialized_network(network, _config(trt, builder, order, send))
+    config = _config(trt, builder, order, send)
+    timings = _use_timings(config, order.timings) if order.timings else None
+    reported.clear()  # timings that it does not take are no reason
+    plan = builder.build_serialized_network(network, config)
     if plan is None:
         raise _Refused(f"TensorRT cannot build {order.onnx}: {reasons(reported)}")
     send(stage="writing the plan")
-    with Path(order.plan).open("wb") as stream:
-        stream.write(plan)
+    Path(order.plan).write_bytes(plan)
+    if timings is not None:
+        Path(order.timings).write_bytes(timings.serialize())
     return name
+
+
+def _use_timings(config: Any, path: str) -> Any:
+    """What kernels took, known or empty, for a build to use and to add to."""
+    known = Path(path).read_bytes() if Path(path).is_file() else b""
+    timings = config.create_timing_cache(known)
+    if timings is None or not config.set_timing_cache(timings, False):
+        timings = config.create_timing_cache(b"")  # of another release or GPU, or damaged
+        config.set_timing_cache(timings, False)
+    return timings
 
 
 def _strongly_typed(trt: Any) -> int:

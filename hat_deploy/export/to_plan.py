@@ -26,6 +26,7 @@ from hat_deploy.engines.base import Array
 from hat_deploy.engines.cuda.driver import local_gpu
 from hat_deploy.engines.tensorrt.flavours import Flavour
 from hat_deploy.errors import ArtifactError, CheckFailed, UsageError, install_command
+from hat_deploy.export import timings
 from hat_deploy.export.plan_builder import Order
 from hat_deploy.files import replacing
 from hat_deploy.metrics import Difference
@@ -99,7 +100,7 @@ def build(
     described = artifact.describe(source)
     flavour, module, targets = choose(options)
     described = replace(described, targets=targets, any_size=False)
-    with replacing(target) as partial:
+    with replacing(target) as partial, timings.shared(flavour) as timed:
         order = Order(
             flavour=flavour,
             module=module,
@@ -108,6 +109,7 @@ def build(
             description=described.to_json(),
             targets=targets if flavour.targets else (),
             tf32=described.precision != Precision.FP32,
+            timings=str(timed or ""),
         )
         _run(order, on_stage)
         on_stage("reading the plan back")

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 
 from hat_deploy.artifact import Artifact
 from hat_deploy.artifact.resolve import Checkpoint, resolve
+from hat_deploy.engines.cuda.driver import local_gpu_address
 from hat_deploy.errors import CheckpointError, UsageError
 from hat_deploy.folders import journal, reading
 from hat_deploy.folders.job_list import Job
@@ -135,6 +136,6 @@ def _sizes(jobs: Sequence[Job], max_pixels: int) -> Iterable[tuple[int, int]]:
 
 def _free(*, gpu: bool) -> int:
     """Half of the free memory; the runtime and the images need the rest."""
-    if gpu and (free := gpu_memory("free")):
+    if gpu and (free := gpu_memory("free", local_gpu_address())):
         return free // 2
     return available_memory() // 2

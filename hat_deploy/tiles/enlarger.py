@@ -19,6 +19,7 @@ from hat_deploy.artifact import Artifact, Description, zoo
 from hat_deploy.artifact.resolve import Checkpoint, resolve
 from hat_deploy.engines import averages as engine_averages
 from hat_deploy.engines.base import Array, Engine, scale_of, sized
+from hat_deploy.engines.cuda import visible
 from hat_deploy.errors import (
     CheckFailed,
     HatDeployError,
@@ -87,6 +88,7 @@ class Enlarger:
         on_stage: OnStage = lambda stage: None,
         on_warning: OnStage = warnings.warn,
     ) -> None:
+        device = visible.settle(device)
         unstored = Unstored(
             conv_scale=conv_scale, img_range=img_range, qk_scale=qk_scale, shift=shift
         )

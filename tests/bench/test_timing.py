@@ -47,6 +47,15 @@ def test_calls_take_turns_after_a_warm_up() -> None:
     assert timings.complete
 
 
+def test_an_untimed_call_comes_right_before_each_timed_one() -> None:
+    time = FakeTime()
+    calls = {"a": time.call("a", 8.0, 4.0, 0.25), "b": time.call("b", 8.0, 4.0, 0.5)}
+    timings = run(time, calls, iterations=1, seconds=0, warmup=1, untimed=1)
+    assert time.log == ["a", "b", "a", "a", "b", "b"]
+    assert timings.seconds["a"].values == (0.25,)
+    assert timings.seconds["b"].values == (0.5,)
+
+
 def test_neither_the_warm_up_nor_the_pause_is_timed() -> None:
     time = FakeTime()
     timings = run(
@@ -111,7 +120,15 @@ def test_ratios_pair_what_was_measured_side_by_side() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"iterations": 0}, {"warmup": 0}, {"seconds": -1}, {"limit": 0}, {"pause": -1}]
+    "wrong",
+    [
+        {"iterations": 0},
+        {"warmup": 0},
+        {"seconds": -1},
+        {"limit": 0},
+        {"pause": -1},
+        {"untimed": -1},
+    ],
 )
 def test_settings_that_measure_nothing_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(UsageError, match=r"at least 1|negative"):

@@ -7,7 +7,8 @@ how the real libraries behave: that is for ``tests/gpu``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from enum import Enum
 from pathlib import Path
 from types import SimpleNamespace
@@ -156,6 +157,55 @@ class SimulatedCuda:
         return self.next
 
 
+class SimulatedDriver:
+    """The driver's library, as ``ctypes`` opens it: which GPUs are visible is settled by cuInit.
+
+    Args:
+        gpus: names; the compute capability of each is 8.9, its place on the bus its number.
+    """
+
+    NOT_INITIALIZED, NO_DEVICE, INVALID_DEVICE = 3, 100, 101
+
+    def __init__(self, *gpus: str) -> None:
+        self.gpus = gpus
+        self.visible: list[int] | None = None
+
+    def cuInit(self, flags: int) -> int:  # noqa: N802
+        if not self.visible:
+            self.visible = [*self._named()]
+        return 0 if self.visible else self.NO_DEVICE
+
+    def _named(self) -> Iterator[int]:
+        """Numbers in the variable, up to the first that there is no GPU for."""
+        names = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(len(self.gpus)))))
+        for name in filter(None, names.split(",")):
+            if not 0 <= int(name) < len(self.gpus):
+                return
+            yield int(name)
+
+    def cuDeviceGetCount(self, count: Any) -> int:  # noqa: N802
+        return 0 if self.visible else self.NOT_INITIALIZED
+
+    def cuDeviceGet(self, device: Any, ordinal: int) -> int:  # noqa: N802
+        assert self.visible is not None
+        if ordinal >= len(self.visible):
+            return self.INVALID_DEVICE
+        device._obj.value = self.visible[ordinal]
+        return 0
+
+    def cuDeviceGetAttribute(self, value: Any, attribute: int, device: Any) -> int:  # noqa: N802
+        value._obj.value = {75: 8, 76: 9}[attribute]
+        return 0
+
+    def cuDeviceGetName(self, text: Any, size: int, device: Any) -> int:  # noqa: N802
+        text.value = self.gpus[device.value].encode()
+        return 0
+
+    def cuDeviceGetPCIBusId(self, text: Any, size: int, device: Any) -> int:  # noqa: N802
+        text.value = f"00000000:{device.value:02d}:00.0".encode()
+        return 0
+
+
 class SimulatedTensorRT:
     """A module of TensorRT whose plans repeat every pixel, and double averages, plus one where
     they are known.
@@ -192,6 +242,7 @@ class SimulatedTensorRT:
         self.refuses, self.code = refuses, code
         self.recorder: Any = None
         self.alive: list[str] = []
+        self.given_kernels: list[bytes] = []
         if not version.startswith(("8.", "10.0")):
             self.ExecutionContextAllocationStrategy = SimpleNamespace(USER_MANAGED="user")
 
@@ -263,9 +314,23 @@ class SimulatedEngine(EngineBase):
     def create_runtime_config(self) -> Any:
         config = SimpleNamespace(strategy=None)
         config.set_execution_context_allocation_strategy = lambda s: setattr(config, "strategy", s)
-        config.create_runtime_cache = object
+        config.create_runtime_cache = lambda: SimulatedKernels(self.trt)
         config.set_runtime_cache = lambda cache: True
         return config
+
+
+class SimulatedKernels:
+    """What RTX has compiled; it is taken back only by the release that made it."""
+
+    def __init__(self, trt: SimulatedTensorRT) -> None:
+        self.trt = trt
+
+    def serialize(self) -> bytes:
+        return f"kernels of {self.trt.__version__}".encode()
+
+    def deserialize(self, blob: bytes) -> bool:
+        self.trt.given_kernels.append(blob)
+        return blob == self.serialize()
 
 
 class OldEngine(EngineBase):

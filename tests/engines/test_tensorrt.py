@@ -98,7 +98,7 @@ def test_a_stream_gives_what_single_runs_give(plan: Path, in_flight: int, graphs
     assert cuda.launches == (7 if graphs else 0)
 
 
-def test_batches_may_be_reused_and_results_kept(plan: Path) -> None:
+def test_batches_may_be_reused_and_a_result_stands_until_the_next(plan: Path) -> None:
     reused = np.empty(SHAPES["input"], np.float32)
 
     def batches() -> Any:
@@ -107,9 +107,22 @@ def test_batches_may_be_reused_and_results_kept(plan: Path) -> None:
             yield reused
 
     with build(plan, SimulatedCuda()) as engine:
-        results = list(engine.stream(batches()))
+        results = [result.copy() for result in engine.stream(batches())]
     assert [result.min() for result in results] == [result.max() for result in results]
     assert [int(result.max()) for result in results] == [0, 1, 2, 3, 4]
+
+
+def test_a_streamed_result_is_no_copy_and_that_of_a_run_is(plan: Path) -> None:
+    cuda = SimulatedCuda()
+    first, second = pixels(2)
+    with build(plan, cuda) as engine:
+        streamed = next(engine.stream([first]))
+        assert any(np.shares_memory(streamed, pinned) for pinned in cuda.pinned.values())
+        kept = engine.run(first)
+        engine.run(second)
+        engine.run(second)
+        assert np.array_equal(kept, enlarged(first))
+    assert np.array_equal(kept, enlarged(first))
 
 
 def test_a_stream_left_in_the_middle_does_not_disturb_the_next(plan: Path) -> None:

@@ -107,3 +107,33 @@ class TestAgainstTheWholePicture:
 
     def test_channel_attention_averages_over_a_tile(self) -> None:
         assert self.difference(20, conv_scale=1.0) > 1e-5
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_values_are_rounded_half_to_even_whatever_the_size(dtype: type, channels: int) -> None:
+    engine = IdentityEngine((80, 80), channels=channels)
+    top = np.iinfo(dtype).max
+    rng = np.random.default_rng(0)
+    # Halves, exact values, and some beyond the range.
+    steps = rng.integers(-20, 2 * top + 20, (channels, 160, 160))
+    value = (steps / (2 * top)).astype(np.float32)
+    tile = tiling.grid_for(engine, (80, 96), 16).tiles[1]
+    found = tiling.finish(value, tile, 2, engine.output, np.dtype(dtype))
+    rows, columns = tiling.placement(tile, 2)[0]
+    kept = value[:, rows, columns].transpose(1, 2, 0)
+    expected = np.rint(np.clip(kept, 0, 1) * np.float32(top)).astype(dtype)
+    assert found.dtype == dtype
+    assert np.array_equal(found, expected)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_every_sample_is_divided_as_in_fp64(dtype: type) -> None:
+    top = np.iinfo(dtype).max
+    pixels = np.arange(top + 1, dtype=dtype).reshape(-1, 16, 1).repeat(3, 2)
+    engine = IdentityEngine((16, 16))
+    tiles = tiling.grid_for(engine, (16, 16), 0).tiles
+    for first in range(0, len(pixels), 16):
+        batch = tiling.gather(pixels[first : first + 16], tiles, engine.input)
+        wanted = (pixels[first : first + 16].astype(np.float64) / top).astype(np.float32)
+        assert np.array_equal(batch[0], wanted.transpose(2, 0, 1))

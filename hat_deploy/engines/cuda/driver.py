@@ -34,6 +34,27 @@ def local_gpu_name() -> str | None:
     return name.value.decode("utf-8", "replace") if found else None
 
 
+def local_gpu_address() -> str | None:
+    """Where that GPU sits, such as ``00000000:65:00.0``; ``nvidia-smi`` numbers GPUs otherwise than
+    CUDA, and knows them by this."""
+    driver = _driver()
+    if driver is None:
+        return None
+    device, address = ctypes.c_int(), ctypes.create_string_buffer(32)
+    found = (
+        driver.cuDeviceGet(ctypes.byref(device), 0) == 0
+        and driver.cuDeviceGetPCIBusId(address, len(address), device) == 0
+    )
+    return address.value.decode("ascii", "replace") if found else None
+
+
+def in_use() -> bool:
+    """Whether this process has used CUDA already, and so has chosen the GPUs that it sees."""
+    driver = _library()
+    # Unlike other calls it does not start CUDA: it fails where nothing has.
+    return driver is not None and driver.cuDeviceGetCount(ctypes.byref(ctypes.c_int())) == 0
+
+
 def driver_version() -> str | None:
     """The driver's release, such as ``570.86.15``, from the library that comes with it."""
     try:

@@ -9,11 +9,12 @@ from pathlib import Path
 from hat_deploy.artifact import Artifact
 from hat_deploy.engines import cuda
 from hat_deploy.engines.averages import PortsEngine
-from hat_deploy.engines.base import Arrays, check_declared
+from hat_deploy.engines.base import Array, Arrays, check_declared
 from hat_deploy.engines.cuda.base import Cuda, DeviceError
 from hat_deploy.engines.inflight import Need, keep_in_flight, slots_that_fit
 from hat_deploy.engines.tensorrt import fit
 from hat_deploy.engines.tensorrt import library as tensorrt_library
+from hat_deploy.engines.tensorrt.flavours import Flavour
 from hat_deploy.engines.tensorrt.library import Library, Plan
 from hat_deploy.engines.tensorrt.slot import PlanSlot, size_of
 
@@ -68,7 +69,7 @@ class TensorRTEngine(PortsEngine):
             self._ports = check_declared(
                 path, self.description, self._plan.declared("INPUT"), self._plan.declared("OUTPUT")
             )
-            self._slots = self._allocate(stack, in_flight)
+            self._slots = self._slots_with_kernels(stack, in_flight, artifact)
             self._stack = stack.pop_all()
 
     @property
@@ -87,6 +88,13 @@ class TensorRTEngine(PortsEngine):
             output=sum(map(size_of, self._ports.outputs)),
             scratch=self._plan.scratch,
         )
+
+    def run(self, batch: Array) -> Array:
+        """Upscale one batch; the result is a copy."""
+        result = super().run(batch).copy()
+        if self._peaks is not None:
+            self._peaks = self._peaks.copy()
+        return result
 
     def _stream(self, batches: Iterable[Arrays]) -> Iterator[Arrays]:
         """Several batches in flight; a new stream ends an older one."""
@@ -119,6 +127,21 @@ class TensorRTEngine(PortsEngine):
             if error.out_of_memory:
                 raise self._no_memory(None, memory) from error
             raise
+
+    def _slots_with_kernels(
+        self, stack: ExitStack, wanted: int, artifact: Artifact
+    ) -> list[PlanSlot]:
+        """Slots; for RTX what it compiles for them is kept, or taken from an earlier time."""
+        if self._library.flavour is not Flavour.RTX:
+            return self._allocate(stack, wanted)
+        from hat_deploy.engines.tensorrt.kernels import KeptKernels
+
+        kept = KeptKernels(artifact, self._library.title, self._device.gpu)
+        known = kept.hand_to(self._plan)
+        slots = self._allocate(stack, wanted)
+        if not known:
+            kept.keep(self._plan)
+        return slots
 
     def _allocate(self, stack: ExitStack, wanted: int) -> list[PlanSlot]:
         """As many slots as are wanted and fit, at least one."""

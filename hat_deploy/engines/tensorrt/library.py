@@ -2,7 +2,7 @@
 
 TensorRT 8.6, 10.0   contexts without memory have a call of their own
 TensorRT 10.1 on     they are made by strategy, and their memory is given with its size
-TensorRT for RTX     as 10.1; its kernels are compiled when a context is made
+TensorRT for RTX     as 10.1; its kernels are compiled when a context is made, and can be kept
 """
 
 from __future__ import annotations
@@ -147,6 +147,20 @@ class Plan:
         self._kernels = config.create_runtime_cache()  # the config may only refer to it
         config.set_runtime_cache(self._kernels)
         return config
+
+    def take_kernels(self, kernels: bytes) -> bool:
+        """Take what :meth:`kernels` gave earlier, so that no context compiles it again.
+
+        Returns:
+            False where the library does not take it: it is damaged, or of another GPU, driver
+            or library.
+        """
+        return self._kernels is not None and bool(self._kernels.deserialize(kernels))
+
+    def kernels(self) -> bytes | None:
+        """What was compiled for the contexts so far; None where nothing is compiled."""
+        found = None if self._kernels is None else self._kernels.serialize()
+        return None if found is None else bytes(found)
 
     def refusal(self, what: str) -> TensorRTError:
         """An error with the reasons that were given since the last context was made."""

@@ -1,0 +1,118 @@
+"""One of several GPUs, chosen by its number."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import pytest
+from simulated import SimulatedDriver
+from typer.testing import CliRunner
+
+from hat_deploy import Upscaler
+from hat_deploy.cli.commands import app
+from hat_deploy.cli.options import Device, named_device
+from hat_deploy.engines.cuda import driver, visible
+from hat_deploy.engines.cuda.visible import VARIABLE, settle
+from hat_deploy.errors import UsageError
+from hat_deploy.folders import auto_tile
+
+GPUS = ("NVIDIA L4", "NVIDIA L40S", "NVIDIA H200")
+Sees = Callable[[str | None], SimulatedDriver]
+
+
+@pytest.fixture
+def sees(monkeypatch: pytest.MonkeyPatch) -> Sees:
+    """Starts a process on a machine with three GPUs; None leaves the variable unset."""
+
+    def start(told: str | None) -> SimulatedDriver:
+        monkeypatch.setenv(VARIABLE, told or "")
+        if told is None:
+            monkeypatch.delenv(VARIABLE)
+        found = SimulatedDriver(*GPUS)
+        monkeypatch.setattr(driver, "_library", lambda: found)
+        monkeypatch.setattr(visible, "_chosen", 0)
+        return found
+
+    return start
+
+
+@pytest.mark.parametrize(
+    ("told", "device", "name"),
+    [
+        (None, "cuda", "NVIDIA L4"),
+        (None, "cuda:0", "NVIDIA L4"),
+        (None, "cuda:2", "NVIDIA H200"),
+        ("2,0", "cuda", "NVIDIA H200"),
+        ("2, 1", "cuda:1", "NVIDIA L40S"),
+        ("1", "cuda:0", "NVIDIA L40S"),
+    ],
+)
+def test_the_first_that_is_visible_is_the_one_that_was_named(
+    sees: Sees, told: str | None, device: str, name: str
+) -> None:
+    sees(told)
+    assert settle(device) == "cuda"
+    assert driver.local_gpu_name() == name
+    assert driver.local_gpu_address() == f"00000000:{GPUS.index(name):02d}:00.0"
+
+
+@pytest.mark.parametrize(
+    ("told", "device"), [(None, "cuda:3"), ("1", "cuda:1"), ("0,7", "cuda:1"), ("", "cuda:1")]
+)
+def test_one_that_is_not_there_is_refused_and_changes_nothing(
+    sees: Sees, told: str | None, device: str
+) -> None:
+    sees(told)
+    before = os.environ.get(VARIABLE)
+    with pytest.raises(UsageError, match=f"there is no GPU {device} here"):
+        settle(device)
+    assert os.environ.get(VARIABLE) == before
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:", "cuda:-1", "cuda:one", "cuda:1 ", ""])
+def test_what_is_no_device_is_refused(sees: Sees, device: str) -> None:
+    sees(None)
+    with pytest.raises(UsageError, match="use cpu, cuda, or a GPU by number such as cuda:1"):
+        settle(device)
+
+
+def test_a_process_that_uses_one_keeps_it(sees: Sees) -> None:
+    sees(None)
+    assert [settle(device) for device in ("cuda:1", "cuda:1", "cuda", "cpu")] == [
+        "cuda",
+        "cuda",
+        "cuda",
+        "cpu",
+    ]
+    for other in ("cuda:0", "cuda:2"):
+        with pytest.raises(UsageError, match=f"{other} cannot be chosen any more.*uses cuda:1"):
+            settle(other)
+    assert driver.local_gpu_name() == "NVIDIA L40S"
+
+
+def test_a_process_that_uses_cuda_already_is_told(sees: Sees) -> None:
+    sees(None).cuInit(0)
+    with pytest.raises(UsageError, match=f"uses cuda:0 already; set {VARIABLE}=1 before"):
+        settle("cuda:1")
+    assert VARIABLE not in os.environ
+
+
+def test_commands_and_python_take_it(sees: Sees) -> None:
+    sees(None)
+    done = CliRunner().invoke(app, ["upscale", "nothing.png", "--device", "cuda:9"])
+    assert "there is no GPU cuda:9 here" in str(done.exception)
+    with pytest.raises(UsageError, match="there is no GPU cuda:9 here"):
+        Upscaler(device="cuda:9")
+    assert named_device("cuda:2") == Device.CUDA
+    assert os.environ[VARIABLE] == "2"
+
+
+def test_its_memory_is_asked_for_by_its_place_on_the_bus(
+    sees: Sees, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sees("2")
+    asked: list[object] = []
+    monkeypatch.setattr(auto_tile, "gpu_memory", lambda *how: asked.append(how))
+    assert auto_tile._free(gpu=True) > 0
+    assert asked == [("free", "00000000:02:00.0")]
