@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,9 +9,8 @@ import torch
 
 from hat_deploy.bench.contenders import Contender
 from hat_deploy.engines.base import Array, EngineBase, TensorSpec, check_batch
+from hat_deploy.networks.by_spandrel.library import make_torchvision_importable
 from hat_deploy.networks.weights import load_state_dict
-
-_LIBRARIES: list[torch.library.Library] = []
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,22 +48,6 @@ class IndependentEngine(EngineBase):
 
     def close(self) -> None:
         del self._network
-
-
-def make_torchvision_importable() -> None:
-    """Spandrel imports torchvision, whose compiled half may not fit the installed torch.
-
-    Its Python half then fails on two operators that are not registered. Nothing here calls
-    them: declaring them is enough.
-    """
-    try:
-        importlib.import_module("torchvision")
-    except RuntimeError:
-        library = torch.library.Library("torchvision", "FRAGMENT")
-        for name in ("nms", "qnms"):
-            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        _LIBRARIES.append(library)
-        importlib.import_module("torchvision")
 
 
 def _spec(name: str, batch: int, channels: int, height: int, width: int) -> TensorSpec:

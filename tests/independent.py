@@ -5,8 +5,8 @@ from __future__ import annotations
 from tiny import skip_initialisation
 from torch import Tensor, nn
 
-from benchmarks.independent import make_torchvision_importable
 from hat_deploy.networks import windows
+from hat_deploy.networks.by_spandrel.library import make_torchvision_importable
 from hat_deploy.networks.hat.network import HAT
 from hat_deploy.networks.swinir.architecture import ARCHITECTURE
 from hat_deploy.networks.swinir.network import SwinIR

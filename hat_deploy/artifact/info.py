@@ -238,7 +238,7 @@ def lines(info: Info) -> Iterator[str]:
         yield f"weights     {place}{stored}; read as float32"
     yield f"variant     {info.config.variant} x{info.config.scale}"
     yield f"config      {', '.join(f'{k} {v}' for k, v in info.config.to_dict().items())}"
-    if isinstance(info, CheckpointInfo):
+    if isinstance(info, CheckpointInfo) and info.config.unstored:
         yield f"not stored  {_unstored_line(info.config)}"
     yield from _cost_lines(info.cost)
     if isinstance(info, ArtifactInfo):

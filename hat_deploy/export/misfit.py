@@ -42,9 +42,9 @@ def doubt(network: Network) -> str | None:
         network: float32, frozen, on the CPU. It is left as it is.
 
     A network with random weights fits with no value and is not doubted. A network of other than
-    1 or 3 channels is not judged: there is no image for it.
+    1 or 3 channels is not judged, for there is no image for it; nor is one that stores everything.
     """
-    if network.config.channels not in (1, 3):
+    if network.config.channels not in (1, 3) or not network.config.in_use:
         return None
     config = network.config
     crops = _crops(config.channels, config.window)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
+from pathlib import Path
 
 from hat_deploy import cache
 from hat_deploy.artifact import Artifact, Description
@@ -17,7 +18,7 @@ from hat_deploy.engines import cuda
 from hat_deploy.engines.cuda.driver import local_gpu, local_gpu_name
 from hat_deploy.engines.tensorrt import library
 from hat_deploy.errors import HatDeployError, UsageError
-from hat_deploy.export.on_demand_export import OnDemandExport, PlanTarget
+from hat_deploy.export.on_demand_export import OfOneSize, OnDemandExport, PlanTarget
 from hat_deploy.geometry import format_size
 from hat_deploy.networks import shape_of
 from hat_deploy.networks.unstored import PUBLISHED, Unstored
@@ -77,13 +78,20 @@ def artifact_for(
     found = _ready_or_export(named, wanted, on_stage)
     if isinstance(found, Artifact):
         return found
-    path = cache.fetch(
-        found.made_from,
-        found.suffix,
-        lambda path: found.make(path, on_stage, on_warning),
-        lambda: on_stage("another process is making it: waiting for it"),
-    )
-    return Artifact(path, wanted.tile)
+
+    def fetch(export: OnDemandExport) -> Path:
+        return cache.fetch(
+            export.made_from,
+            export.suffix,
+            lambda path: export.make(path, on_stage, on_warning),
+            lambda: on_stage("another process is making it: waiting for it"),
+        )
+
+    found = _kept(found)
+    try:
+        return Artifact(fetch(found), wanted.tile)
+    except OfOneSize:
+        return Artifact(fetch(replace(found, any_size=False)), wanted.tile)
 
 
 def to_be_made(named: Artifact | Checkpoint, wanted: Wanted = ANYTHING) -> OnDemandExport | None:
@@ -93,9 +101,10 @@ def to_be_made(named: Artifact | Checkpoint, wanted: Wanted = ANYTHING) -> OnDem
         As :func:`artifact_for`, but for what would go wrong in the making.
     """
     found = _ready_or_export(named, wanted, lambda stage: None)
-    if isinstance(found, Artifact) or cache.find(found.made_from, found.suffix):
+    if isinstance(found, Artifact):
         return None
-    return found
+    found = _kept(found)
+    return None if cache.find(found.made_from, found.suffix) else found
 
 
 def plan_target(on_stage: OnStage = lambda stage: None) -> PlanTarget | None:
@@ -146,6 +155,14 @@ def _ready_or_export(
         any_size=not (on_gpu or wanted.exact),
         unstored=wanted.unstored,
     )
+
+
+def _kept(export: OnDemandExport) -> OnDemandExport:
+    """The same of one size, where that is what the cache holds and not the one of any size."""
+    single = replace(export, any_size=False)
+    if cache.find(export.made_from, export.suffix) is None:
+        return single if cache.find(single.made_from, single.suffix) else export
+    return export
 
 
 def _precisions(wanted: Wanted) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hat_deploy import artifact
 from hat_deploy.artifact.resolve import Checkpoint
 from hat_deploy.engines.tensorrt.flavours import Flavour
-from hat_deploy.errors import CheckFailed
+from hat_deploy.errors import CheckFailed, UsageError
 from hat_deploy.files import sha256
 from hat_deploy.geometry import check_tile, default_halo
 from hat_deploy.networks.unstored import CONFIG_NAME, PUBLISHED, Unstored
@@ -31,6 +31,10 @@ class PlanTarget:
     sm: str
     gpu: str
     """The GPU's name: TensorRT tunes for the model, not only for its generation."""
+
+
+class OfOneSize(UsageError):
+    """The graph of this network holds for one size."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +91,7 @@ class OnDemandExport:
             MissingExtraError: exporting takes PyTorch.
             CheckpointError, CheckFailed, ArtifactError: it cannot be made.
             UsageError: the tile does not fit the network.
+            OfOneSize: it is to be of any size, and cannot be.
         """
         import hat_deploy.export.to_onnx  # noqa: F401 - first: it says what is missing
         from hat_deploy.networks.checkpoint import load_network
@@ -95,6 +100,8 @@ class OnDemandExport:
             duration = Flavour.of(self.target.flavour).duration
             on_stage(f"building a plan for {self.target.gpu}, once, {duration}")
         network = load_network(self.checkpoint.path, **self.unstored.given)
+        if self.any_size and not network.config.any_size:
+            raise OfOneSize(f"the graph of {self.checkpoint.path} holds for one size")
         if self.tile is not None:  # before minutes of tracing, which may be of any size
             window = network.config.window
             check_tile(self.tile, default_halo(self.tile, window), window)

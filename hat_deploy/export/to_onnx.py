@@ -43,6 +43,7 @@ with needed_for("Exporting a checkpoint"):
 from hat_deploy.engines.torch import TorchEngine, require_averages
 from hat_deploy.export import exact_proof
 from hat_deploy.export.misfit import doubt
+from hat_deploy.export.untraceable import untraceable
 from hat_deploy.networks.deployed import Deployed
 
 IO = ("float", "uint8")
@@ -235,6 +236,11 @@ def describe(
         raise UsageError(
             f"this network takes images of {config.channels} channels; only those for RGB (3) "
             "and gray (1) can be exported"
+        )
+    if options.any_size and not config.any_size:
+        raise UsageError(
+            f"the graph of this network ({config.variant}) holds for one size: leave --any-size "
+            "out, and name the --tile"
         )
     tile, halo = options.tile_for(network), options.halo
     if halo is None:
@@ -522,17 +528,22 @@ def _trace(network: Network, description: Description) -> ir.Model:
     logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        program = torch.onnx.export(
-            deployed,
-            (sample, *averages),
-            dynamo=True,
-            opset_version=int(description.versions["opset"]),
-            input_names=[spec.name for spec in ports.inputs],
-            output_names=[spec.name for spec in ports.outputs],
-            dynamic_shapes=_open_sides(description) if description.any_size else None,
-            optimize=False,
-            verbose=False,
-        )
+        try:
+            program = torch.onnx.export(
+                deployed,
+                (sample, *averages),
+                dynamo=True,
+                opset_version=int(description.versions["opset"]),
+                input_names=[spec.name for spec in ports.inputs],
+                output_names=[spec.name for spec in ports.outputs],
+                dynamic_shapes=_open_sides(description) if description.any_size else None,
+                optimize=False,
+                verbose=False,
+            )
+        except MemoryError:
+            raise
+        except Exception as error:  # whatever the code of a network by others meets there
+            raise ArtifactError(untraceable(network.config.variant, error)) from error
     assert program is not None
     _simplify(program.model)
     return program.model

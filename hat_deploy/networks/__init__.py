@@ -21,9 +21,12 @@ def shape_of(values: Mapping[str, Any]) -> Shape:
     Raises:
         ValueError: a value is unknown, missing or out of range.
     """
+    from hat_deploy.networks.by_spandrel import shape as by_spandrel
     from hat_deploy.networks.hat import config as hat
     from hat_deploy.networks.swinir import config as swinir
 
+    if values.get("library") == by_spandrel.LIBRARY:
+        return by_spandrel.SpandrelShape.from_dict(values)
     architecture = values.get("architecture", hat.NAME)  # artifacts of earlier releases are HATs
     if architecture == hat.NAME:
         return hat.HATConfig.from_dict(values)
@@ -31,5 +34,5 @@ def shape_of(values: Mapping[str, Any]) -> Shape:
         return swinir.SwinIRConfig.from_dict(values)
     raise ValueError(
         f"architecture is {reprlib.repr(architecture)}; this release knows {hat.NAME} and "
-        f"{swinir.NAME}"
+        f"{swinir.NAME}, and what {by_spandrel.LIBRARY} knows"
     )

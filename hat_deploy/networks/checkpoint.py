@@ -13,7 +13,13 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from hat_deploy.errors import CheckpointError, UsageError, about_its_file, needed_for
+from hat_deploy.errors import (
+    CheckpointError,
+    MissingExtraError,
+    UsageError,
+    about_its_file,
+    needed_for,
+)
 
 with needed_for("Reading a checkpoint"):
     import torch
@@ -22,6 +28,9 @@ with needed_for("Reading a checkpoint"):
 from hat_deploy.files import replacing
 from hat_deploy.networks import foreign
 from hat_deploy.networks.architecture import Architecture
+from hat_deploy.networks.by_spandrel import network as by_spandrel
+from hat_deploy.networks.by_spandrel.library import Unloadable
+from hat_deploy.networks.by_spandrel.shape import SpandrelShape
 from hat_deploy.networks.hat.architecture import ARCHITECTURE as HAT
 from hat_deploy.networks.network import Network
 from hat_deploy.networks.shape import Shape
@@ -76,6 +85,8 @@ def load_network(
         conv_scale=conv_scale, img_range=img_range, qk_scale=qk_scale, shift=shift
     ).given
     try:
+        if isinstance(config, SpandrelShape) or (config is None and not _claimants(state_dict)):
+            return _by_spandrel(state_dict, given)
         shape = _complete(path, state_dict, config, given)
         if _parameters(shape) > sum(tensor.numel() for tensor in state_dict.values()):
             _check_tensors(_outline(shape), state_dict)  # says what is not there
@@ -88,7 +99,16 @@ def load_network(
 
 
 def build(shape: Shape) -> Network:
-    """A network of a shape, with random weights."""
+    """A network of a shape, with random weights.
+
+    Raises:
+        CheckpointError: it comes by spandrel, which builds networks from weights alone.
+    """
+    if isinstance(shape, SpandrelShape):
+        raise CheckpointError(
+            f"a {shape.architecture} comes by spandrel, which builds it from weights alone: give "
+            "its checkpoint"
+        )
     network: Network = _architecture(shape).build(shape)
     return network
 
@@ -102,11 +122,9 @@ def detect_config(state_dict: Mapping[str, Tensor], **given: Any) -> Shape:
     Raises:
         CheckpointError: the weights are of no known network, or of more than one.
     """
-    claimants = [known for known in ARCHITECTURES if known.claims(state_dict)]
+    claimants = _claimants(state_dict)
     if not claimants:
-        nearest = max(ARCHITECTURES, key=lambda known: _share(known.looked_for, state_dict))
-        names = [known.name for known in ARCHITECTURES]
-        raise CheckpointError(foreign.explain(state_dict.keys(), nearest.looked_for, names))
+        return _by_spandrel(state_dict, given).config
     if len(claimants) > 1:
         both = " and ".join(f"a {known.name}" for known in claimants)
         raise CheckpointError(
@@ -128,6 +146,8 @@ def inspect(path: str | Path) -> tuple[Shape, Stored]:
     path = Path(path)
     stored = load_stored(path)
     try:
+        if not _claimants(stored.tensors):
+            return _by_spandrel(stored.tensors, {}).config, stored
         config = _complete(path, stored.tensors, None, {})
         _check_tensors(_outline(config), stored.tensors)
     except CheckpointError as error:
@@ -173,6 +193,31 @@ def _complete(
         if len(given) < len(UNSTORED):
             given = _stored_beside(path, config, given) | given
     return _replaced(config, given)
+
+
+def _claimants(state_dict: Mapping[str, Tensor]) -> list[Architecture[Any, Any]]:
+    """The native networks that the weights are of: they go before the same by spandrel."""
+    return [known for known in ARCHITECTURES if known.claims(state_dict)]
+
+
+def _by_spandrel(state_dict: Mapping[str, Tensor], given: Mapping[str, Any]) -> Network:
+    """The network by spandrel; where it knows none, or is not there, the refusal says what the
+    weights look like."""
+    try:
+        network = by_spandrel.load(state_dict)
+    except (MissingExtraError, Unloadable) as error:
+        raise CheckpointError(f"{_unknown(state_dict)}; {error}") from error
+    if network is None:
+        raise CheckpointError(f"{_unknown(state_dict)}, nor one that spandrel knows")
+    _replaced(network.config, given)
+    return network
+
+
+def _unknown(state_dict: Mapping[str, Tensor]) -> str:
+    """Why the weights are of no native network, for people."""
+    nearest = max(ARCHITECTURES, key=lambda known: _share(known.looked_for, state_dict))
+    names = [known.name for known in ARCHITECTURES]
+    return foreign.explain(state_dict.keys(), nearest.looked_for, names)
 
 
 def _architecture(shape: Shape) -> Architecture[Any, Any]:

@@ -32,6 +32,10 @@ class Shape(Protocol):
         """Heights, widths and offsets of tiles must be multiples of it."""
 
     @property
+    def any_size(self) -> bool:
+        """Whether an artifact may leave height and width open."""
+
+    @property
     def variant(self) -> str:
         """A published name where the shape is a published one, else ``custom``."""
 

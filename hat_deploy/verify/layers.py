@@ -62,6 +62,11 @@ def compare_blocks(named: Path | Artifact, network: Network, sample: Sample) -> 
             "export the checkpoint in fp32 or fp16 and look into that file"
         )
     points = network.config.points()
+    if not points:
+        raise UsageError(
+            f"--layers looks between blocks, and the blocks of this network "
+            f"({network.config.variant}) are not known: leave it out"
+        )
     values = _run_artifact(path, described, points, sample)
     tile = _batch(
         described, sample, TensorSpec("input", _float_shape(described), "float32", "NCHW")

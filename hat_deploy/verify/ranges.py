@@ -87,12 +87,17 @@ def report(
 
     Raises:
         CheckpointError: the checkpoint cannot be read.
-        UsageError: there is no such checkpoint or device.
+        UsageError: there is no such checkpoint or device, or the network is used in fp32 only.
         PictureError: an image cannot be decoded.
     """
     checkpoint = checkpoint_named(reference)
     network = load_network(checkpoint.path, **options.given)
     config = network.config
+    if not config.points():
+        raise UsageError(
+            f"ranges says which half precision a network can be used in, and this one "
+            f"({config.variant}) is exported in fp32 only"
+        )
     side = round_up(SIDE, config.window)
     tile = (side, side)
     chosen = choose_samples(

@@ -48,6 +48,6 @@ def test_only_the_networks_folder_knows_their_classes() -> None:
     for path in PACKAGE.rglob("*.py"):
         place = path.relative_to(PACKAGE)
         text = path.read_text(encoding="utf-8")
-        if re.search(r"hat_deploy\.networks\.(hat|swinir)\b", text):
+        if re.search(r"hat_deploy\.networks\.(hat|swinir|by_spandrel)\b", text):
             found.add(place.as_posix())
     assert not {place for place in found if not place.startswith("networks/")}

@@ -249,6 +249,11 @@ class HATConfig(Dimensions):
         return differences(self, other)
 
     @property
+    def any_size(self) -> bool:
+        """Whether an artifact may leave height and width open."""
+        return True
+
+    @property
     def variant(self) -> str:
         """``HAT-S``, ``HAT``, ``HAT-L`` or ``HAT-S with AST`` where the shape is a published one,
         else ``custom``."""

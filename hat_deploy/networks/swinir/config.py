@@ -122,6 +122,11 @@ class SwinIRConfig:
         return self.window_size
 
     @property
+    def any_size(self) -> bool:
+        """Whether an artifact may leave height and width open."""
+        return True
+
+    @property
     def variant(self) -> str:
         """``SwinIR-S``, ``-M`` or ``-L`` where the body is a published one, else ``custom``."""
         body = (self.embed_dim, self.depths, self.num_heads, self.mlp_channels, self.closing)

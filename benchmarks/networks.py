@@ -1,0 +1,163 @@
+"""Every architecture that spandrel knows, exported, proved and built, for docs/networks.md.
+
+    python benchmarks/networks.py [NAME...]
+
+A tiny network with random weights of each is saved, read back, exported in fp32, proved in ONNX
+Runtime against PyTorch and, where TensorRT for RTX is installed, built into a plan for sm89,
+which takes no GPU. Each runs in a process of its own with a time limit. With names, only those
+run, and the rows of the others stay.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from hat_deploy.errors import HatDeployError
+
+ROOT = Path(__file__).parents[1]
+RESULTS = Path(__file__).parent / "results" / "networks.json"
+PAGE = ROOT / "docs" / "networks.md"
+START, END = "<!-- networks: start -->", "<!-- networks: end -->"
+SECONDS = 300
+"""Time limit of each."""
+AT_ONCE = 2
+"""Processes at a time."""
+TILE = 64
+EQUAL = 200.0
+"""Stands for the infinite PSNR of equal values."""
+
+
+@dataclass(kw_only=True)
+class Result:
+    """How far one architecture came, and why no further."""
+
+    name: str
+    scale: int = 0
+    window: int = 0
+    native: bool = False
+    any_size: bool = False
+    psnr: float | None = None
+    """Of the exported graph against PyTorch, in dB; None: it was not exported."""
+    built: bool = False
+    reason: str = ""
+    """Why it was not exported, or else not built."""
+
+
+def measure(name: str, folder: Path) -> Result:
+    """One architecture in this process, its files in ``folder``."""
+    import torch
+
+    from benchmarks.instances import instance
+    from hat_deploy.networks.by_spandrel.shape import SpandrelShape
+    from hat_deploy.networks.checkpoint import load_network
+
+    result = Result(name=name)
+    checkpoint = folder / f"{name}.pth"
+    weights = {key: value.clone() for key, value in instance(name).items()}
+    torch.save(weights, checkpoint)
+    try:
+        network = load_network(checkpoint)
+        shape: Any = network.config
+        result.native = not isinstance(shape, SpandrelShape)
+        result.scale, result.window, result.any_size = shape.scale, shape.window, shape.any_size
+        source = _export(network, folder, result)
+        _build(source, folder, result)
+    except HatDeployError as error:
+        result.reason = str(error).replace(f"{checkpoint}: ", "").replace(str(folder), "")
+    return result
+
+
+def _export(network: Any, folder: Path, result: Result) -> Path:
+    from hat_deploy.export.to_onnx import ExportOptions, export_onnx
+    from hat_deploy.geometry import round_up
+
+    side = round_up(TILE, network.config.window)
+    target = folder / "network.onnx"
+    options = ExportOptions(tile=(side, side), any_size=network.config.any_size)
+    report = export_onnx(network, target, options, model=result.name, checkpoint_sha256="0" * 64)
+    result.psnr = min(report.proof.psnr, EQUAL)
+    return target
+
+
+def _build(source: Path, folder: Path, result: Result) -> None:
+    from hat_deploy.export.to_plan import BuildOptions, build
+
+    options = BuildOptions(gpus=("sm89",), flavour="rtx")
+    build(source, folder / "network.plan", options)
+    result.built = True
+
+
+def measure_apart(name: str, seconds: float = SECONDS) -> Result:
+    """The same in a process of its own, which is ended after so many seconds."""
+    with tempfile.TemporaryDirectory() as folder:
+        order = [sys.executable, "-m", "benchmarks.networks", "--one", name, folder]
+        try:
+            done = subprocess.run(
+                order, cwd=ROOT, capture_output=True, text=True, timeout=seconds, check=False
+            )
+        except subprocess.TimeoutExpired:
+            return Result(name=name, reason=f"not done after {seconds:.0f} s")
+    try:
+        return Result(**json.loads(done.stdout.splitlines()[-1]))
+    except (ValueError, IndexError):
+        lines = done.stderr.strip().splitlines()
+        return Result(name=name, reason=f"the process ended: {lines[-1] if lines else ''}"[:300])
+
+
+def table(results: list[Result]) -> str:
+    """The page's table, in Markdown."""
+    exported = sum(result.psnr is not None for result in results)
+    built = sum(result.built for result in results)
+    lines = [
+        f"Of {len(results)} architectures that were run, {exported} export and "
+        f"{built} build a plan.",
+        "",
+        "| architecture | scale | multiple of | sizes | ONNX, PSNR | fp32 plan | remark |",
+        "|---|---|---|---|---|---|---|",
+        *map(_row, results),
+    ]
+    return "\n".join(lines)
+
+
+def _row(result: Result) -> str:
+    proof = "no" if result.psnr is None else f"{result.psnr:.0f} dB"
+    sizes = "any" if result.any_size else "one"
+    remark = result.reason.replace("|", "/") or ("native here" if result.native else "")
+    known = [f"x{result.scale}", str(result.window), sizes] if result.window else ["", "", ""]
+    cells = [result.name, *known, proof, "yes" if result.built else "no", remark]
+    return f"| {' | '.join(cells)} |"
+
+
+def write(result: Result) -> None:
+    """Put one into the figures, and all of them into the page."""
+    known = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
+    found = {each["name"]: Result(**each) for each in known} | {result.name: result}
+    results = [found[name] for name in sorted(found, key=str.lower)]
+    RESULTS.write_text(json.dumps([asdict(result) for result in results], indent=1) + "\n")
+    before, _, rest = PAGE.read_text(encoding="utf-8").partition(START)
+    _, _, after = rest.partition(END)
+    PAGE.write_text(f"{before}{START}\n\n{table(results)}\n\n{END}{after}", encoding="utf-8")
+
+
+def main() -> None:
+    if sys.argv[1:2] == ["--one"]:
+        print(json.dumps(asdict(measure(sys.argv[2], Path(sys.argv[3])))))
+        return
+    from benchmarks.instances import PARAMETERS
+
+    names = sys.argv[1:] or list(PARAMETERS)
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for result in pool.map(measure_apart, names):
+            print(_row(result), flush=True)
+            write(result)
+
+
+if __name__ == "__main__":
+    main()
