@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from hat_deploy.artifact.resolve import checkpoint_named
 from hat_deploy.engines.torch import TorchEngine
+from hat_deploy.errors import UsageError
 from hat_deploy.geometry import round_up
 from hat_deploy.images.samples import Sample
 from hat_deploy.networks.checkpoint import load_network
