@@ -241,7 +241,7 @@ def test_a_checkpoint_is_exported_once(tiny_checkpoint: Path) -> None:
 
 
 @pytest.mark.slow
-def test_other_weights_and_other_tiles_are_other_entries(
+def test_other_weights_and_other_batches_are_other_entries(
     tmp_path: Path, tiny_checkpoint: Path
 ) -> None:
     other = tmp_path / "tiny.pth"
@@ -249,6 +249,8 @@ def test_other_weights_and_other_tiles_are_other_entries(
     Upscaler(tiny_checkpoint, tile=(8, 8))
     Upscaler(other, tile=(8, 8))
     Upscaler(other, tile=(8, 16))
+    assert len(list(cache.cache_folder().glob("*.onnx"))) == 2  # one runs at any size
+    Upscaler(other, tile=(8, 16), batch=2)
     assert len(list(cache.cache_folder().glob("*.onnx"))) == 3
 
 

@@ -208,7 +208,7 @@ def _by_spandrel(state_dict: Mapping[str, Tensor], given: Mapping[str, Any]) -> 
     except (MissingExtraError, Unloadable) as error:
         raise CheckpointError(f"{_unknown(state_dict)}; {error}") from error
     if network is None:
-        raise CheckpointError(f"{_unknown(state_dict)}, nor one that spandrel knows")
+        raise CheckpointError(f"{_unknown(state_dict)}; spandrel does not know it either")
     _replaced(network.config, given)
     return network
 

@@ -128,6 +128,7 @@ def test_the_json_is_plain_and_whole() -> None:
     content = json.loads(json.dumps(report().to_dict(), allow_nan=False))
     assert content["hardware"]["gpus"][0]["name"] == "a GPU"
     assert content["settings"] == {
+        "untimed": 0,
         "iterations": 10,
         "seconds": 3.0,
         "warmup": 2,

@@ -76,7 +76,7 @@ def test_standard_input_goes_to_a_file(tmp_path: Path) -> None:
         (["-"], b"hello", 2, "it is a text file"),
         (["-", "b.png"], png(), 2, "- stands for one image"),
         (["-", "--report", "r"], png(), 2, "--report does not apply"),
-        (["-", "--format", "gif"], png(), 2, "unknown format 'gif'"),
+        (["-", "--format", "heic"], png(), 2, "unknown format 'heic'"),
         (["-", "-o", "a.txt"], png(), 2, "expected a file that ends in one of .png"),
         (["-", "--background", "pink"], png(), 2, "give white, black or a colour as #rrggbb"),
         (["nothing.png", "-o", "-"], b"", 2, "nothing.png: it cannot be read: No such file"),

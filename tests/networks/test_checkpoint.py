@@ -610,7 +610,8 @@ def test_any_missing_tensor_is_refused(tmp_path: Path, network: HAT) -> None:
     for name in weights:
         rest = {other: x for other, x in weights.items() if other != name}
         message = refusal(load_network, save_tensors(rest, tmp_path / "w.pth"))
-        assert "SwinIR" not in message
+        assert "those of a SwinIR" not in message
+        assert message.count("SwinIR") == message.count("HAT or a SwinIR")
 
 
 # Saving
