@@ -122,7 +122,7 @@ def test_what_only_native_networks_are_told_is_refused(
 
 
 def test_unknown_weights_are_refused() -> None:
-    with pytest.raises(CheckpointError, match="nor one that spandrel knows"):
+    with pytest.raises(CheckpointError, match="spandrel does not know it either"):
         detect_config({"some.weight": torch.zeros(3, 3)})
 
 
