@@ -24,13 +24,20 @@ from hat_deploy import images
 from hat_deploy.artifact import zoo
 from hat_deploy.engines.base import Array, Engine, EngineBase
 from hat_deploy.engines.torch import TorchEngine
-from hat_deploy.geometry import default_halo, default_tile, grid, padded_size
+from hat_deploy.geometry import (
+    default_halo,
+    default_tile,
+    fitted,
+    format_size,
+    grid,
+    padded_size,
+)
 from hat_deploy.machine import parse_bytes
 from hat_deploy.metrics import Difference, compare
 from hat_deploy.networks.checkpoint import load_network
 from hat_deploy.networks.hat.config import VARIANTS
 from hat_deploy.networks.hat.network import HAT
-from hat_deploy.tiles.choice import choose
+from hat_deploy.tiles.choice import choose, usual_tile
 from hat_deploy.tiles.enlargement import Enlargement
 from hat_deploy.tiles.streaming import One, stream
 
@@ -135,10 +142,13 @@ def waste(size: tuple[int, int], tile: tuple[int, int], halo: int, window: int) 
 def print_waste(network: HAT, memory: int) -> None:
     print(f"\nPixels computed for each of its own, 1920x1080, {memory / 2**30:.1f} GiB\n")
     for name, config in ((zoo.DEFAULT, network.config), ("HAT", VARIANTS["HAT"])):
-        tile = default_tile(config.window_size)
-        usual = waste(FULL_HD, tile, default_halo(tile, config.window_size), config.window_size)
+        window = config.window_size
+        halo = default_halo(default_tile(window), window)
+        one_size = waste(FULL_HD, default_tile(window), halo, window)
+        own = fitted(FULL_HD, usual_tile(config, "openvino", 2 * memory), halo, window)
+        usual = f"{waste(FULL_HD, own, halo, window):.2f} in {format_size(own)}"
         chosen = choose([FULL_HD], config, free=memory)
-        print(f"{name}: default {usual:.2f}; --tile auto: {chosen.reason}")
+        print(f"{name}: one size {one_size:.2f}; default {usual}; --tile auto: {chosen.reason}")
 
 
 def main() -> None:

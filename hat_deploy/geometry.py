@@ -67,13 +67,28 @@ def padded_size(size: tuple[int, int], window: int) -> tuple[int, int]:
     return round_up(size[0], window), round_up(size[1], window)
 
 
-def fitted(size: tuple[int, int], tile: tuple[int, int], window: int) -> tuple[int, int]:
-    """The tile for an image: on each side no longer than the image, padded to the window.
+def fitted(size: tuple[int, int], tile: tuple[int, int], halo: int, window: int) -> tuple[int, int]:
+    """The tile for an image: no larger than what as many of them need to cover it.
 
-    Reflection further than that changes what the network sees.
+    On a side of the image that one tile covers it is the image, padded to the window: reflection
+    further than that changes what the network sees. Elsewhere equal tiles leave the last one with
+    nothing to compute twice.
     """
-    padded = padded_size(size, window)
-    return min(padded[0], tile[0]), min(padded[1], tile[1])
+    rows, columns = (
+        _equal(length, side, halo, window) for length, side in zip(size, tile, strict=True)
+    )
+    return rows, columns
+
+
+def _equal(length: int, side: int, halo: int, window: int) -> int:
+    if length <= side:
+        return round_up(length, window)
+    return min(side, equal_part(length, _parts(length, side, halo), halo, window))
+
+
+def equal_part(length: int, parts: int, halo: int, window: int) -> int:
+    """The side of a tile of which this many, two or more, with such a halo, cover a length."""
+    return round_up(-(-(length - 2 * halo) // parts), window) + 2 * halo
 
 
 @dataclass(frozen=True)
@@ -133,11 +148,13 @@ def grid(size: tuple[int, int], tile: tuple[int, int], halo: int, window: int) -
 
 def tile_count(size: tuple[int, int], tile: tuple[int, int], halo: int) -> int:
     """How many tiles :func:`grid` lays over an image, without laying them."""
-    rows, columns = (
-        1 if length <= side else -(-(length - 2 * halo) // (side - 2 * halo))
-        for length, side in zip(size, tile, strict=True)
-    )
+    rows, columns = (_parts(n, side, halo) for n, side in zip(size, tile, strict=True))
     return rows * columns
+
+
+def _parts(length: int, side: int, halo: int) -> int:
+    """How many tiles cover a length."""
+    return 1 if length <= side else -(-(length - 2 * halo) // (side - 2 * halo))
 
 
 def check_tile(tile: tuple[int, int], halo: int, window: int) -> None:

@@ -7,6 +7,7 @@ import platform
 import re
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -104,6 +105,12 @@ def available_memory() -> int:
     return max(1, min(found)) if found else _total_memory() or _ASSUMED_MEMORY
 
 
+def total_memory() -> int:
+    """Bytes that this process could have if nothing else ran, cgroup limits included."""
+    physical = _total_memory() or _ASSUMED_MEMORY
+    return min([physical, *(limit for limit, _ in _cgroups())])
+
+
 def gpu_memory(field: str, address: str | None = None) -> int | None:
     """Bytes of memory of a GPU; None without one, or where the driver does not say.
 
@@ -164,22 +171,26 @@ def _free_memory() -> int | None:
 
 def _left_in_cgroup() -> int | None:
     """The tightest limit above this process, less what is used; None if there is none."""
+    return min((limit - used for limit, used in _cgroups()), default=None)
+
+
+def _cgroups() -> Iterator[tuple[int, int]]:
+    """Limit and use of memory of each control group above this process that has a limit."""
     root = Path("/sys/fs/cgroup")
     try:
         line = Path("/proc/self/cgroup").read_text(encoding="utf-8").strip().splitlines()[-1]
         folder = root / line.split(":", 2)[2].lstrip("/")
     except (OSError, IndexError):
-        return None
-    left = []
+        return
     for place in [folder, *folder.parents]:
         if root not in (place, *place.parents):
-            break
+            return
         try:
             limit = int((place / "memory.max").read_text())
-            left.append(limit - int((place / "memory.current").read_text()))
+            used = int((place / "memory.current").read_text())
         except (OSError, ValueError):  # no such control here, or "max"
             continue
-    return min(left, default=None)
+        yield limit, used
 
 
 def _gpus() -> tuple[InstalledGPU, ...]:

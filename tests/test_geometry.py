@@ -102,8 +102,31 @@ def test_a_side_that_one_tile_covers_needs_no_halo() -> None:
 
 
 def test_a_tile_is_no_larger_than_the_image_padded_to_the_window() -> None:
-    assert fitted((213, 320), (256, 256), 16) == (224, 256)
-    assert fitted((1, 1000), (256, 256), 16) == (16, 256)
+    assert fitted((213, 250), (256, 256), 16, 16) == (224, 256)
+    assert fitted((1, 16), (256, 256), 16, 16) == (16, 16)
+    assert fitted((1, 16), (16, 16), 0, 16) == (16, 16)
+
+
+def test_an_image_is_cut_into_equal_tiles() -> None:
+    # 1888 = 4 steps of 472, and 1048 = 3 of 350, each up to a multiple of 16.
+    assert fitted((1080, 1920), (512, 512), 16, 16) == (352 + 32, 480 + 32)
+    assert fitted((213, 320), (256, 256), 16, 16) == (224, 144 + 32)
+    assert fitted((257, 4000), (256, 256), 0, 16) == (144, 256)
+
+
+@given(
+    size=st.tuples(st.integers(1, 3000), st.integers(1, 3000)),
+    tile=st.tuples(st.integers(4, 40), st.integers(4, 40)),
+    halves=st.integers(0, 3),
+)
+def test_equal_tiles_are_as_many_as_whole_ones(
+    size: tuple[int, int], tile: tuple[int, int], halves: int
+) -> None:
+    window, halo = 16, 8 * halves
+    tile = (window * tile[0], window * tile[1])
+    equal = fitted(size, tile, halo, window)
+    assert all(own <= side and own % window == 0 for own, side in zip(equal, tile, strict=True))
+    assert len(grid(size, equal, halo, window).tiles) == len(grid(size, tile, halo, window).tiles)
 
 
 def test_grid_written_by_hand() -> None:

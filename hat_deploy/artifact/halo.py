@@ -58,7 +58,7 @@ def expected(tile: tuple[int, int], halo: int, window: int) -> float | None:
 
 def computed(described: Description) -> float:
     """Pixels computed for each pixel of an image of 1920x1080, in one pass over it."""
-    tile = described.tile
-    count = tile_count(FULL_HD, tile, described.halo)
-    height, width = fitted(FULL_HD, tile, described.window) if described.any_size else tile
+    tile, halo = described.tile, described.halo
+    count = tile_count(FULL_HD, tile, halo)
+    height, width = fitted(FULL_HD, tile, halo, described.window) if described.any_size else tile
     return count * height * width / (FULL_HD[0] * FULL_HD[1])

@@ -86,7 +86,7 @@ def _open(
         raise ArtifactError(
             f"{path} has the suffix {path.suffix or '(none)'}; an artifact ends in .onnx or .plan"
         )
-    if (backend or _default_backend(device, compute)) == "openvino":
+    if backend_for(device, backend, compute) == "openvino":
         from hat_deploy.engines.openvino import OpenVINOEngine
 
         if device != "cpu":
@@ -105,7 +105,10 @@ def _open(
     return OnnxRuntimeEngine(artifact, device=device, threads=threads)
 
 
-def _default_backend(device: str, compute: str | None) -> str:
+def backend_for(device: str, backend: str | None = None, compute: str | None = None) -> str:
+    """Which of :data:`BACKENDS` runs an ``.onnx``; arguments as for :func:`open_artifact`."""
+    if backend is not None:
+        return backend
     if device != "cpu":
         return "onnxruntime"
     if compute is not None:

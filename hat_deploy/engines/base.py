@@ -204,13 +204,15 @@ class EngineBase(ABC):
         """Upscale batch after batch, one at a time."""
         return map(self.run, batches)
 
-    def at(self, size: tuple[int, int]) -> Engine | None:
+    def at(self, size: tuple[int, int], *, many: bool = False) -> Engine | None:
         """The same for tiles of another size; None where it has one size only.
 
         It shares what was loaded, ends with this engine and is not closed by itself.
 
         Args:
             size: height and width, multiples of the window.
+            many: whether so many pixels of tiles of that size will come that it pays to prepare
+                for them.
         """
         return None
 
@@ -235,11 +237,25 @@ class Declared:
     """A numpy name where the library's type has one."""
 
 
-def sized(engine: Engine, size: tuple[int, int]) -> Engine:
-    """The engine for tiles of this size; the engine itself where it has one size only."""
+MANY = 2**19
+"""Pixels of tiles of one size from which it pays to prepare for it: OpenVINO compiles a model in
+the time in which it computes a twentieth to a tenth of that."""
+
+
+def pays(size: tuple[int, int], tiles: int) -> bool:
+    """Whether an engine is to prepare for tiles of a size, when so many are to come."""
+    return tiles * size[0] * size[1] >= MANY
+
+
+def sized(engine: Engine, size: tuple[int, int], *, tiles: int = 1) -> Engine:
+    """The engine for tiles of this size; the engine itself where it has one size only.
+
+    Args:
+        tiles: how many of them are to come.
+    """
     if size == engine.input.size or not isinstance(engine, EngineBase):
         return engine
-    return engine.at(size) or engine
+    return engine.at(size, many=pays(size, tiles)) or engine
 
 
 def check_declared(

@@ -118,7 +118,7 @@ class OnnxRuntimeEngine(PortsEngine):
             check_result(spec, result)
         return tuple(results)
 
-    def at(self, size: tuple[int, int]) -> OnnxRuntimeEngine | None:
+    def at(self, size: tuple[int, int], *, many: bool = False) -> OnnxRuntimeEngine | None:
         """The same session for tiles of another size, where the graph takes any."""
         if not self.description.any_size or self._bound is not None:
             return None

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import copy
-import io
-import logging
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from functools import cache
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hat_deploy.artifact import Artifact, Description
-from hat_deploy.cache import cache_folder, find, keep
 from hat_deploy.engines.averages import PortsEngine
 from hat_deploy.engines.base import (
     Arrays,
@@ -22,15 +18,18 @@ from hat_deploy.engines.base import (
     Ports,
     check_declared,
     check_result,
-    ports_of,
 )
 from hat_deploy.engines.inflight import keep_in_flight
+from hat_deploy.engines.openvino_models import CompiledModels, last_line
 from hat_deploy.errors import ArtifactError, UsageError, needed_for
-from hat_deploy.files import sha256
 from hat_deploy.precision import OPENVINO, Precision
 
 with needed_for("Running an .onnx artifact in OpenVINO"):
     import openvino as ov
+
+
+SHARED_UP_TO = 2**17
+"""Pixels of the largest tile for which the model of all sizes is used."""
 
 
 class OpenVINOEngine(PortsEngine):
@@ -63,12 +62,9 @@ class OpenVINOEngine(PortsEngine):
         self.description = artifact.description
         self._precision = precision or _own_precision(self.description)
         _require_instructions(self._precision)
-        self._artifact = artifact
-        self._settings = _settings(self._precision, threads, streams)
-        self._streams = streams
-        self._of_any_size: list[ov.InferRequest] | None = None
-        own = ports_of(self.description).inputs[0].shape if self.description.any_size else None
-        model = self._compiled(own)
+        settings = _settings(self._precision, threads, streams)
+        self._models = CompiledModels(artifact, settings, streams)
+        model = self._models.get(None).model
         self._window = self.description.window
         self._ports = check_declared(
             path,
@@ -82,7 +78,7 @@ class OpenVINOEngine(PortsEngine):
             [declared[:split].index(spec.name) for spec in self._ports.inputs],
             [declared[split:].index(spec.name) for spec in self._ports.outputs],
         )
-        self._requests = self._rooms(self._inferring(model))
+        self._own_model = self.description.any_size
 
     @property
     def name(self) -> str:
@@ -92,42 +88,26 @@ class OpenVINOEngine(PortsEngine):
 
     def _stream(self, batches: Iterable[Arrays]) -> Iterator[Arrays]:
         """As many batches at a time as there are streams."""
-        return keep_in_flight(self._requests, batches)
+        compiled = self._models.get(self.input.shape if self._own_model else None)
+        rooms = [_Request(request, self._ports, *self._places) for request in compiled.requests]
+        return keep_in_flight(rooms, batches)
 
-    def at(self, size: tuple[int, int]) -> OpenVINOEngine | None:
+    def at(self, size: tuple[int, int], *, many: bool = False) -> OpenVINOEngine | None:
         """The same for tiles of another size, where the graph takes any.
 
-        All other sizes share one model, compiled when the first is asked for. It is up to a fifth
-        slower than one compiled for its size, which would take a second or more for each.
+        Small tiles of all sizes share one model. It is up to a fifth slower than one compiled for
+        its size, and takes twice the memory for a tile; compiling takes a second or more.
         """
         if not self.description.any_size:
             return None
-        if self._of_any_size is None:
-            self._of_any_size = self._inferring(self._compiled(None))
         other = copy.copy(self)
         other._ports = self._ports.at(size)
-        other._requests = other._rooms(self._of_any_size)
+        other._own_model = many or size[0] * size[1] > SHARED_UP_TO
         return other
-
-    def _rooms(self, requests: Sequence[ov.InferRequest]) -> list[_Request]:
-        return [_Request(request, self._ports, *self._places) for request in requests]
 
     def close(self) -> None:
         """Let go of what was loaded."""
-        self._requests.clear()
-        self._of_any_size = None
-
-    def _compiled(self, shape: tuple[int, ...] | None) -> ov.CompiledModel:
-        """The model for one input shape, or as open as it is in the file."""
-        artifact = self._artifact
-        try:
-            return _load(artifact.path, artifact.sha256, self._settings, shape)
-        except RuntimeError as error:
-            reason = _last_line(error)
-            raise ArtifactError(f"OpenVINO cannot load {artifact.path}: {reason}") from error
-
-    def _inferring(self, model: ov.CompiledModel) -> list[ov.InferRequest]:
-        return [model.create_infer_request() for _ in range(self._streams)]
+        self._models.clear()
 
 
 class _Request:
@@ -166,94 +146,12 @@ class _Request:
         self._request.wait()
 
 
-def _load(
-    path: Path, digest: str, settings: dict[str, Any], shape: tuple[int, ...] | None
-) -> ov.CompiledModel:
-    """The model, compiled once for these settings on this processor and kept in the cache.
-
-    Not by OpenVINO's ``CACHE_DIR``: it knows a file by its path, size and second of change, and
-    runs what it kept without looking whether it is whole.
-
-    Args:
-        path: an ``.onnx``.
-        digest: its SHA-256.
-        shape: of its input, where the file leaves it open; None compiles it as it is.
-
-    Raises:
-        ArtifactError: the file is being changed.
-        RuntimeError: OpenVINO refuses it.
-    """
-    core = ov.Core()
-    made_from = {
-        "artifact": digest,
-        "openvino": ov.get_version(),
-        "processor": core.get_property("CPU", "FULL_DEVICE_NAME"),
-        "instructions": sorted(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")),
-        "settings": settings,
-    }
-    if shape is not None:
-        made_from["shape"] = shape
-    if kept := _load_kept(core, made_from, settings):
-        return kept
-    graph = core.read_model(path)
-    if shape is not None:
-        graph.reshape(list(shape))
-    model = core.compile_model(graph, "CPU", settings)
-    if sha256(path) != digest:
-        raise ArtifactError(f"{path} was changed while it was loaded: start again")
-    _keep(model, made_from)
-    return model
-
-
-def _load_kept(
-    core: ov.Core, made_from: dict[str, Any], settings: dict[str, Any]
-) -> ov.CompiledModel | None:
-    try:
-        blob = find(made_from, ".blob")
-        if blob is None:
-            return None
-        compiled = io.BytesIO(blob.read_bytes())
-    except (OSError, UsageError):  # another process removed it, or there is no cache
-        return None
-    try:
-        return core.import_model(compiled, "CPU", settings)
-    except RuntimeError:  # it is what was written, and still of no use
-        with suppress(OSError):
-            blob.unlink()
-        return None
-
-
-def _keep(model: ov.CompiledModel, made_from: dict[str, Any]) -> None:
-    try:
-        keep(made_from, ".blob", lambda path: path.write_bytes(_exported(model)))
-    except (OSError, UsageError) as error:
-        reason = str(error)
-        if isinstance(error, OSError):
-            reason = (
-                f"the cache folder {cache_folder()} cannot be written ({error.strerror}): "
-                "set HAT_DEPLOY_CACHE to one that can"
-            )
-        _tell(f"OpenVINO compiles the model again at each start, for {reason}")
-
-
-def _exported(model: ov.CompiledModel) -> bytes:
-    stream = io.BytesIO()
-    model.export_model(stream)
-    return stream.getvalue()
-
-
-@cache
-def _tell(note: str) -> None:
-    """Once, on stderr unless the program sends this package's log elsewhere."""
-    logging.getLogger("hat_deploy").warning("note: %s", note)
-
-
 @contextmanager
 def _readable_errors() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        raise ArtifactError(f"OpenVINO failed: {_last_line(error)}") from error
+        raise ArtifactError(f"OpenVINO failed: {last_line(error)}") from error
 
 
 def _own_precision(description: Description) -> str:
@@ -287,13 +185,9 @@ def _settings(precision: str, threads: int | None, streams: int) -> dict[str, An
     return settings
 
 
-def _last_line(error: RuntimeError) -> str:
-    """What OpenVINO says behind its own file names."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
-
-
 def _declared(port: ov.Output) -> Declared:
     shape = port.partial_shape
-    lengths = list(shape.to_shape()) if shape.is_static else [str(shape)]
+    lengths: list[object] = [str(shape)]
+    if shape.rank.is_static:
+        lengths = [side.get_length() if side.is_static else str(side) for side in shape]
     return Declared(port.any_name, lengths, port.element_type.to_dtype().name)

@@ -90,7 +90,7 @@ class TorchEngine(PortsEngine):
             results = self._network.with_averages(x, *averages) if averages else [self._network(x)]
             return tuple(np.ascontiguousarray(y.float().cpu().numpy()) for y in results)
 
-    def at(self, size: tuple[int, int]) -> TorchEngine | None:
+    def at(self, size: tuple[int, int], *, many: bool = False) -> TorchEngine | None:
         """The same for tiles of another size, where it takes no averages."""
         if self.averages is not None:
             return None

@@ -7,13 +7,17 @@ from typing import Any, Self
 
 from hat_deploy.artifact import Artifact
 from hat_deploy.artifact.resolve import Checkpoint, resolve
+from hat_deploy.engines import backend_for
 from hat_deploy.export import on_demand
 from hat_deploy.export.on_demand_export import OnDemandExport
 from hat_deploy.folders.auto_tile import config_of
 from hat_deploy.geometry import check_tile, default_halo, default_tile, format_size, grid
+from hat_deploy.machine import total_memory
 from hat_deploy.networks import Shape
 from hat_deploy.networks.unstored import Unstored
 from hat_deploy.tiles.averages import DEFAULT_PASSES
+from hat_deploy.tiles.choice import usual_tile
+from hat_deploy.tiles.enlarger import tiles_setting
 
 
 class Unexported:
@@ -24,6 +28,7 @@ class Unexported:
         shape: of the network.
         halo: as asked for; None takes the default.
         compute: as asked for.
+        backend: the library that will run it.
         passes: as asked for, of an exact one.
 
     Raises:
@@ -37,10 +42,14 @@ class Unexported:
         *,
         halo: int | None,
         compute: str | None,
+        backend: str,
         passes: int | None = None,
     ) -> None:
         self._window = shape.window
-        self._tile = export.tile or default_tile(self._window)
+        usual = default_tile(self._window)
+        if export.any_size:
+            usual = usual_tile(shape, backend, total_memory())
+        self._tile = export.tile or usual
         chosen = default_halo(self._tile, self._window, exact=export.exact)
         self._halo = chosen if halo is None else halo
         self._passes = (passes or DEFAULT_PASSES) if export.exact else 1
@@ -49,11 +58,14 @@ class Unexported:
         self.scale = shape.scale
         """The network's factor."""
         self.settings: Mapping[str, Any] = {
+            **({"passes": self._passes} if export.exact else {}),
+            **tiles_setting(equal=export.any_size),
             "checkpoint": export.checkpoint.sha256,
             "tile": list(self._tile),
             "halo": self._halo,
             "compute": compute if compute != export.precisions[-1] else None,
-        } | ({"passes": self._passes} if export.exact else {})
+        }
+        """As :class:`Enlarger` has them, but for what only the artifact can tell."""
 
     @property
     def name(self) -> str:
@@ -91,6 +103,7 @@ def find_unexported(
     exact: bool = False,
     passes: int | None = None,
     device: str,
+    backend: str | None,
     compute: str | None,
     conv_scale: float | None = None,
     img_range: float | None = None,
@@ -114,4 +127,5 @@ def find_unexported(
     if export is None:
         return None
     shape = config_of(export.checkpoint)
-    return Unexported(export, shape, halo=halo, passes=passes, compute=compute)
+    library = backend_for(device, backend, compute)
+    return Unexported(export, shape, halo=halo, passes=passes, compute=compute, backend=library)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from hat_deploy.errors import UsageError
 from hat_deploy.geometry import (
     default_halo,
+    default_tile,
+    equal_part,
     fitted,
     format_size,
     halo_windows,
@@ -28,6 +30,32 @@ BATCH_PIXELS = 2**18
 """Pixels of a batch beyond which a GPU gains nothing from more tiles at once; its tiles have no
 more, for the artifact of a larger one takes minutes and gigabytes of the host to make and prove."""
 LARGEST_BATCH = 16
+
+
+USUAL_MEMORY = 4 * 2**30
+"""Bytes that a process may take, by an estimate, for tiles above 256x256 to be the default."""
+USUAL = (512, 448, 384)
+"""Sides that are tried for that."""
+
+
+def usual_tile(shape: Shape, backend: str, memory: int) -> tuple[int, int]:
+    """The largest tile that images are cut into on a CPU, where the graph takes any size and no
+    tile was named.
+
+    It depends on neither the free memory nor the images, so that the same command gives the same
+    result tomorrow and beside other images.
+
+    Args:
+        shape: of the network.
+        backend: ``openvino`` or ``onnxruntime``.
+        memory: bytes that the machine has in all; the process may take half of it at most.
+    """
+    allowed = min(USUAL_MEMORY, memory // 2)
+    for side in USUAL:
+        tile = (round_up(side, shape.window),) * 2
+        if shape.process_memory(*tile)[backend] <= allowed:
+            return tile
+    return default_tile(shape.window)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,8 +151,7 @@ def _cut(length: int, parts: int, window: int, halo: int) -> int:
     """The side of a tile of which this many, with such a halo, cover a length."""
     if parts == 1:
         return length
-    step = round_up(-(-(length - 2 * halo) // parts), window)
-    return min(length, max(4 * halo, step + 2 * halo))
+    return min(length, max(4 * halo, equal_part(length, parts, halo, window)))
 
 
 def _computed(
@@ -141,7 +168,7 @@ def _computed(
     for size, count in Counter(sizes).items():
         tiles = tile_count(size, tile, halo)
         passes = DEFAULT_PASSES if exact and tiles > 1 else 1
-        own = tile if one_size else fitted(size, tile, window)
+        own = tile if one_size else fitted(size, tile, halo, window)
         computed += count * passes * tiles * _area(own)
     return computed
 

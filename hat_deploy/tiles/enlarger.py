@@ -18,7 +18,7 @@ from hat_deploy import engines
 from hat_deploy.artifact import Artifact, Description, zoo
 from hat_deploy.artifact.resolve import Checkpoint, resolve
 from hat_deploy.engines import averages as engine_averages
-from hat_deploy.engines.base import Array, Engine, scale_of, sized
+from hat_deploy.engines.base import Array, Engine, pays, scale_of, sized
 from hat_deploy.engines.cuda import visible
 from hat_deploy.errors import (
     CheckFailed,
@@ -28,15 +28,16 @@ from hat_deploy.errors import (
     UsageError,
 )
 from hat_deploy.export import on_demand
-from hat_deploy.geometry import check_tile, default_halo, fitted, padded_size
+from hat_deploy.geometry import check_tile, default_halo, fitted, padded_size, tile_count
 from hat_deploy.images import bleed, shrink
-from hat_deploy.machine import available_memory
+from hat_deploy.machine import available_memory, total_memory
 from hat_deploy.networks import shape_of
 from hat_deploy.networks.unstored import Unstored
 from hat_deploy.precision import Precision
 from hat_deploy.terminal.progress import OnStage
 from hat_deploy.tiles import tiling
 from hat_deploy.tiles.averages import DEFAULT_PASSES, passes_over
+from hat_deploy.tiles.choice import usual_tile
 from hat_deploy.tiles.enlargement import Allocate, Enlargement, require_picture
 from hat_deploy.tiles.streaming import One, stream
 from hat_deploy.tiles.target_size import TargetSize, steps_to
@@ -95,7 +96,7 @@ class Enlarger:
         self._deep: Later | None = None
         self._wider: Later | None = None
         self._on_warning = on_warning
-        self._fitting: dict[tuple[bool, tuple[int, int]], Engine] = {}
+        self._fitting: dict[tuple[bool, tuple[int, int], bool], Engine] = {}
         if not isinstance(model, (str, Path, Artifact, Checkpoint)):
             asked = {
                 "tile": tile is not None,
@@ -117,7 +118,9 @@ class Enlarger:
             self.halo = usual if halo is None else halo
             check_tile(model.input.size, self.halo, model.window)
             self.passes = passes_over(model.name, exact=takes, asked=passes)
-            self.settings = self._settings(_engine_identity(model), "", None)
+            self.settings = self._settings(
+                _engine_identity(model), "", None, equal=_any_size(model)
+            )
             return
 
         wanted = on_demand.Wanted(
@@ -145,16 +148,21 @@ class Enlarger:
 
         def load_wider() -> Engine:
             on_warning("a tile was not finite in half precision: it is computed again in fp32")
-            if found is named or described.precision == Precision.FP32:
+            if not made or described.precision == Precision.FP32:
                 return load(found, Precision.FP32)
             return load(make(replace(named), "float", Precision.FP32), None)
 
         named = resolve(model)
+        made = isinstance(named, Checkpoint)
         found = _with_bytes(partial(make, named)) if device == "cuda" else make(named, "float")
+        if tile is None and made and found.description.any_size and device == "cpu":
+            library = engines.backend_for(device, backend, compute)
+            shape = shape_of(found.description.config)
+            found = replace(found, tile=usual_tile(shape, library, total_memory()))
         described = found.description
         self.halo = described.halo if halo is None else halo
         check_tile(described.tile, self.halo, described.window)
-        if found is named and batch not in (1, described.batch):
+        if not made and batch not in (1, described.batch):
             raise UsageError(
                 f"{named.path} was built for {described.batch} tiles in one call, not {batch}: "
                 "export it again with --batch, or leave batch out"
@@ -162,25 +170,29 @@ class Enlarger:
         takes = described.averages is not None
         self.passes = passes_over(found.path, exact=takes, asked=passes)
         self.engine = load(found)
-        digest = found.sha256 if isinstance(named, Artifact) else described.checkpoint_sha256
+        digest = described.checkpoint_sha256 if made else found.sha256
         self.model = {"name": described.model, "file": str(named.path), "sha256": digest}
         self.settings = self._settings(
-            found.sha256 if isinstance(named, Artifact) else _identity(described),
+            _identity(described) if made else found.sha256,
             described.checkpoint_sha256,
             compute if compute != described.precision else None,
+            equal=_any_size(self.engine),
         )
-        if described.io == "uint8" and found is not named:
+        if described.io == "uint8" and made:
             # A copy knows no hash yet: the checkpoint may have changed by then.
             self._deep = Later(lambda: load(make(replace(named), "float")))
-        made_in_half = found is not named and described.precision != Precision.FP32
+        made_in_half = made and described.precision != Precision.FP32
         in_half = made_in_half or compute not in (None, Precision.FP32)
         # A tile of an exact artifact cannot be computed again alone: its averages are wrong too.
         if retry_wider and in_half and described.averages is None:
             self._wider = Later(load_wider)
 
-    def _settings(self, identity: str, checkpoint: str, compute: str | None) -> Mapping[str, Any]:
-        passes = {"passes": self.passes} if self.passes > 1 else {}
-        return passes | {
+    def _settings(
+        self, identity: str, checkpoint: str, compute: str | None, *, equal: bool
+    ) -> Mapping[str, Any]:
+        return {
+            **({"passes": self.passes} if self.passes > 1 else {}),
+            **tiles_setting(equal=equal),
             "model": identity,
             "checkpoint": checkpoint,
             "tile": list(self.engine.input.size),
@@ -212,19 +224,20 @@ class Enlarger:
         engine = self._engine_of(dtype)
         padded = padded_size(size, engine.window)
         tile = padded if whole and self._fits(engine, padded) else engine.input.size
-        place = (engine is self.engine, fitted(size, tile, engine.window))
+        needed = fitted(size, tile, self.halo, engine.window)
+        tiles = tile_count(size, tile, self.halo)
+        place = (engine is self.engine, needed, pays(needed, tiles))
         if place not in self._fitting:
-            self._fitting[place] = sized(engine, place[1])
+            self._fitting[place] = sized(engine, needed, tiles=tiles)
         return self._fitting[place]
 
     def _fits(self, engine: Engine, size: tuple[int, int]) -> bool:
         """Whether a process that computes this much at once is likely to fit into memory.
 
-        OpenVINO takes twice as much for open sides as for its usual tile; ONNX Runtime's
-        estimate is above that.
+        ONNX Runtime's estimate is the larger one.
         """
-        described = getattr(engine, "description", None)
-        if not isinstance(described, Description) or not described.any_size:
+        described = _described(engine)
+        if described is None or not described.any_size:
             return False
         processes = shape_of(described.config).process_memory(*size, batch=described.batch)
         return max(processes.values()) <= WHOLE_SHARE * available_memory()
@@ -416,10 +429,27 @@ def _identity(described: Description) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
+def tiles_setting(*, equal: bool) -> dict[str, Any]:
+    """What a journal says of how images are cut, where they are cut into equal tiles.
+
+    Earlier releases cut every image into tiles of one size, and so does an artifact of one size.
+    """
+    return {"tiles": "equal"} if equal else {}
+
+
+def _described(engine: Engine) -> Description | None:
+    described = getattr(engine, "description", None)
+    return described if isinstance(described, Description) else None
+
+
+def _any_size(engine: Engine) -> bool:
+    described = _described(engine)
+    return described is not None and described.any_size
+
+
 def _engine_identity(engine: Engine) -> str:
     """Of an engine that was handed in: what it says of itself."""
     text = f"{engine.name} {engine.input} {engine.output}"
-    described = getattr(engine, "description", None)
-    if isinstance(described, Description):
+    if (described := _described(engine)) is not None:
         text += described.to_json()
     return hashlib.sha256(text.encode()).hexdigest()

@@ -10,7 +10,15 @@ import numpy as np
 
 from hat_deploy.engines.base import Array, Engine, TensorSpec, sized
 from hat_deploy.errors import CheckFailed
-from hat_deploy.geometry import Grid, Tile, fitted, grid, reflect_indices
+from hat_deploy.geometry import (
+    Grid,
+    Tile,
+    fitted,
+    grid,
+    padded_size,
+    reflect_indices,
+    tile_count,
+)
 
 DType = np.dtype[Any]
 
@@ -24,18 +32,21 @@ def grid_for(engine: Engine, size: tuple[int, int], halo: int) -> Grid:
     return grid(size, engine.input.size, halo, engine.window)
 
 
-def fitting(engine: Engine, size: tuple[int, int]) -> Engine:
+def fitting(engine: Engine, size: tuple[int, int], halo: int) -> Engine:
     """The engine whose tile is no larger than an image needs, where it runs at any size.
 
     Args:
         size: height and width of the image.
     """
-    return sized(engine, fitted(size, engine.input.size, engine.window))
+    tile = engine.input.size
+    needed = fitted(size, tile, halo, engine.window)
+    return sized(engine, needed, tiles=tile_count(size, tile, halo))
 
 
 def padded(engine: Engine, size: tuple[int, int]) -> bool:
     """Whether an image is smaller than the engine's tile, and padded by more than to a window."""
-    return fitted(size, engine.input.size, engine.window) != engine.input.size
+    needed = padded_size(size, engine.window)
+    return any(own < side for own, side in zip(needed, engine.input.size, strict=True))
 
 
 def batches(tiles: Sequence[Tile], size: int) -> Iterator[Sequence[Tile]]:

@@ -104,7 +104,7 @@ class Comparison:
             UsageError: the halo does not fit the tile.
         """
         height, width = sample.pixels.shape[:2]
-        self._engine = tiling.fitting(self._named_engine, (height, width))
+        self._engine = tiling.fitting(self._named_engine, (height, width), self._halo)
         self._tile_reference = self._reference.at(self._engine.input.size) or self._reference
         grid = tiling.grid_for(self._engine, (height, width), self._halo)
         with _full_precision():

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -15,7 +16,7 @@ from commands import Run, runner
 
 from hat_deploy import Upscaler, artifact, images
 from hat_deploy.artifact import METADATA_KEY, Artifact
-from hat_deploy.engines import BACKENDS, open_artifact
+from hat_deploy.engines import BACKENDS, base, open_artifact, openvino_models
 from hat_deploy.engines.base import Array, sized
 from hat_deploy.engines.torch import TorchEngine
 from hat_deploy.errors import ArtifactError, UsageError
@@ -76,23 +77,47 @@ def test_a_long_image_is_not_padded_across(any_onnx: Path) -> None:
         assert not work.padded
 
 
-def test_sizes_share_one_model(any_onnx: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from hat_deploy.engines import openvino
+@pytest.fixture
+def compiled(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """The input shapes of the models that OpenVINO compiles; None for one of any size."""
+    shapes: list[object] = []
+    load = openvino_models._load
 
-    loaded = []
-    load = openvino._load
-
-    def count(path: Path, digest: str, settings: object, shape: object) -> object:
-        loaded.append(shape)
+    def count(path: Path, digest: str, settings: dict[str, Any], shape: Any) -> object:
+        shapes.append(shape)
         return load(path, digest, settings, shape)
 
-    monkeypatch.setattr(openvino, "_load", count)
-    with Upscaler(any_onnx, backend="openvino") as upscaler:
+    monkeypatch.setattr(openvino_models, "_load", count)
+    return shapes
+
+
+def test_small_sizes_share_one_model(any_onnx: Path, compiled: list[object]) -> None:
+    with Upscaler(any_onnx, backend="openvino", self_test=False) as upscaler:
         for height in range(1, 21):
             for width in range(1, 13):
                 upscaler.enlargement(noise(height, width, 3))
+        upscaler.upscale(noise(20, 12, 3))
         assert len(upscaler._fitting) == 5 * 3
-    assert loaded == [(1, 3, 24, 16), None]
+    assert compiled == [None]
+
+
+def test_sizes_that_are_worth_it_get_models_of_their_own(
+    any_onnx: Path, shallow_network: HAT, compiled: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(base, "MANY", 2 * 16 * 12)
+    with Upscaler(any_onnx, halo=2, backend="openvino", self_test=False) as upscaler:
+        long = noise(24, 20, 3)  # two equal tiles, 24x12
+        found = upscaler.upscale(long)
+        plain = Upscaler(any_onnx, halo=2, backend="onnxruntime").upscale(long)
+        assert np.abs(found.astype(int) - plain).max() <= 1
+        assert compiled == [None, (1, 3, 24, 12)]
+        upscaler.upscale(noise(24, 12, 3))  # one tile: not worth it
+        for height in (20, 16):
+            upscaler.upscale(noise(height, 20, 3))
+        assert compiled[2:] == [(1, 3, 20, 12), (1, 3, 16, 12)]
+        upscaler.upscale(noise(20, 20, 3))  # still there
+        upscaler.upscale(long)  # forgotten since, and found in the cache
+        assert compiled[4:] == [(1, 3, 24, 12)]
 
 
 def test_an_artifact_of_one_size_says_how_many_it_padded(

@@ -4,10 +4,10 @@ import pytest
 from tiny import tiny_config
 
 from hat_deploy.errors import UsageError
-from hat_deploy.geometry import check_tile, default_halo, fitted, grid
+from hat_deploy.geometry import check_tile, default_halo, fitted, grid, tile_count
 from hat_deploy.networks.hat.config import VARIANTS
 from hat_deploy.networks.hat.cost import memory
-from hat_deploy.tiles.choice import BATCH_PIXELS, choose
+from hat_deploy.tiles.choice import BATCH_PIXELS, choose, usual_tile
 
 HAT = VARIANTS["HAT"]
 MUCH = 2**50
@@ -37,7 +37,7 @@ def test_the_work_is_what_the_grid_says() -> None:
     check_tile(chosen.tile, halo, 16)
     computed = 0
     for size in sizes:
-        height, width = fitted(size, chosen.tile, 16)
+        height, width = fitted(size, chosen.tile, halo, 16)
         computed += len(grid(size, (height, width), halo, 16).tiles) * height * width
     useful = sum(h * w for h, w in sizes)
     assert chosen.work == pytest.approx(computed / useful)
@@ -120,3 +120,19 @@ def test_an_artifact_of_one_size_computes_small_images_in_whole_tiles() -> None:
     sizes = [(60, 64), (500, 500)]
     one, any_ = (choose(sizes, HAT, free=MUCH, any_size=open_) for open_ in (False, True))
     assert one.work > any_.work
+
+
+def test_the_usual_tile_is_what_the_process_can_hold() -> None:
+    estimates = {side: HAT.process_memory(side, side)["openvino"] for side in (384, 448, 512)}
+    assert usual_tile(HAT, "openvino", MUCH) == (512, 512)
+    assert usual_tile(HAT, "openvino", 2 * estimates[448]) == (448, 448)
+    assert usual_tile(HAT, "openvino", 2 * estimates[384]) == (384, 384)
+    assert usual_tile(HAT, "openvino", estimates[384]) == (256, 256)
+    assert usual_tile(HAT, "onnxruntime", MUCH) == (256, 256)
+    assert usual_tile(tiny_config(), "onnxruntime", MUCH) == (512, 512)
+
+
+def test_the_usual_tiles_of_1080p_compute_little_twice() -> None:
+    tile = usual_tile(HAT, "openvino", MUCH)
+    height, width = fitted((1080, 1920), tile, 16, 16)
+    assert tile_count((1080, 1920), (height, width), 16) * height * width <= 1.15 * 1080 * 1920
