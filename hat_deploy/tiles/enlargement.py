@@ -52,14 +52,16 @@ class Plane:
         if peak is not None and not np.isfinite(peak):
             raise tiling.not_finite()
         scale = len(self.target) // len(self.source)
-        samples = tiling.finish(value, tile, scale, spec, self.target.dtype)
         _, place = tiling.placement(tile, scale)
-        if self.target.ndim == 3:
-            self.target[place] = samples
-        elif samples.shape[2] == 1:
-            self.target[place] = samples[..., 0]
-        else:
-            self.target[place] = np.rint(samples @ LUMA)
+        target = self.target[place]
+        if target.ndim == 2 and spec.channels == 1:
+            target = target[..., None]
+        if target.ndim == 3:
+            tiling.finish(value, tile, scale, spec, target)
+            return
+        samples = np.empty((*target.shape, spec.channels), target.dtype)
+        tiling.finish(value, tile, scale, spec, samples)
+        target[...] = np.rint(samples @ LUMA)
 
 
 class Piece(NamedTuple):

@@ -104,24 +104,25 @@ def _reflected(pixels: Array, tile: Tile, size: tuple[int, int]) -> Array:
     return pixels[np.ix_(*indices)]
 
 
-def finish(value: Array, tile: Tile, scale: int, spec: TensorSpec, dtype: DType) -> Array:
-    """The kept part of one computed tile as integer samples, (h, w, C).
+def finish(value: Array, tile: Tile, scale: int, spec: TensorSpec, out: Array) -> None:
+    """Write the kept part of one computed tile as integer samples.
 
-    Float values are clamped to [0, 1] and rounded to the integer type.
+    Float values are clamped to [0, 1] and rounded to the integer type, half to even.
+
+    Args:
+        out: (h, w, C), uint8 or uint16, as large as what is kept; a view will do.
 
     Raises:
-        CheckFailed: a value is not finite.
+        CheckFailed: a value is not finite; some rows may have been written.
     """
     kept, _ = placement(tile, scale)
     if spec.layout == "NHWC":
-        return value[kept]
+        out[...] = value[kept]
+        return
     part = value[:, *kept]
-    channels, height, width = part.shape
-    samples = np.empty((height, width, channels), dtype)
-    for top in range(0, height, _BAND):
+    for top in range(0, len(out), _BAND):
         rows = slice(top, top + _BAND)
-        samples[rows] = _samples(part[:, rows], dtype)
-    return samples
+        out[rows] = _samples(part[:, rows], out.dtype)
 
 
 def _samples(part: Array, dtype: DType) -> Array:
@@ -129,8 +130,12 @@ def _samples(part: Array, dtype: DType) -> Array:
     if not np.isfinite(part).all():
         raise not_finite()
     values = np.clip(part, 0, 1, dtype=np.float32)
-    values *= np.iinfo(dtype).max
-    planes = np.rint(values, out=values).astype(dtype)
+    if dtype == np.uint8:  # one pass that multiplies, rounds half to even and narrows
+        rows = values.reshape(-1, values.shape[-1])
+        planes = cv2.convertScaleAbs(rows, alpha=255).reshape(part.shape)
+    else:
+        values *= np.iinfo(dtype).max
+        planes = np.rint(values, out=values).astype(dtype)
     # NumPy would put sample after sample into its place, which takes as long as all the rest.
     samples: Array = cv2.merge([*planes])
     return samples.reshape(*part.shape[1:], len(part))
