@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import copy
+import ctypes
 import io
 import logging
+import os
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -127,7 +130,23 @@ class OpenVINOEngine(PortsEngine):
             raise ArtifactError(f"OpenVINO cannot load {artifact.path}: {reason}") from error
 
     def _inferring(self, model: ov.CompiledModel) -> list[ov.InferRequest]:
-        return [model.create_infer_request() for _ in range(self._streams)]
+        made = [model.create_infer_request() for _ in range(self._streams)]
+        _requests.update(made)
+        return made
+
+
+_requests: weakref.WeakSet[ov.InferRequest] = weakref.WeakSet()
+"""All of this process."""
+
+
+def _never_destroy() -> None:
+    """In a forked process: destroying a request would wait for threads that are not there."""
+    for request in _requests:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(request))
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_never_destroy)
 
 
 class _Request:

@@ -206,3 +206,30 @@ class TestUpscaler:
     def test_streams_are_openvinos(self, tiny_onnx: Path) -> None:
         with pytest.raises(UsageError, match="ONNX Runtime computes one batch at a time"):
             Upscaler(tiny_onnx, backend="onnxruntime", streams=2)
+
+    @pytest.mark.parametrize(
+        ("arguments", "says"),
+        [
+            ({"tile": "64"}, "tile is '64'; one side, such as 256, or a pair"),
+            ({"tile": (64,)}, r"tile is \(64,\); one side"),
+            ({"tile": 0}, "tile is 0; one side"),
+            ({"tile": True}, "tile is True; one side"),
+            ({"backend": "OpenVINO"}, "backend is 'OpenVINO'; use openvino or onnxruntime"),
+            ({"compute": "int8"}, "compute is 'int8'; use fp32 or bf16"),
+            ({"threads": 0}, "threads is 0; a whole number of at least 1"),
+            ({"threads": 1.5}, "threads is 1.5; a whole number"),
+            ({"streams": -1}, "streams is -1; a whole number"),
+            ({"batch": "2"}, "batch is '2'; a whole number"),
+            ({"halo": -4}, "halo is -4; a whole number of at least 0"),
+            ({"device": "gpu"}, "device gpu: use cpu, cuda, or a GPU by number such as cuda:1"),
+            ({"model": None}, "the model is None; a path, the name of a model that ships"),
+        ],
+    )
+    def test_what_no_engine_takes_is_said(self, arguments: dict[str, object], says: str) -> None:
+        with pytest.raises(UsageError, match=says):
+            Upscaler(**arguments)  # type: ignore[arg-type]
+
+    def test_a_tile_may_be_named_by_one_side(self) -> None:
+        for tile in (64, np.int64(64), [64, 64]):
+            with Upscaler(tile=tile) as upscaler:  # type: ignore[arg-type]
+                assert upscaler.engine.input.size == (64, 64)
