@@ -43,6 +43,9 @@ class Upscaler(Enlarger):
             where it is installed.
         compute: ``fp32`` or ``bf16``, for OpenVINO; by default fp32, or bf16 for an artifact
             made in it.
+        precision: ``fp32``, ``fp16``, ``bf16`` or ``fp16-pure``: what a checkpoint or a name is
+            exported in; an artifact has its own. Default: fp32 on a CPU; on a GPU fp16 where its
+            proof holds, else fp32.
         threads: of the engine on a CPU; by default all cores.
         streams: tiles that OpenVINO computes side by side, each in memory of its own.
         conv_scale: weight of CAB beside window attention. A checkpoint does not store it, nor

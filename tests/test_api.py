@@ -24,6 +24,7 @@ SIGNATURES = {
     "tile: 'int | tuple[int, int] | None' = None, halo: 'int | None' = None, batch: 'int' = 1, "
     "exact: 'bool' = False, passes: 'int | None' = None, "
     "device: 'str' = 'cpu', backend: 'str | None' = None, compute: 'str | None' = None, "
+    "precision: 'str | None' = None, "
     "threads: 'int | None' = None, streams: 'int' = 1, conv_scale: 'float | None' = None, "
     "img_range: 'float | None' = None, qk_scale: 'float | None' = None, "
     "shift: 'bool | None' = None, self_test: 'bool' = True, retry_wider: 'bool' = True, "

@@ -91,6 +91,7 @@ class Enlarger:
         device: str = "cpu",
         backend: str | None = None,
         compute: str | None = None,
+        precision: str | None = None,
         threads: int | None = None,
         streams: int = 1,
         conv_scale: float | None = None,
@@ -130,6 +131,7 @@ class Enlarger:
                 "device": device != "cpu",
                 "backend": backend is not None,
                 "compute": compute is not None,
+                "precision": precision is not None,
                 "threads": threads is not None,
                 "streams": streams != 1,
             } | dict.fromkeys(unstored.given, True)
@@ -147,10 +149,17 @@ class Enlarger:
             return
 
         wanted = on_demand.Wanted(
-            tile=sides, batch=batch, device=device, exact=exact, unstored=unstored
+            tile=sides,
+            batch=batch,
+            device=device,
+            exact=exact,
+            precision=precision,
+            unstored=unstored,
         )
 
-        def make(named: Artifact | Checkpoint, io: str, precision: str | None = None) -> Artifact:
+        def make(
+            named: Artifact | Checkpoint, io: str, precision: str | None = precision
+        ) -> Artifact:
             return on_demand.artifact_for(
                 named,
                 replace(wanted, io=io, precision=precision),

@@ -20,7 +20,7 @@ VALUES = {
     "any_size": "--any-size",
     "batch": "--batch 2",
     "halo": "--halo 4",
-    "precision": "--precision nonsense",
+    "precision": "--precision fp16",
     "io": "--io uint8",
     "opset": "--opset 20",
     "made_for": "--for any",
@@ -73,12 +73,13 @@ MODES: dict[tuple[str, str], tuple[str, ...]] = {
     ("bench", "--engine tiny.onnx"): ("model",),
     ("bench", "--engine tiny.onnx --no-reference"): ("reference_precision",),
     ("bench", "--engine x.plan"): ("device", "backend", "compute"),
-    ("upscale", "photos --engine tiny.onnx"): (*MADE, "batch"),
-    ("upscale", "photos --model tiny.onnx"): (*MADE, "batch"),
+    ("upscale", "photos --engine tiny.onnx"): (*MADE, "batch", "precision"),
+    ("upscale", "photos --model tiny.onnx"): (*MADE, "batch", "precision"),
     ("upscale", "photos --engine x.plan"): (
-        *MADE, "batch", "device", "backend", "compute", "streams", "retry_wider", "threads",
+        *MADE, "batch", "precision", "device", "backend", "compute", "streams", "retry_wider",
+        "threads",
     ),
-    ("upscale", "photos --engine tiny.onnx --backend onnxruntime"): (*MADE, "streams"),
+    ("upscale", "photos --engine tiny.onnx --backend onnxruntime"): (*MADE, "precision", "streams"),
     ("upscale", "photos --tile auto"): ("batch",),
     ("upscale", "photos"): ("linear_light",),
     ("upscale", "photos -o large"): ("suffix",),
@@ -147,7 +148,7 @@ def test_what_does_not_apply_is_refused(
 
 
 def test_several_are_named_at_once(folder: Path, run: Run) -> None:
-    ended = run("export tiny.onnx -o x.plan --gpu sm89 --precision nonsense --tile 16 --io uint8")
+    ended = run("export tiny.onnx -o x.plan --gpu sm89 --precision fp16 --tile 16 --io uint8")
     assert ended.refused("--tile, --precision, --io do not apply: tiny.onnx was exported with its")
 
 
@@ -184,6 +185,7 @@ class TestUpscaler:
             {"device": "cuda"},
             {"backend": "openvino"},
             {"compute": "bf16"},
+            {"precision": "bf16"},
             {"threads": 2},
             {"streams": 2},
         ],
