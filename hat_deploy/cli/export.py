@@ -286,6 +286,7 @@ def _export(
             options,
             model=named.name,
             checkpoint_sha256=named.sha256,
+            origin=named.origin,
             prove_full=full,
             on_stage=on_stage,
         )

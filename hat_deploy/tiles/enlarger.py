@@ -529,6 +529,7 @@ _WITHOUT_EFFECT = (
     "format",
     "outputs",
     "self_test",
+    "origin",
 )
 """What may differ between artifacts of one model while their images stay the same."""
 
