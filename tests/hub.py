@@ -58,6 +58,8 @@ def served(hub: Hub) -> Iterator[Hub]:
             shown = self.headers.get("Authorization", "").removeprefix("Bearer ")
             if hub.status is not None:
                 self.send(hub.status, b"busy")
+            elif path.startswith(f"/large/{hub.repository}/"):  # a store of signed addresses
+                self.send_content(path.removeprefix(f"/large/{hub.repository}/"))
             elif hub.gated:
                 self.send(403, b"ask", {"X-Error-Code": "GatedRepo"})
             elif hub.token is not None and shown != hub.token:
@@ -67,8 +69,6 @@ def served(hub: Hub) -> Iterator[Hub]:
             elif path.startswith(f"/{hub.repository}/resolve/"):
                 revision, _, file = path.removeprefix(f"/{hub.repository}/resolve/").partition("/")
                 self.send_file(revision, file)
-            elif path.startswith(f"/large/{hub.repository}/"):
-                self.send_content(path.rpartition("/")[2])
             else:
                 self.send(404, b"", {"X-Error-Code": "RepoNotFound"})
 

@@ -42,7 +42,8 @@ def command(
             "--reference",
             envvar=environment.MODEL,
             metavar="NAME|FILE",
-            help="A checkpoint, or the name of a model that ships. Default: hat-nano-x2.",
+            help="A checkpoint, a hub's hf:ORG/NAME, or the name of a model that ships. Default: "
+            "hat-nano-x2.",
         ),
     ] = None,
     output: Annotated[

@@ -22,8 +22,8 @@ Model = Annotated[
     typer.Option(
         envvar=environment.MODEL,
         metavar="NAME|FILE",
-        help="The model to use: a name that 'hat-deploy models' lists, or a checkpoint, which is "
-        "exported once into the cache.",
+        help="The model to use: a name that 'hat-deploy models' lists, or a checkpoint or a hub's "
+        "hf:ORG/NAME, which is exported once into the cache.",
     ),
 ]
 EngineFile = Annotated[

@@ -30,7 +30,6 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     save_checkpoint(random_network(tiny_config(depths=(1,))), weights)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.delenv("HF_TOKEN", raising=False)
-    monkeypatch.setenv("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1")
     files = {
         "tiny.safetensors": weights.read_bytes(),
         "config.json": json.dumps({"conv_scale": 0.25}).encode(),
@@ -169,6 +168,7 @@ def test_other_bytes_than_the_hub_says_are_refused(hub: Hub) -> None:
             resolve("hf:org/hat")
 
 
+@pytest.mark.slow
 def test_commands_take_it_wherever_they_take_a_checkpoint(
     hub: Hub,
     tmp_path: Path,
