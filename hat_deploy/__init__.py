@@ -34,16 +34,18 @@ if TYPE_CHECKING:
 
 
 def _switch_telemetry_off() -> None:
-    """Keep OpenVINO and ONNX Runtime from reporting on their users.
+    """Keep the libraries beside this package from reporting on their users.
 
     Left to itself, OpenVINO sends a persistent id to an analytics service each time it is
     imported and writes ``~/intel``; ONNX Runtime keeps a device id and what it observes below
-    ``~/.cache``. A program that has loaded OpenVINO's reporter already, and a user who has set
-    ``ORT_DISABLE_TELEMETRY``, have chosen: they are left alone.
+    ``~/.cache``; huggingface_hub tells the hub what else is installed. A program that has loaded
+    OpenVINO's reporter already, and a user who has set ``ORT_DISABLE_TELEMETRY`` or
+    ``HF_HUB_DISABLE_TELEMETRY``, have chosen: they are left alone.
     """
     absent = cast(ModuleType, None)  # importing such a module fails, which OpenVINO allows for
     sys.modules.setdefault("openvino_telemetry", absent)
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 
 _PUBLIC = {

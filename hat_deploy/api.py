@@ -19,15 +19,16 @@ class Upscaler(Enlarger):
             large = upscaler.upscale(small)
             upscaler.upscale_folder("photos", "large")
 
-    Used by one thread at a time.
+    Threads may share one: their calls are computed one after another. A process that was forked is
+    told to open its own.
 
     Args:
         model: an artifact (``.onnx``), a checkpoint (``.pth``, ``.safetensors``), the name of
             a model that ships, or an engine. A checkpoint is exported once into the user's
             cache, which takes the ``export`` extra.
-        tile: height and width of a tile, halo included; only where a checkpoint or a name is
-            given, an artifact has its own. Default: 256x256, rounded up to
-            the network's window.
+        tile: one side of a tile, or its height and width, halo included; only where a checkpoint or
+            a name is given, or an artifact of any size. Default: 256x256, rounded up to the
+            network's window.
         halo: border of a tile that is dropped; by default what the artifact carries.
         batch: tiles in one call; an artifact has its own.
         exact: make tiles equal to the whole image: each is computed in two passes, the first of
@@ -42,6 +43,9 @@ class Upscaler(Enlarger):
             where it is installed.
         compute: ``fp32`` or ``bf16``, for OpenVINO; by default fp32, or bf16 for an artifact
             made in it.
+        precision: ``fp32``, ``fp16``, ``bf16`` or ``fp16-pure``: what a checkpoint or a name is
+            exported in; an artifact has its own. Default: fp32 on a CPU; on a GPU fp16 where its
+            proof holds, else fp32.
         threads: of the engine on a CPU; by default all cores.
         streams: tiles that OpenVINO computes side by side, each in memory of its own.
         conv_scale: weight of CAB beside window attention. A checkpoint does not store it, nor
@@ -88,7 +92,7 @@ class Upscaler(Enlarger):
             Seconds, tiles and notes on what decoding changed.
 
         Raises:
-            UsageError: the target is the source.
+            UsageError: the target is the source; or as :meth:`upscale`.
             PictureError: the source cannot be read, or the target cannot hold it.
             CheckFailed, ArtifactError: as :meth:`upscale`.
         """
@@ -143,7 +147,8 @@ class Upscaler(Enlarger):
             KeyboardInterrupt included, leaves only whole files behind and no thread running.
 
         Raises:
-            UsageError: there is no such folder, no such format, or no number like that.
+            UsageError: there is no such folder, no such format, or no number like that; or as
+                :meth:`upscale`.
             ArtifactError: the engine failed.
         """
         listed = job_list.list_jobs(
@@ -162,4 +167,5 @@ class Upscaler(Enlarger):
             size=size,
             linear_light=linear_light,
         )
-        return list(folders.run_list(listed, self, options, progress=progress))
+        with self._gate.alone():
+            return list(folders.run_list(listed, self, options, progress=progress))

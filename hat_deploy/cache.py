@@ -3,7 +3,8 @@
 That is artifacts for ``upscale --model``, models as OpenVINO compiled them, kernels that TensorRT
 compiled or timed, and which artifacts passed their test here. An entry's name is the key of what it
 was made from and the hash of what it contains, so that one rename publishes it and a damaged entry
-gives itself away. The time of its last change is that of its last use.
+gives itself away. The time of its last change is that of its last use. A process keeps a lock on
+the artifacts it was given, and nobody removes what is locked.
 """
 
 from __future__ import annotations
@@ -13,15 +14,16 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from platformdirs import user_cache_path
 
 from hat_deploy.errors import UsageError
-from hat_deploy.files import alone, sha256, temporary
+from hat_deploy.files import alone, hold, remove_unheld, sha256, temporary
 from hat_deploy.machine import parse_bytes
 
 SIZE_VARIABLE = "HAT_DEPLOY_CACHE_SIZE"
@@ -35,6 +37,62 @@ LEFT_BEHIND = 24 * 3600.0
 
 _ENTRY = re.compile(r"[0-9a-f]{24}-[0-9a-f]{16}\.(onnx|plan|blob|kernels|timings|tested)")
 _UNFINISHED = re.compile(r"\.[0-9a-f]{12}\.part\.(onnx|plan|blob|kernels|timings|tested|probe)")
+
+
+KINDS = {
+    ".onnx": "artifact",
+    ".plan": "TensorRT plan",
+    ".blob": "model compiled by OpenVINO",
+    ".kernels": "kernels compiled by TensorRT",
+    ".timings": "timings of TensorRT's kernels",
+    ".tested": "note that an artifact passed its test",
+}
+"""What entries are, by their suffix."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Something that the cache keeps."""
+
+    path: Path
+    size: int
+    """Bytes."""
+    used: float
+    """When it was used last, in seconds since 1970."""
+
+    @property
+    def kind(self) -> str:
+        """What it is, for people."""
+        return KINDS[self.path.suffix]
+
+
+def entries() -> list[Entry]:
+    """What is kept, what was used last first.
+
+    Raises:
+        UsageError: there is no cache folder.
+    """
+    found = [Entry(path, size, used) for path, used, size in _stated(cache_folder(), _ENTRY)]
+    return sorted(found, key=lambda entry: entry.used, reverse=True)
+
+
+def unused_for(seconds: float) -> list[Entry]:
+    """The entries that were not used for so long.
+
+    Raises:
+        UsageError: there is no cache folder.
+    """
+    now = time.time()
+    return [entry for entry in entries() if now - entry.used >= seconds]
+
+
+def remove(unwanted: Iterable[Entry]) -> list[Entry]:
+    """Remove entries; returns those that stay, because a process is using them.
+
+    What killed processes left unfinished goes too.
+    """
+    _remove_left_behind(cache_folder())
+    return [entry for entry in unwanted if not _remove(entry.path)]
 
 
 def cache_folder() -> Path:
@@ -87,13 +145,22 @@ def fetch(
     Raises:
         UsageError: it has to be made, and the cache folder cannot be written.
     """
-    if entry := find(made_from, suffix):
+    if entry := _found(made_from, suffix):
         return entry
     folder = cache_folder()
     _require_writable(folder)
     size_limit()
     with alone(folder / f".{_key(made_from)}.lock", on_wait):
-        return find(made_from, suffix) or keep(made_from, suffix, make)
+        while True:
+            entry = _found(made_from, suffix) or keep(made_from, suffix, make)
+            if hold(entry):
+                return entry
+
+
+def _found(made_from: Mapping[str, Any], suffix: str) -> Path | None:
+    """The entry, held by this process until it ends: it may read it again at any time."""
+    entry = find(made_from, suffix)
+    return entry if entry is not None and hold(entry) else None
 
 
 def find(made_from: Mapping[str, Any], suffix: str) -> Path | None:
@@ -165,10 +232,8 @@ def _prune(folder: Path, limit: int, made: Path) -> None:
 
     The one just made stays, and so do those used within the :data:`GRACE`.
     """
+    _remove_left_behind(folder)
     now = time.time()
-    for path, changed, _ in _stated(folder, _UNFINISHED):
-        if now - changed > LEFT_BEHIND:
-            _remove(path)
     entries = sorted(_stated(folder, _ENTRY), key=lambda entry: entry[1])
     total = sum(size for _, _, size in entries)
     for path, used, size in entries:
@@ -176,6 +241,12 @@ def _prune(folder: Path, limit: int, made: Path) -> None:
             return
         if path != made and now - used > GRACE and _remove(path):
             total -= size
+
+
+def _remove_left_behind(folder: Path) -> None:
+    for path, changed, _ in _stated(folder, _UNFINISHED):
+        if time.time() - changed > LEFT_BEHIND:
+            _remove(path)
 
 
 def _stated(folder: Path, names: re.Pattern[str]) -> Iterator[tuple[Path, float, int]]:
@@ -194,12 +265,11 @@ def _listed(folder: Path, names: re.Pattern[str]) -> list[Path]:
 
 
 def _remove(path: Path) -> bool:
-    """Whether it is gone; a file that is open cannot be removed everywhere."""
+    """Whether it is gone; it stays where a process holds it, or it cannot be removed."""
     try:
-        path.unlink(missing_ok=True)
+        return remove_unheld(path)
     except OSError:
         return False
-    return True
 
 
 def _require_writable(folder: Path) -> None:

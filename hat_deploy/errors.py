@@ -36,6 +36,7 @@ EXTRAS = {
     "spandrel": "networks",
     "torchvision": "networks",
     "einops": "networks",
+    "huggingface_hub": "hub",
     "onnxruntime": "cpu",
     "openvino": "cpu",
     "tensorrt": "gpu",

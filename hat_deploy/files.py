@@ -173,6 +173,64 @@ def alone(path: Path, on_wait: Callable[[], object] = lambda: None) -> Iterator[
         lock.release()
 
 
+def hold(path: Path) -> bool:
+    """Keep :func:`remove_unheld` from removing a file until this process ends.
+
+    Where locks do not work it does nothing.
+
+    Returns:
+        Whether the file is there.
+    """
+    if sys.platform == "win32":
+        return path.exists()  # what is open cannot be removed there
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return path.exists()
+    with suppress(OSError):
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+    try:
+        same = os.path.samestat(path.stat(), os.fstat(descriptor))
+    except OSError:  # it was removed before it was locked
+        same = False
+    if not same or path in _held:
+        os.close(descriptor)
+    else:
+        _held[path] = descriptor
+    return same
+
+
+def remove_unheld(path: Path) -> bool:
+    """Remove a file unless a process holds it; returns whether it is gone.
+
+    Raises:
+        OSError: it cannot be removed.
+    """
+    if sys.platform == "win32":
+        path.unlink(missing_ok=True)
+        return True
+    try:
+        descriptor = os.open(path, os.O_RDONLY | _GUARDS)
+    except FileNotFoundError:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return False
+    except OSError:  # a file system without locks
+        pass
+    try:
+        path.unlink(missing_ok=True)
+    finally:
+        os.close(descriptor)
+    return True
+
+
+_held: dict[Path, int] = {}
+"""Descriptors of the files that :func:`hold` keeps."""
+
+
 def open_plain(path: Path, flags: int, what: str) -> int:
     """``os.open`` for a regular file alone: follows no link and waits for no pipe.
 

@@ -2,9 +2,39 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
+from operator import index
 
 from hat_deploy.errors import UsageError
+
+
+def whole_number(name: str, value: object, *, least: int = 1) -> int:
+    """A whole number that a program was given for an argument.
+
+    Raises:
+        UsageError: it is none, or too small.
+    """
+    with suppress(TypeError):
+        number = index(value)  # type: ignore[arg-type] # it says what is none
+        if number >= least and not isinstance(value, bool):
+            return number
+    raise UsageError(f"{name} is {value!r}; a whole number of at least {least} was expected")
+
+
+def tile_sides(tile: object) -> tuple[int, int]:
+    """Height and width of a tile that a program named by one side, or by a pair of them.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    pair = tile if isinstance(tile, (tuple, list)) else (tile, tile)
+    with suppress(UsageError, ValueError):
+        height, width = (whole_number("tile", side) for side in pair)
+        return height, width
+    raise UsageError(
+        f"tile is {tile!r}; one side, such as 256, or a pair, (height, width), was expected"
+    )
 
 
 def round_up(length: int, multiple: int) -> int:

@@ -21,9 +21,10 @@ from hat_deploy.networks import checkpoint
 SIGNATURES = {
     Upscaler.__init__: "(self, "
     "model: 'str | Path | Artifact | Checkpoint | Engine' = 'hat-nano-x2', *, "
-    "tile: 'tuple[int, int] | None' = None, halo: 'int | None' = None, batch: 'int' = 1, "
+    "tile: 'int | tuple[int, int] | None' = None, halo: 'int | None' = None, batch: 'int' = 1, "
     "exact: 'bool' = False, passes: 'int | None' = None, "
     "device: 'str' = 'cpu', backend: 'str | None' = None, compute: 'str | None' = None, "
+    "precision: 'str | None' = None, "
     "threads: 'int | None' = None, streams: 'int' = 1, conv_scale: 'float | None' = None, "
     "img_range: 'float | None' = None, qk_scale: 'float | None' = None, "
     "shift: 'bool | None' = None, self_test: 'bool' = True, retry_wider: 'bool' = True, "
@@ -32,6 +33,11 @@ SIGNATURES = {
     Upscaler.upscale: "(self, pixels: 'Array', *, size: 'TargetSize | None' = None, "
     "linear_light: 'bool' = False, progress: 'OnTiles | None' = None, whole: 'bool' = False) -> "
     "'Array'",
+    Upscaler.upscale_many: "(self, images: 'Iterable[Array]', *, size: 'TargetSize | None' = None, "
+    "linear_light: 'bool' = False) -> 'Iterator[Array]'",
+    Upscaler.upscale_async: "(self, pixels: 'Array', *, size: 'TargetSize | None' = None, "
+    "linear_light: 'bool' = False) -> 'Array'",
+    Upscaler.close: "(self) -> 'None'",
     Upscaler.upscale_file: "(self, source: 'str | Path', target: 'str | Path', *, "
     "quality: 'int' = 95, size: 'TargetSize | None' = None, linear_light: 'bool' = False, "
     "progress: 'OnTiles | None' = None) -> 'Done'",
@@ -81,8 +87,8 @@ def test_what_outcomes_carry(kind: type) -> None:
 def test_names() -> None:
     public = {name for name in dir(Upscaler) if not name.startswith("_")}
     assert public == {
-        *("upscale", "upscale_file", "upscale_folder", "scale", "tiles"),
-        *("enlargement", "engine_for"),
+        *("upscale", "upscale_many", "upscale_async", "upscale_file", "upscale_folder"),
+        *("scale", "tiles", "close", "enlargement", "engine_for"),
     }
     assert hat_deploy.__all__ == [
         *("Done", "Failed", "HatDeployError", "Skipped", "TargetSize", "Upscaler", "__version__"),
@@ -137,5 +143,8 @@ def test_everything_public_is_explained(function: object) -> None:
     described = Upscaler.__doc__ if function is Upscaler.__init__ else inspect.getdoc(function)
     assert described
     for name in inspect.signature(function).parameters:
-        if name not in ("self", "height", "width", "jobs", "upscaler", "options", "progress"):
+        shared = function in (Upscaler.upscale_many, Upscaler.upscale_async)
+        if shared and name in ("pixels", "size", "linear_light"):  # in one line
+            assert name in described
+        elif name not in ("self", "height", "width", "jobs", "upscaler", "options", "progress"):
             assert f"{name}:" in described, name

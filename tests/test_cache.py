@@ -197,6 +197,50 @@ def test_what_was_just_made_or_used_stays_whatever_the_limit(
     assert sorted(entries()) == sorted(kept)
 
 
+HOLDER = """
+import sys, pathlib
+from hat_deploy import cache
+entry = cache.fetch({"from": "held"}, ".onnx", lambda path: path.write_bytes(bytes(500)))
+print("held", flush=True)
+sys.stdin.read()
+assert entry.read_bytes() == bytes(500), "it is read again later, as for an image of another size"
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="what is open cannot be removed there")
+def test_what_a_running_process_was_given_is_not_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    command = [sys.executable, "-c", HOLDER]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes) as holder:  # type: ignore[call-overload]
+        assert holder.stdout.readline() == "held\n"
+        (held,) = entries()
+        os.utime(held, (0, 0))
+        monkeypatch.setenv("HAT_DEPLOY_CACHE_SIZE", "1")
+        made = keep("a", 400, used=2)
+        assert held.exists(), "the limit spares it"
+        left = cache.remove(cache.entries())
+        assert [entry.path for entry in left] == [held] and not made.exists()
+        holder.stdin.close()
+        assert holder.wait(60) == 0
+    assert cache.remove(cache.entries()) == [] and entries() == []
+
+
+def test_what_was_removed_before_it_could_be_held_is_made_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    entry = cache.fetch(KEY, ".onnx", make)
+    hold = cache.hold
+
+    def too_late(path: Path) -> bool:
+        path.unlink()
+        monkeypatch.setattr(cache, "hold", hold)
+        return hold(path)
+
+    monkeypatch.setattr(cache, "hold", too_late)
+    assert cache.fetch(KEY, ".onnx", make) == entry
+    assert entry.read_bytes() == b"content"
+
+
 def test_of_two_who_made_the_same_the_first_stays() -> None:
     def beaten(path: Path) -> None:
         path.write_bytes(b"second")

@@ -78,6 +78,9 @@ class Description:
     """Names of the outputs, the image's first; empty in older artifacts, which have one."""
     self_test: SelfTest | None = None
     """Values of the reference; None in older artifacts."""
+    origin: str | None = None
+    """Where the checkpoint was downloaded from, ``hf:ORG/NAME@COMMIT/FILE``; None where it was a
+    file."""
     format: int = field(default=FORMAT)
 
     def to_json(self) -> str:
@@ -151,6 +154,8 @@ def _check_types(values: Mapping[str, Any]) -> None:
             raise ValueError(f"{name} is {reprlib.repr(values[name])}; expected a short text")
     if type(any_size := values.get("any_size", False)) is not bool:
         raise ValueError(f"any_size is {reprlib.repr(any_size)}; expected true or false")
+    if (origin := values.get("origin")) is not None and not _is_name(origin):
+        raise ValueError(f"origin is {reprlib.repr(origin)}; expected a short text")
     if not _all(values.get("targets", []), list, _is_name):
         raise ValueError(f"targets is {reprlib.repr(values['targets'])}; expected a list of GPUs")
     if not _all(values.get("outputs", []), list, _is_name):

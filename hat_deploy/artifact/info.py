@@ -393,6 +393,8 @@ def _network(config: Shape, counted: NetworkCost) -> dict[str, Any]:
 def _description_lines(described: Description) -> Iterator[str]:
     or_any = f" or any multiples of {described.window}" if described.any_size else ""
     yield f"model       {described.model}, checkpoint sha256 {described.checkpoint_sha256}"
+    if described.origin is not None:
+        yield f"origin      {described.origin}"
     yield (
         f"runs        tile {tile_size(described.tile)}{or_any}, batch {described.batch}, "
         f"default halo {described.halo}, {described.precision}, {described.io} input and output"

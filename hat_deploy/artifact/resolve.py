@@ -1,4 +1,4 @@
-"""What the user named: an artifact, a checkpoint, or a model that ships."""
+"""What the user named: an artifact, a checkpoint, a model that ships, or one of a hub."""
 
 from __future__ import annotations
 
@@ -7,20 +7,22 @@ from functools import cached_property
 from pathlib import Path
 
 from hat_deploy import files
-from hat_deploy.artifact import SUFFIXES, Artifact, zoo
+from hat_deploy.artifact import SUFFIXES, Artifact, hub, zoo
 from hat_deploy.artifact.zoo import ShippedModel
 from hat_deploy.errors import UsageError
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Weights that the user named, by their file or as a model that ships."""
+    """Weights that the user named, by their file, as a model that ships or as one of a hub."""
 
     path: Path
     name: str
     """For people: of the model that ships, or of the file, without its suffix."""
     shipped: ShippedModel | None = None
     """The model whose weights these are; None for a file of the user's."""
+    origin: str | None = None
+    """Where they were downloaded from, ``hf:ORG/NAME@COMMIT/FILE``; None for what was here."""
 
     @cached_property
     def sha256(self) -> str:
@@ -35,6 +37,7 @@ def resolve(named: str | Path | Artifact | Checkpoint) -> Artifact | Checkpoint:
 
     Raises:
         UsageError: there is no such file, and no model of that name.
+        HatDeployError: a hub's model cannot be had; see :func:`hat_deploy.artifact.hub.find`.
     """
     if isinstance(named, (Artifact, Checkpoint)):
         return named
@@ -44,15 +47,21 @@ def resolve(named: str | Path | Artifact | Checkpoint) -> Artifact | Checkpoint:
 def artifact_named(named: str | Path) -> Artifact | None:
     """The artifact at a path, by its suffix, whether or not it is there; None for all else."""
     path = Path(named)
+    if hub.names_one(named):
+        return None
     return Artifact(path) if path.suffix.lower() in SUFFIXES else None
 
 
 def checkpoint_named(named: str | Path) -> Checkpoint:
-    """The file of a path, whatever it holds, or the weights of a model that ships.
+    """The file of a path, whatever it holds, the weights of a model that ships, or a hub's.
 
     Raises:
-        UsageError: there is neither.
+        UsageError: there is none of them.
+        HatDeployError: a hub's model cannot be had; see :func:`hat_deploy.artifact.hub.find`.
     """
+    if hub.names_one(named):
+        found = hub.find(str(named))
+        return Checkpoint(found.path, found.name, origin=found.origin)
     path = Path(named)
     if path.is_dir():
         raise UsageError(f"{path} is a folder; a checkpoint, .onnx or .plan was expected")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hat_deploy.cli import outputs
+from hat_deploy.cli import environment, outputs
 from hat_deploy.cli.options import (
     AsJson,
     ConvScale,
@@ -40,8 +40,10 @@ def command(
         typer.Option(
             "--model",
             "--reference",
+            envvar=environment.MODEL,
             metavar="NAME|FILE",
-            help="A checkpoint, or the name of a model that ships. Default: hat-nano-x2.",
+            help="A checkpoint, a hub's hf:ORG/NAME, or the name of a model that ships. Default: "
+            "hat-nano-x2.",
         ),
     ] = None,
     output: Annotated[

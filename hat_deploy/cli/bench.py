@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hat_deploy.artifact import zoo
-from hat_deploy.cli import outputs
+from hat_deploy.cli import environment, outputs
 from hat_deploy.cli.options import (
     DEVICES,
     AsJson,
@@ -89,6 +89,7 @@ def command(
     device: Annotated[
         Device,
         typer.Option(
+            envvar=environment.DEVICE,
             parser=named_device,
             metavar=DEVICES,
             help="Run --engine and its reference on the CPU, or on an NVIDIA GPU: cuda takes the "
@@ -100,6 +101,7 @@ def command(
     threads: Annotated[
         int | None,
         typer.Option(
+            envvar=environment.THREADS,
             min=1,
             metavar="COUNT",
             help="The number of threads of each engine on a CPU. Default: one for each core.",

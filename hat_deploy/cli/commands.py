@@ -9,6 +9,7 @@ import typer
 from hat_deploy.cli import (
     attribute,
     bench,
+    cache,
     doctor,
     evaluate,
     export,
@@ -18,6 +19,7 @@ from hat_deploy.cli import (
     upscale,
     verify,
 )
+from hat_deploy.cli.environment import Command
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "export": export.command,
@@ -47,7 +49,8 @@ app = typer.Typer(
 for _name, _command in COMMANDS.items():
     # A summary of one's own is shown whole; one taken from the docstring would be cut short.
     _summary = (_command.__doc__ or "").partition("\n")[0]
-    app.command(_name, short_help=_summary)(_command)
+    app.command(_name, cls=Command, short_help=_summary)(_command)
+app.add_typer(cache.app, name="cache", help=cache.SUMMARY, short_help=cache.SUMMARY)
 
 
 @app.callback(invoke_without_command=True)

@@ -24,12 +24,12 @@ from hat_deploy.cli.options import (
     QkScale,
     Shift,
     artifact_named,
+    one_model,
     parse_tile,
     print_json,
     refuse_for_artifact,
     refuse_for_made,
 )
-from hat_deploy.errors import UsageError
 
 if TYPE_CHECKING:
     from hat_deploy.evaluate import Evaluation, OnScored, Score
@@ -84,8 +84,7 @@ def command(
     as_json: AsJson = False,
 ) -> None:
     """Score a model as papers do: PSNR and SSIM on Y, beside those of bicubic interpolation."""
-    if model is not None and engine is not None:
-        raise UsageError("--model and --engine cannot be used together: give one of them")
+    model, engine = one_model(context, model, engine)
     artifact = engine if engine is not None else artifact_named(model)
     refuse_for_artifact(context, artifact, backend)
     if artifact is not None:

@@ -57,8 +57,8 @@ def command(
         str,
         typer.Argument(
             metavar="CHECKPOINT",
-            help="A .pth or .safetensors file, or the name of a model that ships. A .plan can "
-            "also be made from an .onnx that 'export' wrote.",
+            help="A .pth or .safetensors file, a hub's hf:ORG/NAME, or the name of a model that "
+            "ships. A .plan can also be made from an .onnx that 'export' wrote.",
         ),
     ],
     output: Annotated[
@@ -286,6 +286,7 @@ def _export(
             options,
             model=named.name,
             checkpoint_sha256=named.sha256,
+            origin=named.origin,
             prove_full=full,
             on_stage=on_stage,
         )

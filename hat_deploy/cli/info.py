@@ -14,7 +14,8 @@ def command(
         str,
         typer.Argument(
             metavar="FILE",
-            help="A checkpoint, an .onnx, a .plan, or the name of a model that ships.",
+            help="A checkpoint, an .onnx, a .plan, a hub's hf:ORG/NAME, or the name of a model "
+            "that ships.",
         ),
     ],
     as_json: AsJson = False,

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from hat_deploy.cli import environment
 from hat_deploy.errors import UsageError
 from hat_deploy.machine import parse_bytes as parse_bytes
 from hat_deploy.networks.unstored import UNSTORED
@@ -19,15 +20,18 @@ from hat_deploy.precision import Precision
 Model = Annotated[
     str | None,
     typer.Option(
+        envvar=environment.MODEL,
         metavar="NAME|FILE",
-        help="The model to use: a name that 'hat-deploy models' lists, or a checkpoint, which is "
-        "exported once into the cache.",
+        help="The model to use: a name that 'hat-deploy models' lists, or a checkpoint or a hub's "
+        "hf:ORG/NAME, which is exported once into the cache.",
     ),
 ]
 EngineFile = Annotated[
     Path | None,
     typer.Option(
-        metavar="FILE", help="The artifact to use: an .onnx or .plan that 'hat-deploy export' made."
+        envvar=environment.ENGINE,
+        metavar="FILE",
+        help="The artifact to use: an .onnx or .plan that 'hat-deploy export' made.",
     ),
 ]
 Halo = Annotated[
@@ -112,6 +116,15 @@ class BackendName(StrEnum):
     ONNXRUNTIME = "onnxruntime"
 
 
+class PrecisionName(StrEnum):
+    """Values of ``upscale --precision``."""
+
+    FP32 = Precision.FP32.value
+    FP16 = Precision.FP16.value
+    BF16 = Precision.BF16.value
+    FP16_PURE = Precision.FP16_PURE.value
+
+
 class ComputeName(StrEnum):
     """Values of ``--compute``."""
 
@@ -134,6 +147,7 @@ DEVICES = "[cpu|cuda|cuda:N]"
 DeviceOption = Annotated[
     Device,
     typer.Option(
+        envvar=environment.DEVICE,
         parser=named_device,
         metavar=DEVICES,
         help="Run on the CPU, or on an NVIDIA GPU: cuda takes the first, cuda:1 the second.",
@@ -144,6 +158,13 @@ Backend = Annotated[
     typer.Option(
         help="The library that runs an .onnx. Default: OpenVINO on a CPU where it is installed, "
         "else ONNX Runtime."
+    ),
+]
+PrecisionOption = Annotated[
+    PrecisionName | None,
+    typer.Option(
+        help="With --model: the precision that a checkpoint is exported in, once its proof holds. "
+        "Default: fp32 on a CPU; on a GPU fp16 where its proof holds, else fp32.",
     ),
 ]
 Compute = Annotated[
@@ -195,6 +216,22 @@ def artifact_named(model: str | None) -> Path | None:
     return None if found is None else found.path
 
 
+def one_model(
+    context: typer.Context, model: str | None, engine: Path | None
+) -> tuple[str | None, Path | None]:
+    """``--model`` or ``--engine``, or neither; the command line goes before the environment.
+
+    Raises:
+        UsageError: both were given in one place.
+    """
+    if model is None or engine is None:
+        return model, engine
+    aside = [name for name in ("model", "engine") if environment.from_environment(context, name)]
+    if len(aside) != 1:
+        raise UsageError("--model and --engine cannot be used together: give one of them")
+    return (None, engine) if aside == ["model"] else (model, None)
+
+
 def refuse_for_artifact(context: typer.Context, path: Path | None, backend: str | None) -> None:
     """Refuse what the artifact that runs leaves no choice in.
 
@@ -218,7 +255,8 @@ def refuse_for_artifact(context: typer.Context, path: Path | None, backend: str 
 
 
 def refuse_for_made(context: typer.Context, path: Path) -> None:
-    """Refuse what was settled when an artifact was made: its tile and its network's values.
+    """Refuse what was settled when an artifact was made: its tile, its precision and its network's
+    values.
 
     One of any size can be given another tile.
 
@@ -226,7 +264,7 @@ def refuse_for_made(context: typer.Context, path: Path) -> None:
         UsageError: an option would change nothing.
     """
     reason = f"{path} was made with its own value; export the checkpoint again to change it"
-    refuse(context, ["batch", *UNSTORED], reason)
+    refuse(context, ["batch", "precision", *UNSTORED], reason)
     if given(context, "tile") and not _runs_at_any_size(path):
         refuse(context, ["tile"], reason)
 
@@ -256,6 +294,20 @@ def parse_tile(text: str | None) -> tuple[int, int] | None:
         )
     height = int(match[1])
     return height, int(match[2] or height)
+
+
+def parse_age(option: str, text: str | None) -> float | None:
+    """``12h``, ``30d`` or ``8w`` as seconds.
+
+    Raises:
+        UsageError: it is none of them.
+    """
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d{1,6})([hdw])", text.strip().lower())
+    if not match:
+        raise UsageError(f"{option} {text}: give hours, days or weeks, such as 12h, 30d or 8w")
+    return int(match[1]) * {"h": 1, "d": 24, "w": 7 * 24}[match[2]] * 3600.0
 
 
 def parse_colour(option: str, text: str | None) -> tuple[int, int, int] | None:

@@ -30,7 +30,8 @@ def command(
         str,
         typer.Argument(
             metavar="CHECKPOINT",
-            help="A .pth or .safetensors file, or the name of a model that ships.",
+            help="A .pth or .safetensors file, a hub's hf:ORG/NAME, or the name of a model that "
+            "ships.",
         ),
     ],
     images: Annotated[

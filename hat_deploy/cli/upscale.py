@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hat_deploy.cli import outputs, upscale_pipe
+from hat_deploy.cli import environment, outputs, upscale_pipe
 from hat_deploy.cli.options import (
     AsJson,
     Backend,
@@ -23,10 +23,12 @@ from hat_deploy.cli.options import (
     ImgRange,
     Model,
     Passes,
+    PrecisionOption,
     QkScale,
     Shift,
     artifact_named,
     log_to_stderr,
+    one_model,
     parse_bytes,
     parse_colour,
     parse_tile,
@@ -167,6 +169,7 @@ def command(
     device: DeviceOption = Device.CPU,
     backend: Backend = None,
     compute: Compute = None,
+    precision: PrecisionOption = None,
     conv_scale: ConvScale = None,
     img_range: ImgRange = None,
     qk_scale: QkScale = None,
@@ -174,6 +177,7 @@ def command(
     threads: Annotated[
         int | None,
         typer.Option(
+            envvar=environment.THREADS,
             min=1,
             metavar="COUNT",
             help="The threads that an engine on the CPU computes with. Default: all cores.",
@@ -215,6 +219,7 @@ def command(
     memory: Annotated[
         str | None,
         typer.Option(
+            envvar=environment.MEMORY,
             metavar="BYTES",
             help="The memory for images and results held at once, as 512M or 4G; a larger result "
             "is put together on the disk. The engine's own memory comes on top, and up to 128 MiB "
@@ -268,8 +273,7 @@ def command(
     folder of results knows what is done; with another model or other settings, results are made
     again.
     """
-    if model is not None and engine is not None:
-        raise UsageError("--model and --engine cannot be used together: give one of them")
+    model, engine = one_model(context, model, engine)
     artifact = engine if engine is not None else artifact_named(model)
     refuse_for_artifact(context, artifact, backend)
     if artifact is not None:
@@ -325,6 +329,7 @@ def command(
         "device": device.value,
         "backend": backend,
         "compute": compute,
+        "precision": precision,
         "streams": streams,
         "conv_scale": conv_scale,
         "img_range": img_range,

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from hat_deploy.artifact import Artifact
 from hat_deploy.engines.cuda import visible
 from hat_deploy.errors import ArtifactError, UsageError
-from hat_deploy.precision import Precision
+from hat_deploy.geometry import whole_number
+from hat_deploy.precision import OPENVINO, Precision
 
 if TYPE_CHECKING:
     from hat_deploy.engines.base import Engine
@@ -20,6 +21,30 @@ if TYPE_CHECKING:
 
 BACKENDS = ("openvino", "onnxruntime")
 """Libraries that run an ``.onnx``; on a CPU the first that is installed is taken."""
+
+
+def check_options(
+    *,
+    backend: str | None = None,
+    compute: str | None = None,
+    threads: int | None = None,
+    streams: int = 1,
+) -> None:
+    """Refuse values of options that no engine has, before anything is exported or loaded.
+
+    Args:
+        backend, compute, threads, streams: as for :func:`open_artifact`.
+
+    Raises:
+        UsageError: one is none of the known names, or no whole number from 1 up.
+    """
+    if backend not in (None, *BACKENDS):
+        raise UsageError(f"backend is {backend!r}; use {' or '.join(BACKENDS)}")
+    if compute not in (None, *OPENVINO):
+        raise UsageError(f"compute is {compute!r}; use {' or '.join(OPENVINO)}")
+    if threads is not None:
+        whole_number("threads", threads)
+    whole_number("streams", streams)
 
 
 def open_artifact(
@@ -52,6 +77,7 @@ def open_artifact(
         MissingExtraError: the library that runs it is not installed.
         UsageError: there is no such device, or the engine cannot do what is asked.
     """
+    check_options(backend=backend, compute=compute, threads=threads, streams=streams)
     artifact, device = Artifact.of(named), visible.settle(device)
     engine = _open(artifact, device, threads, backend, compute, streams)
     if self_test:

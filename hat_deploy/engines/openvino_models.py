@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import io
 import logging
+import os
+import weakref
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -77,10 +80,25 @@ class CompiledModels:
         try:
             model = _load(artifact.path, artifact.sha256, self._settings, shape)
             requests = [model.create_infer_request() for _ in range(self._streams)]
+            _requests.update(requests)
             return Compiled(model, requests)
         except RuntimeError as error:
             reason = last_line(error)
             raise ArtifactError(f"OpenVINO cannot load {artifact.path}: {reason}") from error
+
+
+_requests: weakref.WeakSet[ov.InferRequest] = weakref.WeakSet()
+"""All of this process."""
+
+
+def _never_destroy() -> None:
+    """In a forked process: destroying a request would wait for threads that are not there."""
+    for request in _requests:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(request))
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_never_destroy)
 
 
 def last_line(error: RuntimeError) -> str:

@@ -46,9 +46,16 @@ class Wanted:
     exact: bool = False
     """Whether it takes and gives averages; an artifact that was named must be what is wanted."""
     precision: str | None = None
-    """None: as the device decides."""
+    """None: as the device decides; an artifact that was named has its own."""
     unstored: Unstored = PUBLISHED
     """What a checkpoint does not store; an artifact that was named has its own."""
+
+    def __post_init__(self) -> None:
+        if self.precision is not None:
+            try:
+                Precision.of(self.precision)
+            except ValueError as error:
+                raise UsageError(str(error)) from error
 
 
 ANYTHING = Wanted()
@@ -179,6 +186,11 @@ def _as_it_is(named: Artifact, wanted: Wanted) -> Artifact:
             "leave it out, or export the checkpoint again with them"
         )
     described = named.description
+    if wanted.precision not in (None, described.precision):
+        raise UsageError(
+            f"{named.path} was made in {described.precision}, not in {wanted.precision}: export "
+            "its checkpoint again with --precision, or leave it out"
+        )
     own = described.tile
     if wanted.exact and described.averages is None:
         raise UsageError(

@@ -80,7 +80,7 @@ class OnDemandExport:
             "target": asdict(self.target) if self.target else None,
             "unstored": self.unstored.given,
             "beside": _beside(self.checkpoint.path),
-        }
+        } | ({} if self.checkpoint.origin is None else {"origin": self.checkpoint.origin})
 
     def make(
         self, path: Path, on_stage: OnStage, on_warning: OnStage = lambda warning: None
@@ -152,6 +152,7 @@ class OnDemandExport:
             options,
             model=self.checkpoint.name,
             checkpoint_sha256=self.checkpoint.sha256,
+            origin=self.checkpoint.origin,
             on_stage=on_stage,
         )
 

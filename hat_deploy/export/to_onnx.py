@@ -154,6 +154,7 @@ def export_onnx(
     *,
     model: str,
     checkpoint_sha256: str,
+    origin: str | None = None,
     prove_full: bool = False,
     on_stage: OnStage = lambda stage: None,
 ) -> ExportReport:
@@ -171,6 +172,7 @@ def export_onnx(
         target: replaced in one step, only once every check has passed.
         model: name for the description.
         checkpoint_sha256: of the file the weights came from.
+        origin: where that was downloaded from, for the description.
 
     Raises:
         UsageError: tile, batch, halo or opset do not fit the network.
@@ -184,6 +186,7 @@ def export_onnx(
     require("onnxscript", "onnxruntime", purpose="Exporting a checkpoint")
     network.freeze()
     described = describe(network, options, model=model, checkpoint_sha256=checkpoint_sha256)
+    described = replace(described, origin=origin)
     on_stage("looking at what the network makes of an image")
     doubtful = doubt(network)
     with replacing(target) as partial:

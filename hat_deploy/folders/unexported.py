@@ -105,6 +105,7 @@ def find_unexported(
     device: str,
     backend: str | None,
     compute: str | None,
+    precision: str | None = None,
     conv_scale: float | None = None,
     img_range: float | None = None,
     qk_scale: float | None = None,
@@ -121,7 +122,13 @@ def find_unexported(
     io = "uint8" if device == "cuda" else "float"
     unstored = Unstored(conv_scale=conv_scale, img_range=img_range, qk_scale=qk_scale, shift=shift)
     wanted = on_demand.Wanted(
-        tile=tile, batch=batch, io=io, device=device, exact=exact, unstored=unstored
+        tile=tile,
+        batch=batch,
+        io=io,
+        device=device,
+        exact=exact,
+        precision=precision,
+        unstored=unstored,
     )
     export = on_demand.to_be_made(resolve(model), wanted)
     if export is None:

@@ -139,6 +139,10 @@ class Enlargement:
         """Whether nothing more is written into the result: it is whole, or it failed."""
         return self.done == self.total or self.error is not None
 
+    def abandon(self) -> None:
+        """Compute no more of it: nobody wants the result any longer."""
+        self.error = self.error or CheckFailed("it was not wanted any more")
+
     def pieces(self) -> Iterator[Piece]:
         """Every tile, plane by plane."""
         for plane in self._planes:
@@ -226,13 +230,20 @@ def gather_averages(pieces: list[Piece], spec: TensorSpec) -> Arrays:
     return besides([(found, tile) for found, tile in parts if found is not None], spec.batch)
 
 
-def require_picture(pixels: Array) -> None:
+def require_picture(pixels: object) -> None:
     """Refuse an array that is not an image.
 
     Raises:
+        TypeError: it is no array.
         ValueError: another shape than (H, W), (H, W, 3) or (H, W, 4), or another dtype than
             uint8 or uint16.
     """
+    if not isinstance(pixels, np.ndarray):
+        kind = f"{type(pixels).__module__}.{type(pixels).__qualname__}".removeprefix("builtins.")
+        raise TypeError(
+            f"pixels are of type {kind}; a numpy array was expected: upscale_file takes the path "
+            "of an image, and numpy.asarray makes an array of a Pillow image"
+        )
     if pixels.dtype not in (np.uint8, np.uint16):
         raise ValueError(f"pixels are {pixels.dtype}; uint8 or uint16 was expected")
     if pixels.ndim != 2 and (pixels.ndim != 3 or pixels.shape[2] not in (3, 4)):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import warnings
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -28,8 +31,16 @@ from hat_deploy.errors import (
     UsageError,
 )
 from hat_deploy.export import on_demand
-from hat_deploy.geometry import check_tile, default_halo, fitted, padded_size, tile_count
-from hat_deploy.images import bleed, shrink
+from hat_deploy.geometry import (
+    check_tile,
+    default_halo,
+    fitted,
+    padded_size,
+    tile_count,
+    tile_sides,
+    whole_number,
+)
+from hat_deploy.images import bleed
 from hat_deploy.machine import available_memory, total_memory
 from hat_deploy.networks import shape_of
 from hat_deploy.networks.unstored import Unstored
@@ -39,11 +50,15 @@ from hat_deploy.tiles import tiling
 from hat_deploy.tiles.averages import DEFAULT_PASSES, passes_over
 from hat_deploy.tiles.choice import usual_tile
 from hat_deploy.tiles.enlargement import Allocate, Enlargement, require_picture
-from hat_deploy.tiles.streaming import One, stream
+from hat_deploy.tiles.gate import Gate
+from hat_deploy.tiles.requests import Background, Request, RequestFeed
+from hat_deploy.tiles.streaming import stream
 from hat_deploy.tiles.target_size import TargetSize, steps_to
 
 WHOLE_SHARE = 0.6
 """Share of the free memory that an image computed at once may be expected to take."""
+AHEAD = 16
+"""Batches that images are taken for at a time: one of them at most is not full."""
 OnTiles = Callable[[int, int], None]
 """Called after each batch: tiles done, tiles in all."""
 
@@ -70,7 +85,7 @@ class Enlarger:
         self,
         model: str | Path | Artifact | Checkpoint | Engine = zoo.DEFAULT,
         *,
-        tile: tuple[int, int] | None = None,
+        tile: int | tuple[int, int] | None = None,
         halo: int | None = None,
         batch: int = 1,
         exact: bool = False,
@@ -78,6 +93,7 @@ class Enlarger:
         device: str = "cpu",
         backend: str | None = None,
         compute: str | None = None,
+        precision: str | None = None,
         threads: int | None = None,
         streams: int = 1,
         conv_scale: float | None = None,
@@ -89,6 +105,11 @@ class Enlarger:
         on_stage: OnStage = lambda stage: None,
         on_warning: OnStage = warnings.warn,
     ) -> None:
+        engines.check_options(backend=backend, compute=compute, threads=threads, streams=streams)
+        sides = None if tile is None else tile_sides(tile)
+        whole_number("batch", batch)
+        if halo is not None:
+            whole_number("halo", halo, least=0)
         device = visible.settle(device)
         unstored = Unstored(
             conv_scale=conv_scale, img_range=img_range, qk_scale=qk_scale, shift=shift
@@ -97,7 +118,14 @@ class Enlarger:
         self._wider: Later | None = None
         self._on_warning = on_warning
         self._fitting: dict[tuple[bool, tuple[int, int], bool], Engine] = {}
+        self._gate = Gate()
+        self._background = Background(self._gate, self._feed)
         if not isinstance(model, (str, Path, Artifact, Checkpoint)):
+            if not isinstance(model, Engine):
+                raise UsageError(
+                    f"the model is {model!r}; a path, the name of a model that ships, or an engine "
+                    "was expected"
+                )
             asked = {
                 "tile": tile is not None,
                 "batch": batch != 1,
@@ -105,6 +133,7 @@ class Enlarger:
                 "device": device != "cpu",
                 "backend": backend is not None,
                 "compute": compute is not None,
+                "precision": precision is not None,
                 "threads": threads is not None,
                 "streams": streams != 1,
             } | dict.fromkeys(unstored.given, True)
@@ -124,10 +153,17 @@ class Enlarger:
             return
 
         wanted = on_demand.Wanted(
-            tile=tile, batch=batch, device=device, exact=exact, unstored=unstored
+            tile=sides,
+            batch=batch,
+            device=device,
+            exact=exact,
+            precision=precision,
+            unstored=unstored,
         )
 
-        def make(named: Artifact | Checkpoint, io: str, precision: str | None = None) -> Artifact:
+        def make(
+            named: Artifact | Checkpoint, io: str, precision: str | None = precision
+        ) -> Artifact:
             return on_demand.artifact_for(
                 named,
                 replace(wanted, io=io, precision=precision),
@@ -264,6 +300,7 @@ class Enlarger:
 
         With ``consume`` the colours of transparent pixels are changed in the argument itself.
         """
+        self._gate.check()
         require_picture(pixels)
         height, width = pixels.shape[:2]
         engine = self.engine_for(pixels.dtype, (height, width), whole=whole)
@@ -306,34 +343,116 @@ class Enlarger:
             The same kind of array, of that size or ``scale`` times as high and wide.
 
         Raises:
+            UsageError: it is closed, was opened by the process that this one was forked from, or
+                is called from a callback of its own.
+            TypeError: no array.
             ValueError: another shape or dtype.
             PictureError: the image has 16 bits, the engine takes bytes; or the network does not
                 enlarge, and ``size`` is larger than the image.
             CheckFailed: the engine returned values that are not finite.
             ArtifactError: the engine failed.
         """
+        request = self._request(pixels, size, linear_light=linear_light, whole=whole)
+        with self._gate.alone():
+            self._answer([request], progress)
+        return request.answer.result()
+
+    def upscale_many(
+        self,
+        images: Iterable[Array],
+        *,
+        size: TargetSize | None = None,
+        linear_light: bool = False,
+    ) -> Iterator[Array]:
+        """Upscale images of any sizes, tiles of several in one batch.
+
+        Args:
+            images: arrays as :meth:`upscale` takes them; a generator will do. They are taken a
+                few at a time, as many as make :data:`AHEAD` batches.
+            size, linear_light: as for :meth:`upscale`.
+
+        Yields:
+            The results, in the order of the images.
+
+        Raises:
+            UsageError: it is closed, or called from a callback of its own.
+            TypeError, ValueError, PictureError, CheckFailed, ArtifactError: as :meth:`upscale`,
+                when it is the image's turn; what comes before it has been yielded.
+        """
+        self._gate.check()
+        if isinstance(images, np.ndarray) and images.ndim != 4:  # else rows would pass for images
+            raise TypeError(f"images are an array of shape {images.shape}; a list was expected")
+        source = iter(images)
+        while requests := self._some(source, size, linear_light=linear_light):
+            with self._gate.alone():
+                self._answer(requests)
+            while requests:
+                yield requests.popleft().answer.result()
+
+    async def upscale_async(
+        self, pixels: Array, *, size: TargetSize | None = None, linear_light: bool = False
+    ) -> Array:
+        """Upscale one image without blocking the event loop.
+
+        A thread of its own computes; images that wait at the same time share batches, in the order
+        in which they came. A call that is cancelled is dropped after the batch that is at work.
+
+        Args:
+            pixels, size, linear_light: as for :meth:`upscale`; the array is not to be changed
+                meanwhile.
+
+        Returns:
+            As :meth:`upscale`.
+
+        Raises:
+            UsageError: it is closed, or was before the image's turn.
+            TypeError, ValueError, PictureError, CheckFailed, ArtifactError: as :meth:`upscale`.
+        """
+        request = self._request(pixels, size, linear_light=linear_light)
+        self._background.add(request)
+        return await asyncio.wrap_future(request.answer)
+
+    def _request(
+        self,
+        pixels: Array,
+        size: TargetSize | None,
+        *,
+        linear_light: bool,
+        whole: bool = False,
+    ) -> Request:
         require_picture(pixels)
         steps = steps_to(size, pixels.shape[:2], self.scale)
         steps.check()
-        for _ in range(steps.passes):
-            pixels = self._enlarged(pixels, progress, whole=whole)
-        if pixels.shape[:2] == steps.final:
-            return pixels if steps.passes else pixels.copy()
-        result = np.empty((*steps.final, *pixels.shape[2:]), pixels.dtype)
-        shrink(pixels, result, linear=linear_light)
-        return result
+        return Request(pixels, steps, linear_light=linear_light, whole=whole)
 
-    def _enlarged(self, pixels: Array, progress: OnTiles | None, *, whole: bool) -> Array:
-        """One pass of the network."""
-        picture = self.enlargement(pixels, whole=whole)
-        for _ in stream(One(picture)):
-            if picture.error is not None:
-                raise picture.error
-            if progress is not None:
-                progress(picture.done, picture.total)
-        for note in picture.notes:
-            self._on_warning(note)
-        return picture.result
+    def _some(
+        self, source: Iterator[Array], size: TargetSize | None, *, linear_light: bool
+    ) -> deque[Request]:
+        """The next requests of :meth:`upscale_many`, none at the end; an error is the last."""
+        requests: deque[Request] = deque()
+        tiles = 0
+        try:
+            while tiles < AHEAD * self.engine.input.batch:
+                pixels = next(source)
+                requests.append(self._request(pixels, size, linear_light=linear_light))
+                tiles += self.tiles(*pixels.shape[:2])
+        except StopIteration:
+            pass
+        except Exception as error:
+            requests.append(Request.refused(error))
+        return requests
+
+    def _feed(self, requests: Iterator[Request | None]) -> RequestFeed:
+        return RequestFeed(requests, self.enlargement, self._on_warning)
+
+    def _answer(self, requests: Iterable[Request], progress: OnTiles | None = None) -> None:
+        """Compute requests in this thread."""
+        feed = self._feed(iter(requests))
+        with closing(stream(feed)) as batches:
+            for pieces in batches:
+                feed.settle()
+                if progress is not None and pieces and pieces[-1].picture.error is None:
+                    progress(pieces[-1].picture.done, pieces[-1].picture.total)
 
     def _wider_engine(self) -> Engine:
         assert self._wider is not None
@@ -344,6 +463,7 @@ class Enlarger:
             raise CheckFailed(reason) from error
 
     def __enter__(self) -> Self:
+        self._gate.check()
         return self
 
     def __exit__(
@@ -352,8 +472,22 @@ class Enlarger:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of what was loaded, the engine that was handed in included.
+
+        A call at work in another thread is waited for; what :meth:`upscale_async` has not begun is
+        refused. The second time does nothing.
+
+        Raises:
+            UsageError: it is called from a callback of its own.
+        """
+        self._gate.close(self._let_go)
+
+    def _let_go(self) -> None:
         self._fitting.clear()
-        self.engine.__exit__(kind, error, trace)
+        self.engine.__exit__(None, None, None)
         for later in (self._deep, self._wider):
             if later is not None:
                 later.close()
@@ -409,6 +543,7 @@ _WITHOUT_EFFECT = (
     "format",
     "outputs",
     "self_test",
+    "origin",
 )
 """What may differ between artifacts of one model while their images stay the same."""
 

@@ -7,7 +7,7 @@ One image and a folder go the same way: the caller feeds :class:`Enlargement` ob
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from typing import Protocol
 
 from hat_deploy.engines.averages import exact
@@ -43,7 +43,7 @@ class One:
         return picture
 
 
-def stream(feed: Feed) -> Iterator[list[Piece]]:
+def stream(feed: Feed) -> Generator[list[Piece], None, None]:
     """Enlarge what the feed gives, tiles of several images in one batch.
 
     Images may want different engines; tiles wait until those for one engine fill a batch. A
@@ -102,7 +102,7 @@ class _Stream:
         self._feed = feed
         self._lanes: list[_Lane] = []
 
-    def run(self) -> Iterator[list[Piece]]:
+    def run(self) -> Generator[list[Piece], None, None]:
         while True:
             lane = max(self._lanes, key=lambda lane: lane.fullness, default=None)
             if lane is not None and lane.pieces:

@@ -20,7 +20,7 @@ VALUES = {
     "any_size": "--any-size",
     "batch": "--batch 2",
     "halo": "--halo 4",
-    "precision": "--precision nonsense",
+    "precision": "--precision fp16",
     "io": "--io uint8",
     "opset": "--opset 20",
     "made_for": "--for any",
@@ -73,12 +73,13 @@ MODES: dict[tuple[str, str], tuple[str, ...]] = {
     ("bench", "--engine tiny.onnx"): ("model",),
     ("bench", "--engine tiny.onnx --no-reference"): ("reference_precision",),
     ("bench", "--engine x.plan"): ("device", "backend", "compute"),
-    ("upscale", "photos --engine tiny.onnx"): (*MADE, "batch"),
-    ("upscale", "photos --model tiny.onnx"): (*MADE, "batch"),
+    ("upscale", "photos --engine tiny.onnx"): (*MADE, "batch", "precision"),
+    ("upscale", "photos --model tiny.onnx"): (*MADE, "batch", "precision"),
     ("upscale", "photos --engine x.plan"): (
-        *MADE, "batch", "device", "backend", "compute", "streams", "retry_wider", "threads",
+        *MADE, "batch", "precision", "device", "backend", "compute", "streams", "retry_wider",
+        "threads",
     ),
-    ("upscale", "photos --engine tiny.onnx --backend onnxruntime"): (*MADE, "streams"),
+    ("upscale", "photos --engine tiny.onnx --backend onnxruntime"): (*MADE, "precision", "streams"),
     ("upscale", "photos --tile auto"): ("batch",),
     ("upscale", "photos"): ("linear_light",),
     ("upscale", "photos -o large"): ("suffix",),
@@ -147,7 +148,7 @@ def test_what_does_not_apply_is_refused(
 
 
 def test_several_are_named_at_once(folder: Path, run: Run) -> None:
-    ended = run("export tiny.onnx -o x.plan --gpu sm89 --precision nonsense --tile 16 --io uint8")
+    ended = run("export tiny.onnx -o x.plan --gpu sm89 --precision fp16 --tile 16 --io uint8")
     assert ended.refused("--tile, --precision, --io do not apply: tiny.onnx was exported with its")
 
 
@@ -184,6 +185,7 @@ class TestUpscaler:
             {"device": "cuda"},
             {"backend": "openvino"},
             {"compute": "bf16"},
+            {"precision": "bf16"},
             {"threads": 2},
             {"streams": 2},
         ],
@@ -206,3 +208,30 @@ class TestUpscaler:
     def test_streams_are_openvinos(self, tiny_onnx: Path) -> None:
         with pytest.raises(UsageError, match="ONNX Runtime computes one batch at a time"):
             Upscaler(tiny_onnx, backend="onnxruntime", streams=2)
+
+    @pytest.mark.parametrize(
+        ("arguments", "says"),
+        [
+            ({"tile": "64"}, "tile is '64'; one side, such as 256, or a pair"),
+            ({"tile": (64,)}, r"tile is \(64,\); one side"),
+            ({"tile": 0}, "tile is 0; one side"),
+            ({"tile": True}, "tile is True; one side"),
+            ({"backend": "OpenVINO"}, "backend is 'OpenVINO'; use openvino or onnxruntime"),
+            ({"compute": "int8"}, "compute is 'int8'; use fp32 or bf16"),
+            ({"threads": 0}, "threads is 0; a whole number of at least 1"),
+            ({"threads": 1.5}, "threads is 1.5; a whole number"),
+            ({"streams": -1}, "streams is -1; a whole number"),
+            ({"batch": "2"}, "batch is '2'; a whole number"),
+            ({"halo": -4}, "halo is -4; a whole number of at least 0"),
+            ({"device": "gpu"}, "device gpu: use cpu, cuda, or a GPU by number such as cuda:1"),
+            ({"model": None}, "the model is None; a path, the name of a model that ships"),
+        ],
+    )
+    def test_what_no_engine_takes_is_said(self, arguments: dict[str, object], says: str) -> None:
+        with pytest.raises(UsageError, match=says):
+            Upscaler(**arguments)  # type: ignore[arg-type]
+
+    def test_a_tile_may_be_named_by_one_side(self) -> None:
+        for tile in (64, np.int64(64), [64, 64]):
+            with Upscaler(tile=tile) as upscaler:  # type: ignore[arg-type]
+                assert upscaler.engine.input.size == (64, 64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +68,14 @@ def test_a_result_beyond_the_memory_is_put_together_on_disk(folder: Path) -> Non
     assert {type(outcome) for outcome in outcomes.values()} == {folders.Done}
     shown = frames(folder.with_name("in-x2") / "c.webp")
     assert np.array_equal(shown[2], doubled(FRAMES[2]))
+
+
+def test_times_are_kept_for_animations_and_single_images_alike(folder: Path) -> None:
+    for number, source in enumerate(sorted(folder.iterdir())):
+        os.utime(source, (1_500_000_000 + number,) * 2)
+    run(folder, keep_times=True, quality=100)
+    kept = {path.name: path.stat().st_mtime for path in folder.with_name("in-x2").glob("[a-c].*")}
+    assert kept == {name: 1_500_000_000 + n for n, name in enumerate(["a.png", "b.gif", "c.webp"])}
 
 
 def test_a_frame_that_fails_fails_the_animation(folder: Path) -> None:
