@@ -6,7 +6,7 @@ import logging
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -140,6 +140,12 @@ class ExportReport:
     """What the reference makes of the artifact's test tile: (C, H, W) float32."""
     warnings: tuple[str, ...] = ()
     """What seems wrong with the network itself, a sentence each."""
+
+    @property
+    def wide(self) -> Mapping[str, str]:
+        """The layers that a search kept in fp32, with their reasons."""
+        assignment = self.description.assignment
+        return {} if assignment is None else assignment.wide
 
     @property
     def proved_at_full_size(self) -> bool:

@@ -32,35 +32,46 @@ from hat_deploy.networks.assignment import OWN, Assignment
 from hat_deploy.networks.scaled import Scaled, divide_rows, factors_of
 from hat_deploy.precision import Precision
 
-_MOVES = frozenset(
-    "__get__ __set__ __delete__ __getitem__ __setitem__ __len__ __iter__ __contains__ __format__"
-    " __repr__ __bool__ __index__ __int__ __float__"
-    " size dim numel stride data_ptr is_contiguous is_floating_point is_complex get_device item"
-    " tolist numpy element_size storage_offset untyped_storage requires_grad_ register_hook"
-    " view view_as reshape reshape_as permute transpose swapaxes swapdims movedim t mT contiguous"
-    " flatten unflatten squeeze unsqueeze expand expand_as broadcast_to repeat repeat_interleave"
-    " tile chunk split split_with_sizes tensor_split unbind narrow select index_select gather roll"
-    " flip rot90 as_strided unfold pixel_shuffle pixel_unshuffle channel_shuffle pad"
-    " to float half double bfloat16 int long bool type type_as cpu cuda detach clone copy_"
-    " zeros_like ones_like full_like empty_like rand_like randn_like new_zeros new_ones new_full"
-    " new_tensor new_empty view_as_real view_as_complex argmax argmin argsort broadcast_tensors"
-    " meshgrid".split()
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_MOVES = _words(
+    """
+    __get__ __set__ __delete__ __getitem__ __setitem__ __len__ __iter__ __contains__ __format__
+    __repr__ __bool__ __index__ __int__ __float__ size dim numel stride data_ptr is_contiguous
+    is_floating_point is_complex get_device item tolist numpy element_size storage_offset
+    untyped_storage requires_grad_ register_hook view view_as reshape reshape_as permute transpose
+    swapaxes swapdims movedim t mT contiguous flatten unflatten squeeze unsqueeze expand expand_as
+    broadcast_to repeat repeat_interleave tile chunk split split_with_sizes tensor_split unbind
+    narrow select index_select gather roll flip rot90 as_strided unfold pixel_shuffle
+    pixel_unshuffle channel_shuffle pad to float half double bfloat16 int long bool type type_as
+    cpu cuda detach clone copy_ zeros_like ones_like full_like empty_like rand_like randn_like
+    new_zeros new_ones new_full new_tensor new_empty view_as_real view_as_complex argmax argmin
+    argsort broadcast_tensors meshgrid
+    """
 )
 """Functions that compute nothing: they move values, make new ones, or say what a tensor is."""
-_WIDE = frozenset(
-    "mean sum var std var_mean std_mean prod cumsum norm vector_norm linalg_vector_norm"
-    " linalg_norm normalize logsumexp adaptive_avg_pool1d adaptive_avg_pool2d group_norm"
-    " instance_norm local_response_norm".split()
+_WIDE = _words(
+    """
+    mean sum var std var_mean std_mean prod cumsum norm vector_norm linalg_vector_norm linalg_norm
+    normalize logsumexp adaptive_avg_pool1d adaptive_avg_pool2d group_norm instance_norm
+    local_response_norm
+    """
 )
 """Functions that stay in fp32 in every layer."""
-_PRODUCTS = frozenset(
-    "conv1d conv2d conv3d conv_transpose2d linear matmul __matmul__ mm bmm addmm baddbmm einsum"
-    " bilinear multi_head_attention_forward".split()
+_PRODUCTS = _words(
+    """
+    conv1d conv2d conv3d conv_transpose2d linear matmul __matmul__ mm bmm addmm baddbmm einsum
+    bilinear multi_head_attention_forward
+    """
 )
 """Functions that have multi-adds."""
-_ACTIVATIONS = frozenset(
-    "relu relu6 leaky_relu rrelu elu celu selu silu mish hardswish hardsigmoid hardtanh"
-    " threshold".split()
+_ACTIVATIONS = _words(
+    """
+    relu relu6 leaky_relu rrelu elu celu selu silu mish hardswish hardsigmoid hardtanh threshold
+    """
 )
 """Functions that change what they take where they are told so."""
 
@@ -213,8 +224,10 @@ def scale(network: nn.Module, names: tuple[str, ...]) -> None:
 
 def scalable(network: nn.Module, name: str) -> bool:
     """Whether a layer has rows of weights that :func:`scale` would divide."""
-    layer = None if name == OWN else network.get_submodule(name)
-    return type(layer) in (nn.Linear, nn.Conv2d) and factors_of(layer) is not None
+    layer = network if name == OWN else network.get_submodule(name)
+    if type(layer) is not nn.Linear and type(layer) is not nn.Conv2d:
+        return False
+    return factors_of(layer) is not None
 
 
 def _follow(network: nn.Module, running: list[str]) -> Iterator[Any]:

@@ -22,11 +22,12 @@ with needed_for("Running a network in PyTorch"):
 
 from hat_deploy.networks import mixed
 from hat_deploy.networks.assignment import Assignment
+from hat_deploy.networks.ranges import MARGIN
 from hat_deploy.precision import FP16_MAX, Precision
 from hat_deploy.terminal.progress import OnStage
 
-MARGIN = 4.0
-"""How far below fp16's largest number a measured peak must stay: other images differ."""
+LIMIT = FP16_MAX / MARGIN
+"""The largest magnitude that a layer may reach in fp16."""
 RESERVE = 3.0
 """By how many dB the images of the search must exceed the floor: other images differ."""
 HARMLESS = 1 / 32
@@ -106,7 +107,7 @@ def search(
     on_stage("measuring every layer's values")
     layers = measure(network, batches)
     pure = precision == Precision.FP16_PURE
-    limit = FP16_MAX / MARGIN if precision == Precision.FP16 else math.inf
+    limit = LIMIT if precision == Precision.FP16 else math.inf
     scaled = tuple(
         layer.name
         for layer in layers
@@ -143,12 +144,24 @@ def search(
     )
 
 
+def advice(layers: Iterable[Layer], found: Assignment) -> str:
+    """What values on other images mean for layers that were found fit for fp16, in a sentence."""
+    half = [layer for layer in layers if layer.name not in found.wide]
+    beyond = [layer for layer in half if layer.peak > LIMIT and layer.name not in found.scaled]
+    said = f"an export in fp16 keeps {found.psnr:.1f} dB on images that ship: {found.summary}"
+    if not beyond:
+        return said
+    worst = max(beyond, key=lambda layer: layer.peak)
+    return (
+        f"{said}; but on these images {worst.name}, which would be in fp16, reaches "
+        f"{worst.peak:.3g}, too near to or beyond {FP16_MAX:.0f}: use bf16 or fp32"
+    )
+
+
 class _Trial:
     """Runs a network with some layers rounded to half, against itself in fp32."""
 
-    def __init__(
-        self, network: nn.Module, batches: Sequence[Tensor], precision: Precision
-    ) -> None:
+    def __init__(self, network: nn.Module, batches: Sequence[Tensor], precision: Precision) -> None:
         self._network = network
         self._batches = batches
         self._dtype: torch.dtype = getattr(torch, precision.dtype)

@@ -106,8 +106,12 @@ class SpandrelNetwork(Network):
             yield
 
     def constants(self) -> Iterator[Tensor]:
-        """Parameters and buffers; where layers differ in precision, also as others take them."""
-        for tensor in super().constants():
+        """Parameters, buffers and other tensors of its modules; where layers differ in precision,
+        also as others take them."""
+        others = (value for module in self.modules() for value in vars(module).values())
+        for tensor in (*super().constants(), *others):
+            if not isinstance(tensor, Tensor):
+                continue
             yield tensor
             if self._mixed is not None and tensor.is_floating_point():
                 yield tensor.to(self._mixed.half)
