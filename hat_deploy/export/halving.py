@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hat_deploy.errors import needed_for
+from hat_deploy.errors import CheckFailed, HatDeployError, needed_for
 
 with needed_for("Exporting a checkpoint"):
     import torch
@@ -22,11 +22,13 @@ from hat_deploy.images import samples
 from hat_deploy.networks.assignment import Assignment
 from hat_deploy.networks.network import Network
 from hat_deploy.networks.search import search
+from hat_deploy.networks.weights import shortened
 from hat_deploy.precision import Precision
 from hat_deploy.terminal.progress import OnStage
 
-SIDE = 32
-"""Side of each image, rounded up to the window: a search takes up to some hundred runs."""
+SIDES = 32, 64
+"""Sides of each image, rounded up to the window: the first, for a search takes up to some hundred
+runs; the second for networks that do not compute the first."""
 
 
 def assign(
@@ -44,19 +46,25 @@ def assign(
         says itself.
 
     Raises:
-        CheckFailed: no choice reaches the floor.
+        CheckFailed: no choice reaches the floor, or the network does not run layer by layer.
     """
     if precision == Precision.FP32 or not network.needs_assignment:
         return None
-    shape = network.config
-    side = round_up(SIDE, shape.window)
-    found = search(
-        network,
-        batches(side, shape.window, shape.channels),
-        Precision.of(precision),
-        floor=floor,
-        on_stage=on_stage,
-    )
+    shape, found = network.config, None
+    for side in SIDES:
+        images = batches(round_up(side, shape.window), shape.window, shape.channels)
+        try:
+            found = search(network, images, Precision.of(precision), floor=floor, on_stage=on_stage)
+            break
+        except HatDeployError:
+            raise
+        except Exception as error:  # whatever the code of a network by others meets there
+            reason = error
+    if found is None:
+        raise CheckFailed(
+            f"which layers of this {shape.variant} bear {precision} was not found, for it does not "
+            f"run layer by layer ({shortened(' '.join(str(reason).split()))}): use fp32"
+        )
     network.assign(found)
     return found
 
