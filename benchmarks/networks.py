@@ -2,15 +2,16 @@
 
     python benchmarks/networks.py [NAME...]
 
-A tiny network with random weights of each is saved, read back, exported in fp32, proved in ONNX
+A tiny network with random weights of each is saved, read back, exported in fp16, proved in ONNX
 Runtime against PyTorch and, where TensorRT for RTX is installed, built into a plan for sm89,
-which takes no GPU. Each runs in a process of its own with a time limit. With names, only those
-run, and the rows of the others stay.
+which takes no GPU. One that has no export in fp16 is exported in fp32. Each runs in a process of
+its own with a time limit. With names, only those run, and the rows of the others stay.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -19,13 +20,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from hat_deploy.errors import HatDeployError
+from hat_deploy.errors import ArtifactError, CheckFailed, HatDeployError
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results" / "networks.json"
 PAGE = ROOT / "docs" / "networks.md"
 START, END = "<!-- networks: start -->", "<!-- networks: end -->"
-SECONDS = 300
+SECONDS = 600
 """Time limit of each."""
 AT_ONCE = 2
 """Processes at a time."""
@@ -45,9 +46,19 @@ class Result:
     any_size: bool = False
     psnr: float | None = None
     """Of the exported graph against PyTorch, in dB; None: it was not exported."""
+    precision: str = ""
+    """Of the export."""
+    share: float | None = None
+    """Of the multi-adds in half; None: the architecture says, not a search."""
+    wide: int = 0
+    """Layers that the search kept in fp32."""
+    layers: int = 0
+    """Of so many."""
+    foreign: int = 0
+    """Constants of the graph that are none of the network's."""
     built: bool = False
     reason: str = ""
-    """Why it was not exported, or else not built."""
+    """Why it was not exported, or not in fp16, or not built."""
 
 
 def measure(name: str, folder: Path) -> Result:
@@ -67,22 +78,38 @@ def measure(name: str, folder: Path) -> Result:
         shape: Any = network.config
         result.native = not isinstance(shape, SpandrelShape)
         result.scale, result.window, result.any_size = shape.scale, shape.window, shape.any_size
-        source = _export(network, folder, result)
+        try:
+            source = _export(network, folder, result, "fp16")
+        except (CheckFailed, ArtifactError) as error:
+            result.reason = _told(error, folder)
+            source = _export(network, folder, result, "fp32")
         _build(source, folder, result)
     except HatDeployError as error:
-        result.reason = str(error).replace(f"{checkpoint}: ", "").replace(str(folder), "")
+        result.reason = _told(error, folder)
     return result
 
 
-def _export(network: Any, folder: Path, result: Result) -> Path:
+def _told(error: HatDeployError, folder: Path) -> str:
+    """What it says, without the names of files that are gone by then."""
+    return re.sub(rf"{folder}\S*:? ?", "", str(error))
+
+
+def _export(network: Any, folder: Path, result: Result, precision: str) -> Path:
     from hat_deploy.export.to_onnx import ExportOptions, export_onnx
     from hat_deploy.geometry import round_up
+    from hat_deploy.verify.weights import foreign
 
     side = round_up(TILE, network.config.window)
     target = folder / "network.onnx"
-    options = ExportOptions(tile=(side, side), any_size=network.config.any_size)
+    options = ExportOptions(
+        tile=(side, side), any_size=network.config.any_size, precision=precision
+    )
     report = export_onnx(network, target, options, model=result.name, checkpoint_sha256="0" * 64)
-    result.psnr = min(report.proof.psnr, EQUAL)
+    result.psnr, result.precision = min(report.proof.psnr, EQUAL), precision
+    found = report.description.assignment
+    if found is not None:
+        result.share, result.wide, result.layers = found.share, len(found.wide), found.layers
+    result.foreign = len(foreign(target, network.in_precision(precision)))
     return target
 
 
@@ -116,22 +143,26 @@ def table(results: list[Result]) -> str:
     exported = sum(result.psnr is not None for result in results)
     built = sum(result.built for result in results)
     lines = [
-        f"Of {len(results)} architectures that were run, {exported} export and "
-        f"{built} build a plan.",
+        f"Of {len(results)} architectures, {exported} export and {built} build a plan.",
         "",
-        "| architecture | scale | multiple of | sizes | ONNX, PSNR | fp32 plan | remark |",
-        "|---|---|---|---|---|---|---|",
+        "| architecture | scale | multiple of | sizes | export | PSNR | multi-adds in half "
+        "| layers in fp32 | plan | remark |",
+        "|---|---|---|---|---|---|---|---|---|---|",
         *map(_row, results),
     ]
     return "\n".join(lines)
 
 
 def _row(result: Result) -> str:
-    proof = "no" if result.psnr is None else f"{result.psnr:.0f} dB"
+    proof = "" if result.psnr is None else f"{result.psnr:.0f} dB"
+    share = "" if result.share is None else f"{result.share:.0%}"
+    wide = "" if result.share is None else f"{result.wide} of {result.layers}"
     sizes = "any" if result.any_size else "one"
     remark = result.reason.replace("|", "/") or ("native here" if result.native else "")
     known = [f"x{result.scale}", str(result.window), sizes] if result.window else ["", "", ""]
-    cells = [result.name, *known, proof, "yes" if result.built else "no", remark]
+    exported = result.precision or "no"
+    plan = "yes" if result.built else "no"
+    cells = [result.name, *known, exported, proof, share, wide, plan, remark]
     return f"| {' | '.join(cells)} |"
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
@@ -18,20 +19,26 @@ from typing import Any
 import numpy as np
 
 from hat_deploy import images
+from hat_deploy.artifact import Description
 from hat_deploy.engines.base import Array
 from hat_deploy.errors import CheckFailed, PictureError, UsageError
 from hat_deploy.files import replacing
-from hat_deploy.geometry import padded_size, tile_size
+from hat_deploy.geometry import padded_size, round_up, tile_size
 from hat_deploy.images.picture import SUFFIXES
 from hat_deploy.images.resize import bicubic, round_to_uint8
 from hat_deploy.metrics import SSIM_WINDOW, psnr_y, ssim_y
+from hat_deploy.networks import shape_of
 from hat_deploy.terminal.printable import display_name, whole_characters
 from hat_deploy.tiles.enlarger import Enlarger
 
 OnPicture = Callable[[str], None]
 """Called with the name of each image before it is scored."""
-OnScored = Callable[["Scored"], None]
-"""Shown each image that was scored."""
+OnScored = Callable[[Sequence["Scored"]], None]
+"""Shown what each model made of an image that all of them were scored on."""
+_Figures = tuple["Score", bool]
+"""A score, and whether the image was computed at once."""
+_COUNTED_SIDE = 64
+"""Side of the input that multi-adds are counted for, rounded up to the window."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +52,8 @@ class Score:
     bicubic_psnr: float
     """The PSNR of bicubic interpolation from the same low-resolution image."""
     bicubic_ssim: float
+    seconds: float
+    """What the model took for the image; for the first it may include what it starts with."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -90,6 +99,10 @@ class Evaluation:
     """The names of images that were computed in tiles, or padded up to one."""
     scores: tuple[Score, ...]
     not_scored: tuple[NotScored, ...]
+    parameters: int | None = None
+    """The network's; None of an engine that says nothing about it."""
+    multi_adds: int | None = None
+    """Of the network for a million pixels of a low-resolution image, without halos."""
 
     @property
     def mean(self) -> Score | None:
@@ -122,6 +135,8 @@ class Evaluation:
             "lr": self.lr,
             "tiling": self.tiling,
             "tiled": list(self.tiled),
+            "parameters": self.parameters,
+            "multi_adds_per_megapixel": self.multi_adds,
             "mean": _finite(self.mean) if self.mean else None,
             "scores": [_finite(score) for score in self.scores],
             "not_scored": [
@@ -139,10 +154,26 @@ def evaluate(
     on_picture: OnPicture = lambda name: None,
     on_scored: OnScored = lambda scored: None,
 ) -> Evaluation:
-    """Score a model on the images of a folder.
+    """Score a model on the images of a folder: :func:`evaluate_all` with one model."""
+    (found,) = evaluate_all(
+        [upscaler], hr, lr, whole=whole, on_picture=on_picture, on_scored=on_scored
+    )
+    return found
+
+
+def evaluate_all(
+    upscalers: Sequence[Enlarger],
+    hr: Path,
+    lr: Path | None = None,
+    *,
+    whole: bool = True,
+    on_picture: OnPicture = lambda name: None,
+    on_scored: OnScored = lambda scored: None,
+) -> tuple[Evaluation, ...]:
+    """Score models on the same images of a folder, one image after the other.
 
     Args:
-        upscaler: the model.
+        upscalers: the models, of one scale.
         hr: folder of originals; each is cropped at its right and bottom to a multiple of the
             scale. Subfolders are not entered.
         lr: folder of low-resolution images, named as the originals or with ``x4``, ``-x4``
@@ -154,28 +185,89 @@ def evaluate(
         on_scored: shown each image that was scored.
 
     Returns:
-        Scores by name, and what could not be scored: not decodable, 16 bits, alpha, too small,
-        without a low-resolution image of the right size.
+        For each model the scores by name, and what could not be scored, the same for all: not
+        decodable, 16 bits, alpha, too small, without a low-resolution image of the right size, or
+        not computed by one of the models.
 
     Raises:
-        UsageError: there is no such folder, or it holds no images.
+        UsageError: there is no such folder, it holds no images, or the scales differ.
     """
+    _require_one_scale(upscalers)
     originals = _pictures(hr)
     small = None if lr is None else _by_stem(_pictures(lr))
-    scores, not_scored, tiled = [], [], []
+    figures: list[list[_Figures]] = []
+    not_scored = []
     for path in originals:
         on_picture(path.name)
         try:
-            scored = _score(upscaler, path, small, whole=whole)
-            scores.append(scored.score)
-            if not scored.whole:
-                tiled.append(path.name)
-            on_scored(scored)
+            original, low = _pair(path, small, upscalers[0].scale)
+            found = [_score(one, path.name, original, low, whole=whole) for one in upscalers]
+            figures.append([(each.score, each.whole) for each in found])
+            on_scored(found)
         except (PictureError, CheckFailed) as error:
             not_scored.append(NotScored(path=path, reason=str(error)))
         except MemoryError:
             reason = "not enough memory for an image of this size"
             not_scored.append(NotScored(path=path, reason=reason))
+    return tuple(
+        _evaluation(upscaler, [each[number] for each in figures], not_scored, lr)
+        for number, upscaler in enumerate(upscalers)
+    )
+
+
+def labels(models: Sequence[Mapping[str, str | None]]) -> list[str]:
+    """What to call each model beside the others: its name, with its file or a number where
+    several have the same."""
+    names = [display_name(model["name"] or "") for model in models]
+    files = [Path(model["file"] or "").name for model in models]
+    told = [
+        f"{name} ({display_name(file)})" if names.count(name) > 1 and file else name
+        for name, file in zip(names, files, strict=True)
+    ]
+    return [
+        f"{each} #{told[:number].count(each) + 1}" if told.count(each) > 1 else each
+        for number, each in enumerate(told)
+    ]
+
+
+def write_csv(evaluations: Sequence[Evaluation], target: Path) -> None:
+    """One line an image and the mean last, model after model; what could not be scored is left
+    out.
+
+    Each line ends with the model's name and the SHA-256 of its file, so that tables can be put
+    together. A name that is not UTF-8 is written as people see it.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
+    try:
+        with replacing(target) as partial, partial.open("w", newline="", encoding="utf-8") as text:
+            writer = csv.writer(text)
+            writer.writerow([*(field.name for field in fields(Score)), "model", "sha256"])
+            for evaluation in evaluations:
+                model = (evaluation.model["name"], evaluation.model["sha256"])
+                for score in (*evaluation.scores, evaluation.mean):
+                    if score is not None:
+                        name, *figures = astuple(score)
+                        cells = (display_name(name), *figures, *model)
+                        writer.writerow(map(whole_characters, map(str, cells)))
+    except OSError as error:
+        raise UsageError(f"{target} cannot be written: {error.strerror or error}") from error
+
+
+def _require_one_scale(upscalers: Sequence[Enlarger]) -> None:
+    scales = {f"{each.model['name']} x{each.scale}": each.scale for each in upscalers}
+    if len(set(scales.values())) > 1:
+        raise UsageError(
+            f"the models enlarge by different factors ({', '.join(map(display_name, scales))}), "
+            "and no low-resolution image serves them all: give models of one scale"
+        )
+
+
+def _evaluation(
+    upscaler: Enlarger, scored: Sequence[_Figures], not_scored: Sequence[NotScored], lr: Path | None
+) -> Evaluation:
+    parameters, multi_adds = _cost(upscaler)
     return Evaluation(
         engine=upscaler.engine.name,
         model=upscaler.model,
@@ -183,56 +275,51 @@ def evaluate(
         border=upscaler.scale,
         lr="antialiased bicubic" if lr is None else str(lr),
         tiling=f"tiles of {tile_size(upscaler.engine.input.size)}, halo {upscaler.halo}",
-        tiled=tuple(tiled),
-        scores=tuple(scores),
+        tiled=tuple(score.name for score, whole in scored if not whole),
+        scores=tuple(score for score, _ in scored),
         not_scored=tuple(not_scored),
+        parameters=parameters,
+        multi_adds=multi_adds,
     )
 
 
-def write_csv(evaluation: Evaluation, target: Path) -> None:
-    """One line an image and the mean last; what could not be scored is left out.
-
-    Each line ends with the model's name and the SHA-256 of its file, so that tables of several
-    models can be put together. A name that is not UTF-8 is written as people see it.
-
-    Raises:
-        UsageError: the file cannot be written.
-    """
-    rows = [*evaluation.scores, *([evaluation.mean] if evaluation.mean else [])]
-    try:
-        with replacing(target) as partial, partial.open("w", newline="", encoding="utf-8") as text:
-            writer = csv.writer(text)
-            writer.writerow([*(field.name for field in fields(Score)), "model", "sha256"])
-            model = (evaluation.model["name"], evaluation.model["sha256"])
-            for score in rows:
-                name, *figures = astuple(score)
-                cells = (display_name(name), *figures, *model)
-                writer.writerow(map(whole_characters, map(str, cells)))
-    except OSError as error:
-        raise UsageError(f"{target} cannot be written: {error.strerror or error}") from error
+def _cost(upscaler: Enlarger) -> tuple[int | None, int | None]:
+    """Parameters, and multi-adds for a million pixels; None where the engine does not say."""
+    described = getattr(upscaler.engine, "description", None)
+    if not isinstance(described, Description):
+        return None, None
+    side = round_up(_COUNTED_SIDE, described.window)
+    counted = shape_of(described.config).cost(side, side)
+    return counted.parameters, counted.per_megapixel
 
 
-def _score(
-    upscaler: Enlarger, path: Path, small: Mapping[str, Sequence[Path]] | None, *, whole: bool
-) -> Scored:
-    scale = upscaler.scale
+def _pair(
+    path: Path, small: Mapping[str, Sequence[Path]] | None, scale: int
+) -> tuple[Array, Array]:
+    """An original, cropped to a multiple of the scale, and its low-resolution image."""
     original = _decode(path)
     if small is None:
         height, width = (length // scale for length in original.shape[:2])
         _require_size(original, height, width, scale)
         original = original[: height * scale, : width * scale]
-        low = round_to_uint8(bicubic(original, height, width))
-    else:
-        low = _decode_low(_match(path, small, scale))
-        original = _cropped_like(original, low, scale)
+        return original, round_to_uint8(bicubic(original, height, width))
+    low = _decode_low(_match(path, small, scale))
+    return _cropped_like(original, low, scale), low
+
+
+def _score(upscaler: Enlarger, name: str, original: Array, low: Array, *, whole: bool) -> Scored:
+    scale = upscaler.scale
+    started = time.perf_counter()
     result = upscaler.upscale(low, whole=whole)
+    seconds = time.perf_counter() - started
     plain = round_to_uint8(bicubic(low, *original.shape[:2]))
     score = Score(
-        name=path.name,
+        name=name,
         psnr=psnr_y(original, result, border=scale),
         ssim=ssim_y(original, result, border=scale),
         bicubic_psnr=psnr_y(original, plain, border=scale),
         bicubic_ssim=ssim_y(original, plain, border=scale),
+        seconds=seconds,
     )
     return Scored(
         score=score,

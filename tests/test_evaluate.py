@@ -16,7 +16,15 @@ from hat_deploy import cli, images
 from hat_deploy.api import Upscaler
 from hat_deploy.engines.base import Array
 from hat_deploy.errors import UsageError
-from hat_deploy.evaluate import Evaluation, Score, Scored, evaluate, write_csv
+from hat_deploy.evaluate import (
+    Evaluation,
+    Score,
+    Scored,
+    evaluate,
+    evaluate_all,
+    labels,
+    write_csv,
+)
 from hat_deploy.images.resize import bicubic, round_to_uint8
 
 
@@ -205,7 +213,7 @@ def test_equal_pictures_are_strict_json_too(tmp_path: Path) -> None:
 
 def test_the_table_in_csv(tmp_path: Path) -> None:
     scores = tuple(
-        Score(name=name, psnr=psnr, ssim=0.5, bicubic_psnr=20.0, bicubic_ssim=0.25)
+        Score(name=name, psnr=psnr, ssim=0.5, bicubic_psnr=20.0, bicubic_ssim=0.25, seconds=2.0)
         for name, psnr in (("a, b.png", 30.0), ("c.png", 31.0))
     )
     model = {"name": "m", "file": "m.onnx", "sha256": "5a"}
@@ -220,18 +228,18 @@ def test_the_table_in_csv(tmp_path: Path) -> None:
         scores=scores,
         not_scored=(),
     )
-    write_csv(evaluation, tmp_path / "new" / "out.csv")
+    write_csv([evaluation], tmp_path / "new" / "out.csv")
     with (tmp_path / "new" / "out.csv").open(newline="") as stream:
         rows = list(csv.reader(stream))
     assert rows == [
-        ["name", "psnr", "ssim", "bicubic_psnr", "bicubic_ssim", "model", "sha256"],
-        ["a, b.png", "30.0", "0.5", "20.0", "0.25", "m", "5a"],
-        ["c.png", "31.0", "0.5", "20.0", "0.25", "m", "5a"],
-        ["mean", "30.5", "0.5", "20.0", "0.25", "m", "5a"],
+        ["name", "psnr", "ssim", "bicubic_psnr", "bicubic_ssim", "seconds", "model", "sha256"],
+        ["a, b.png", "30.0", "0.5", "20.0", "0.25", "2.0", "m", "5a"],
+        ["c.png", "31.0", "0.5", "20.0", "0.25", "2.0", "m", "5a"],
+        ["mean", "30.5", "0.5", "20.0", "0.25", "2.0", "m", "5a"],
     ]
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match="cannot be written"):
-        write_csv(evaluation, tmp_path / "file" / "out.csv")
+        write_csv([evaluation], tmp_path / "file" / "out.csv")
 
 
 def test_folders_without_pictures_are_a_usage_error(tmp_path: Path) -> None:
@@ -268,3 +276,64 @@ def test_the_command(
     assert len(json.loads(captured.out)["scores"]) == 1
     assert "broken.png" in captured.err
     assert exit_code(monkeypatch, *command, "--model", "x") == 2
+
+
+def test_models_are_scored_on_the_same_images(tmp_path: Path) -> None:
+    saved(china(0, 0, 40, 40), tmp_path / "a.png")
+    saved(china(200, 100, 60, 40), tmp_path / "b.png")
+    shown: list[list[Scored]] = []
+    plain, other = evaluate_all(
+        [identity(), identity()], tmp_path, on_scored=lambda scored: shown.append([*scored])
+    )
+    assert [score.psnr for score in plain.scores] == [score.psnr for score in other.scores]
+    assert all(score.seconds > 0 for score in plain.scores)
+    assert [[each.score.name for each in scored] for scored in shown] == [
+        ["a.png", "a.png"],
+        ["b.png", "b.png"],
+    ]
+
+
+def test_an_image_that_one_model_cannot_compute_is_scored_for_none(tmp_path: Path) -> None:
+    saved(china(0, 0, 32, 40), tmp_path / "a.png")
+    for found in evaluate_all([identity(), Upscaler(NaNEngine())], tmp_path):
+        assert found.scores == ()
+        assert "not finite" in found.not_scored[0].reason
+
+
+def test_models_of_different_scales_are_refused(tmp_path: Path) -> None:
+    saved(china(0, 0, 32, 40), tmp_path / "a.png")
+    with pytest.raises(UsageError, match="different factors"):
+        evaluate_all([identity(2), identity(3)], tmp_path)
+
+
+def test_models_of_one_name_are_told_apart() -> None:
+    def model(name: str, file: str | None) -> dict[str, str | None]:
+        return {"name": name, "file": file, "sha256": None}
+
+    models = [model("a", "x/a.onnx"), model("b", "b.onnx"), model("a", "a.plan")]
+    assert labels(models) == ["a (a.onnx)", "b", "a (a.plan)"]
+    assert labels([models[0], models[0]]) == ["a (a.onnx) #1", "a (a.onnx) #2"]
+
+
+def test_the_command_puts_models_side_by_side(
+    tmp_path: Path,
+    tiny_onnx: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    hr, other, page = tmp_path / "hr", tmp_path / "other.onnx", tmp_path / "page.html"
+    saved(china(0, 0, 32, 40), hr / "a.png")
+    other.write_bytes(tiny_onnx.read_bytes())
+    command = ("evaluate", "--hr", hr, "--model", tiny_onnx, "--engine", other)
+    table = tmp_path / "scores.csv"
+    assert exit_code(monkeypatch, *command, "--csv", table, "--report", page) == 0
+    output = capsys.readouterr().out
+    assert "tiny.onnx" in output and "other.onnx" in output and "bicubic" in output
+    assert "parameters" in output and "multi-adds" in output
+    assert table.read_text().count("\n") == 5
+    text = page.read_text(encoding="utf-8")
+    assert text.count("<option") == 8
+    assert exit_code(monkeypatch, *command, "--json") == 0
+    told = json.loads(capsys.readouterr().out)["models"]
+    assert [len(each["scores"]) for each in told] == [1, 1]
+    assert told[0]["parameters"] > 0 and told[0]["multi_adds_per_megapixel"] > 0

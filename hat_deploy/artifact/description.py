@@ -14,6 +14,7 @@ from hat_deploy.artifact.self_test import SelfTest
 from hat_deploy.errors import ArtifactError, UsageError
 from hat_deploy.geometry import check_tile
 from hat_deploy.networks import shape_of
+from hat_deploy.networks.assignment import Assignment
 from hat_deploy.networks.limits import MAX_SCALE, MAX_WINDOW, check_network
 from hat_deploy.precision import Precision
 
@@ -76,6 +77,11 @@ class Description:
     """Of an exact artifact, which takes and gives averages: how many, of how many channels each."""
     outputs: tuple[str, ...] = ()
     """Names of the outputs, the image's first; empty in older artifacts, which have one."""
+    assignment: Assignment | None = None
+    """Which layers compute in half, where a search found it; None where the architecture says, and
+    in a plan, which has no room for it."""
+    mixed: str = ""
+    """The same in a sentence, in a plan too."""
     self_test: SelfTest | None = None
     """Values of the reference; None in older artifacts."""
     origin: str | None = None
@@ -113,6 +119,8 @@ class Description:
                 values["averages"] = tuple(values["averages"])
             for name in ("targets", "outputs"):
                 values[name] = tuple(values.get(name, ()))
+            if values.get("assignment") is not None:
+                values["assignment"] = Assignment.from_dict(values["assignment"])
             if values.get("self_test") is not None:
                 values["self_test"] = SelfTest.from_dict(values["self_test"])
             found = cls(**values)
@@ -152,6 +160,8 @@ def _check_types(values: Mapping[str, Any]) -> None:
     for name in ("model", "precision", "io", "checkpoint_sha256"):
         if not _is_name(values[name]):
             raise ValueError(f"{name} is {reprlib.repr(values[name])}; expected a short text")
+    if not _is_name(values.get("mixed", "")):
+        raise ValueError(f"mixed is {reprlib.repr(values['mixed'])}; expected a short text")
     if type(any_size := values.get("any_size", False)) is not bool:
         raise ValueError(f"any_size is {reprlib.repr(any_size)}; expected true or false")
     if (origin := values.get("origin")) is not None and not _is_name(origin):

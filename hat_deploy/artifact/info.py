@@ -399,6 +399,8 @@ def _description_lines(described: Description) -> Iterator[str]:
         f"runs        tile {tile_size(described.tile)}{or_any}, batch {described.batch}, "
         f"default halo {described.halo}, {described.precision}, {described.io} input and output"
     )
+    if described.mixed:
+        yield f"in half     {described.mixed}"
     yield f"halo        {halo.reason(described)}"
     yield (
         f"tiling      {halo.computed(described):.2f} pixels computed for each of an image of "

@@ -21,8 +21,9 @@ METADATA_KEY = "hat-deploy"
 """The entry of ``metadata_props`` that holds the description."""
 MAX_PARTS = 2_000_000
 """Fields that are looked at. A HAT-L has 200,000."""
-MAX_DESCRIPTION = 65_536
-"""Bytes of an entry of the metadata that are read. A description has 1,000."""
+MAX_DESCRIPTION = 262_144
+"""Bytes of an entry of the metadata that are read. A description has 1,000, and 100 more for each
+layer that stays in fp32 by a search."""
 CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 """Operators that run a graph of their own, as often as the data says."""
 

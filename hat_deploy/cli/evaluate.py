@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,16 +17,13 @@ from hat_deploy.cli.options import (
     ConvScale,
     Device,
     DeviceOption,
-    EngineFile,
     Exact,
     Halo,
     ImgRange,
-    Model,
     Passes,
     QkScale,
     Shift,
     artifact_named,
-    one_model,
     parse_tile,
     print_json,
     refuse_for_artifact,
@@ -32,10 +31,29 @@ from hat_deploy.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from hat_deploy.evaluate import Evaluation, OnScored, Score
+    from hat_deploy.evaluate import Evaluation, Score, Scored
+    from hat_deploy.reports.evaluation import EvaluationPage
 
 INCOMPLETE = 3
 """Exit code of a run that finished, but could not score some images."""
+
+Models = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME|FILE",
+        help="The model to score: a name that 'hat-deploy models' lists, or a checkpoint, which is "
+        "exported once into the cache. Given several times, with --engine too, the models are "
+        "scored on the same images side by side.",
+    ),
+]
+Engines = Annotated[
+    list[Path] | None,
+    typer.Option(
+        metavar="FILE",
+        help="The artifact to score: an .onnx or .plan that 'hat-deploy export' made. It can be "
+        "given several times.",
+    ),
+]
 
 
 def command(
@@ -51,8 +69,8 @@ def command(
             "bicubic interpolation.",
         ),
     ] = None,
-    model: Model = None,
-    engine: EngineFile = None,
+    model: Models = None,
+    engine: Engines = None,
     tile: Annotated[
         str | None,
         typer.Option(
@@ -83,21 +101,21 @@ def command(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Score a model as papers do: PSNR and SSIM on Y, beside those of bicubic interpolation."""
-    model, engine = one_model(context, model, engine)
-    artifact = engine if engine is not None else artifact_named(model)
-    refuse_for_artifact(context, artifact, backend)
-    if artifact is not None:
-        refuse_for_made(context, artifact)
+    """Score models as papers do: PSNR and SSIM on Y, beside those of bicubic interpolation."""
+    for artifact in (*map(artifact_named, model or ()), *(engine or ())):
+        refuse_for_artifact(context, artifact, backend)
+        if artifact is not None:
+            refuse_for_made(context, artifact)
     from hat_deploy.artifact import zoo
+    from hat_deploy.evaluate import labels, write_csv
     from hat_deploy.reports import page
     from hat_deploy.reports.evaluation import EvaluationPage
     from hat_deploy.terminal.printable import display_name
 
     if report is not None:
         page.check_path(report)
-    chosen = engine or model or zoo.DEFAULT
-    outputs.check({"--csv": csv, "--report": report}, [hr, lr, chosen])
+    chosen = [*(model or ()), *(engine or ())] or [zoo.DEFAULT]
+    outputs.check({"--csv": csv, "--report": report}, [hr, lr, *chosen])
     how = {
         "tile": parse_tile(tile),
         "halo": halo,
@@ -113,54 +131,92 @@ def command(
     }
     album = EvaluationPage()
     whole = tile is None and halo is None
-    evaluation = _evaluate(chosen, how, hr, lr, None if report is None else album.add, whole=whole)
+    evaluations = _evaluate(chosen, how, hr, lr, None if report is None else album, whole=whole)
+    names = labels([evaluation.model for evaluation in evaluations])
+    first = evaluations[0]
     if report is not None:
-        page.save(album.html(evaluation), report)
+        page.save(album.html(evaluations, names), report)
     if csv is not None:
-        from hat_deploy.evaluate import write_csv
-
-        write_csv(evaluation, csv)
-    if as_json:
-        print_json(evaluation.to_dict())
+        write_csv(evaluations, csv)
+    if len(evaluations) == 1:
+        print_json(first.to_dict()) if as_json else _print(first)
     else:
-        _print(evaluation)
-    for missed in evaluation.not_scored:
+        told = [evaluation.to_dict() for evaluation in evaluations]
+        print_json({"models": told}) if as_json else _print_all(evaluations, names)
+    for missed in first.not_scored:
         typer.echo(f"not scored: {display_name(missed.path)}: {missed.reason}", err=True)
-    if evaluation.not_scored:
+    if first.not_scored:
         raise typer.Exit(INCOMPLETE)
 
 
 def _evaluate(
-    chosen: str | Path,
+    chosen: Sequence[str | Path],
     how: dict[str, Any],
     hr: Path,
     lr: Path | None,
-    on_scored: OnScored | None,
+    album: EvaluationPage | None,
     *,
     whole: bool,
-) -> Evaluation:
-    """Open the model with these arguments of ``Upscaler``, and score it."""
+) -> tuple[Evaluation, ...]:
+    """Open the models with these arguments of ``Upscaler``, and score them."""
     from hat_deploy.api import Upscaler
-    from hat_deploy.evaluate import evaluate
+    from hat_deploy.evaluate import evaluate_all, labels
     from hat_deploy.terminal.printable import display_name
     from hat_deploy.terminal.screen import status
 
-    with status() as say:
-        upscaler = Upscaler(
-            chosen,
-            **how,
-            on_stage=lambda stage: say(f"exporting {chosen} once: {stage} ..."),
-            on_warning=lambda warning: typer.echo(f"warning: {warning}", err=True),
-        )
-        with upscaler:
-            return evaluate(
-                upscaler,
-                hr,
-                lr,
-                whole=whole,
-                on_picture=lambda name: say(f"scoring {display_name(name)} ..."),
-                on_scored=on_scored or (lambda scored: None),
+    with status() as say, ExitStack() as opened:
+
+        def open_(model: str | Path) -> Upscaler:
+            upscaler = Upscaler(
+                model,
+                **how,
+                on_stage=lambda stage: say(f"exporting {model} once: {stage} ..."),
+                on_warning=lambda warning: typer.echo(f"warning: {warning}", err=True),
             )
+            return opened.enter_context(upscaler)
+
+        upscalers = [open_(model) for model in chosen]
+        names = labels([upscaler.model for upscaler in upscalers])
+
+        def show(scored: Sequence[Scored]) -> None:
+            if album is not None:
+                album.add(scored, names)
+
+        return evaluate_all(
+            upscalers,
+            hr,
+            lr,
+            whole=whole,
+            on_picture=lambda name: say(f"scoring {display_name(name)} ..."),
+            on_scored=show,
+        )
+
+
+def _print_all(evaluations: Sequence[Evaluation], names: Sequence[str]) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    from hat_deploy.reports.evaluation import compared, model_line
+    from hat_deploy.terminal.printable import display_name
+    from hat_deploy.terminal.screen import SafeConsole
+
+    for name, evaluation in zip(names, evaluations, strict=True):
+        typer.echo(f"{name}: {model_line(evaluation.model)}; {evaluation.engine}")
+        typer.echo(f"{name}: {evaluation.computed}")
+    first = evaluations[0]
+    typer.echo(
+        f"x{first.scale}, means over the same {len(first.scores)} images; low-resolution images: "
+        f"{display_name(first.lr)}; Y channel, gray files read as RGB, border of {first.border} "
+        "pixels left out"
+    )
+    columns, rows = compared(evaluations, names)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column(columns[0])
+    for column in columns[1:]:
+        table.add_column(column, justify="right")
+    for row in rows:
+        table.add_row(*row)
+    SafeConsole().print(table)
 
 
 def _print(evaluation: Evaluation) -> None:
@@ -179,7 +235,7 @@ def _print(evaluation: Evaluation) -> None:
     )
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("image")
-    for title in ("PSNR dB", "SSIM", "bicubic PSNR", "bicubic SSIM"):
+    for title in ("PSNR dB", "SSIM", "bicubic PSNR", "bicubic SSIM", "s"):
         table.add_column(title, justify="right")
     for score in evaluation.scores:
         table.add_row(display_name(score.name), *_figures(score))
@@ -195,4 +251,5 @@ def _figures(score: Score) -> list[str]:
         f"{score.ssim:.4f}",
         f"{score.bicubic_psnr:.2f}",
         f"{score.bicubic_ssim:.4f}",
+        f"{score.seconds:.2f}",
     ]

@@ -48,6 +48,8 @@ ABOUT_GRAPHS = (
     *UNSTORED,
 )
 """Options that say how a checkpoint becomes a graph, which an .onnx is already."""
+LISTED = 5
+"""Layers in fp32 that are named; the file's description has all."""
 GRAPH_ON_THE_WAY = "the ONNX graph made on the way"
 
 
@@ -338,6 +340,12 @@ def _print_proof(report: ExportReport, what: str) -> None:
         f"{tile_size(report.proof_tile)}: max difference {proof.max_abs:.1e}, "
         f"PSNR {proof.psnr:.1f} dB, 8-bit values equal {proof.share_equal:.4%}"
     )
+    if description.mixed:
+        typer.echo(f"in half: {description.mixed}")
+        for name, reason in list(report.wide.items())[:LISTED]:
+            typer.echo(f"  fp32: {display_name(name)}: {reason}")
+        if len(report.wide) > LISTED:
+            typer.echo(f"  and {len(report.wide) - LISTED} more; --json of 'info' lists them all")
     if report.arithmetic is not None:
         typer.echo(
             f"proof: PyTorch {description.precision} against fp32: all finite, "

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
     from hat_deploy.verify.ranges import RangesReport
 
+LARGEST_LISTED = 10
+"""Layers that are listed for their values alone."""
+
 
 def command(
     checkpoint: Annotated[
@@ -66,7 +69,7 @@ def command(
             checkpoint,
             images or (),
             options,
-            on_stage=lambda stage: say(f"measuring on {stage} ..."),
+            on_stage=lambda stage: say(f"{stage} ..."),
         )
     if as_json:
         print_json(report.to_dict())
@@ -80,12 +83,50 @@ def _print(report: RangesReport) -> None:
 
     typer.echo(f"{display_name(report.reference['path'])}: largest absolute values, PyTorch fp32")
     typer.echo(f"images: {', '.join(map(display_name, report.pictures))}")
+    if report.layers:
+        typer.echo("takes, gives: the largest values that its operations take and give")
+        SafeConsole().print(_layer_table(report))
+        typer.echo(report.advice)
+        return
     typer.echo("stream: the residual stream after the block; only fp16-pure holds it in half")
     typer.echo("layers: the outputs of its layers that fp16 computes in half")
     typer.echo("scores: its attention scores before softmax; fp16 computes them in half too")
     typer.echo("of 65504: the largest of the three as a share of fp16's largest number")
     SafeConsole().print(_table(report))
     typer.echo(report.advice)
+
+
+def _layer_table(report: RangesReport) -> Table:
+    """A row for each layer that stays in fp32, and for those of the largest values."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    from hat_deploy.terminal.printable import display_name
+    from hat_deploy.verify.ranges import share
+
+    wide = report.assignment.wide if report.assignment else {}
+    largest = sorted(report.layers, key=lambda layer: -layer.peak)[:LARGEST_LISTED]
+    table = Table(box=SIMPLE_HEAD, padding=0, pad_edge=False)
+    table.add_column("layer")
+    table.add_column("class", no_wrap=True)
+    for column in ("takes", "gives", "of 65504"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("in an fp16 export")
+    for layer in report.layers:
+        if layer.name in wide or layer in largest:
+            table.add_row(
+                display_name(layer.name),
+                layer.kind,
+                f"{layer.taken:.4g}",
+                f"{layer.given:.4g}",
+                f"{100 * share(layer.peak):.3g}%",
+                f"fp32: {wide[layer.name]}" if layer.name in wide else "fp16",
+            )
+    table.caption = (
+        f"{len(report.layers)} layers; listed are those that stay in fp32 and the "
+        f"{LARGEST_LISTED} of the largest values"
+    )
+    return table
 
 
 def _table(report: RangesReport) -> Table:

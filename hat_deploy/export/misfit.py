@@ -20,7 +20,6 @@ with needed_for("Running a network in PyTorch"):
     import torch
     from torch import Tensor
 
-from hat_deploy.engines.base import Array
 from hat_deploy.geometry import round_up
 from hat_deploy.images import samples
 from hat_deploy.images.resize import bicubic
@@ -98,8 +97,5 @@ def _others(network: Network) -> Iterator[tuple[Network, str, float]]:
 def _crops(channels: int, window: int) -> Tensor:
     """The middle of each image that ships: (2, C, side, side)."""
     side = round_up(_SIDE, window)
-    pixels: list[Array] = []
-    for sample in samples.shipped((side, side), window, channels):
-        top, left = ((length - side) // 2 for length in sample.pixels.shape[:2])
-        pixels.append(sample.pixels[top : top + side, left : left + side])
-    return torch.from_numpy(np.stack(pixels).transpose(0, 3, 1, 2) / np.float32(255)).contiguous()
+    pixels = samples.middles(side, window, channels)
+    return torch.from_numpy(pixels.transpose(0, 3, 1, 2) / np.float32(255)).contiguous()

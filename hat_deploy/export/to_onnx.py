@@ -6,7 +6,7 @@ import logging
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -41,7 +41,7 @@ with needed_for("Exporting a checkpoint"):
     import torch
 
 from hat_deploy.engines.torch import TorchEngine, require_averages
-from hat_deploy.export import exact_proof
+from hat_deploy.export import exact_proof, halving
 from hat_deploy.export.misfit import doubt
 from hat_deploy.export.untraceable import untraceable
 from hat_deploy.networks.deployed import Deployed
@@ -142,6 +142,12 @@ class ExportReport:
     """What seems wrong with the network itself, a sentence each."""
 
     @property
+    def wide(self) -> Mapping[str, str]:
+        """The layers that a search kept in fp32, with their reasons."""
+        assignment = self.description.assignment
+        return {} if assignment is None else assignment.wide
+
+    @property
     def proved_at_full_size(self) -> bool:
         """Whether the very file was compared, not a smaller sibling of the same builder."""
         return self.proof_tile == self.description.tile
@@ -190,6 +196,9 @@ def export_onnx(
     on_stage("looking at what the network makes of an image")
     doubtful = doubt(network)
     with replacing(target) as partial:
+        assignment = halving.assign(network, options.precision, options.floor, on_stage)
+        if assignment is not None:
+            described = replace(described, assignment=assignment, mixed=assignment.summary)
         arithmetic = _prove_arithmetic(network, options, on_stage)
         on_stage(f"running the reference at {format_size(described.tile)}")
         expected = _expected(network, options, described)
@@ -456,6 +465,8 @@ def _require(network: Network, difference: Difference, options: ExportOptions, w
 
 def _wide_enough(network: Network, options: ExportOptions) -> str:
     """The precisions of a wider range that hold the network, by trying them; else fp32."""
+    if network.needs_assignment:
+        return Precision.FP32
     found = [
         other
         for other in Precision.of(options.precision).wider

@@ -99,7 +99,7 @@ def build(
     options = options or BuildOptions()
     described = artifact.describe(source)
     flavour, module, targets = choose(options)
-    described = replace(described, targets=targets, any_size=False)
+    described = replace(described, targets=targets, any_size=False, assignment=None)
     with replacing(target) as partial, timings.shared(flavour) as timed:
         order = Order(
             flavour=flavour,

@@ -61,6 +61,15 @@ def noise(number: int, size: tuple[int, int], channels: int) -> list[Sample]:
     ]
 
 
+def middles(side: int, window: int, channels: int) -> Pixels:
+    """The middle of each image that ships: (2, side, side, C) uint8."""
+    pixels = []
+    for sample in shipped((side, side), window, channels):
+        top, left = ((length - side) // 2 for length in sample.pixels.shape[:2])
+        pixels.append(sample.pixels[top : top + side, left : left + side])
+    return np.stack(pixels)
+
+
 def listed(paths: Sequence[Path]) -> list[Path]:
     """The files named, and the images of each folder named, by name; subfolders are not entered.
 

@@ -16,6 +16,7 @@ with needed_for("Running a network in PyTorch"):
 if TYPE_CHECKING:
     from typing import Self
 
+    from hat_deploy.networks.assignment import Assignment
     from hat_deploy.networks.shape import Shape
 
 
@@ -53,6 +54,15 @@ class Network(nn.Module, ABC):
         Args:
             precision: the name of a :class:`~hat_deploy.precision.Precision`.
         """
+
+    @property
+    def needs_assignment(self) -> bool:
+        """Whether no architecture says which layers compute in half: a search must."""
+        return False
+
+    def assign(self, assignment: Assignment) -> None:
+        """Take the layers that :meth:`in_precision` is to compute in half, in its precision."""
+        raise NotImplementedError
 
     def for_tensor_cores(self) -> Network:
         """The network as TensorRT computes it fastest: a frozen copy that computes the same.

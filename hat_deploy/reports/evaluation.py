@@ -1,8 +1,8 @@
-"""What ``evaluate`` found, as a page: bicubic, model and original under a slider, and scores."""
+"""What ``evaluate`` found, as a page: bicubic, models and original under a slider, and scores."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from hat_deploy import machine as hardware
 from hat_deploy.engines.base import Array
@@ -16,28 +16,43 @@ from hat_deploy.terminal.printable import display_name
 
 
 class EvaluationPage:
-    """Collects images while ``evaluate`` runs, and becomes a page with its scores."""
+    """Collects images while models are scored, and becomes a page with their scores."""
 
     def __init__(self) -> None:
         self._album = Album()
 
-    def add(self, scored: Scored) -> None:
-        """Keep what is to be shown of an image; the arrays themselves are let go."""
-        self._album.add(display_name(scored.score.name), lambda: _section(scored))
+    def add(self, scored: Sequence[Scored], names: Sequence[str]) -> None:
+        """Keep what is to be shown of an image; the arrays themselves are let go.
 
-    def html(self, evaluation: Evaluation) -> str:
+        Args:
+            scored: what each model made of it.
+            names: what to call the models.
+        """
+        called = names if len(names) > 1 else ["model"]
+        pictures = dict(zip(called, scored, strict=True))
+        self._album.add(display_name(scored[0].score.name), lambda: _section(pictures))
+
+    def html(self, evaluations: Sequence[Evaluation], names: Sequence[str]) -> str:
         """The page of the run whose images were added."""
+        first = evaluations[0]
+        several = len(evaluations) > 1
+        title = ", ".join(names)
         return page.render(
             "evaluation.html",
-            title=f"evaluate: {display_name(evaluation.model['name'] or '')}",
-            headline=_headline(evaluation),
-            not_scored=_not_scored(evaluation),
-            border=evaluation.border,
-            lr=display_name(evaluation.lr),
-            computed=evaluation.computed,
-            scores=Table("scores", _COLUMNS, list(_rows(evaluation))),
+            title=f"evaluate: {title}",
+            headline=_headline(evaluations, names),
+            not_scored=_not_scored(first),
+            border=first.border,
+            lr=display_name(first.lr),
+            computed="; ".join(dict.fromkeys(each.computed for each in evaluations)),
+            models=Table("models, each a mean over the same images", *compared(evaluations, names))
+            if several
+            else None,
+            scores=Table("PSNR dB, each image", *_side_by_side(evaluations, names))
+            if several
+            else Table("scores", _COLUMNS, list(_rows(first))),
             album=self._album,
-            facts=_facts(evaluation),
+            facts=_facts(evaluations, names),
         )
 
 
@@ -49,16 +64,40 @@ def model_line(model: Mapping[str, str | None]) -> str:
     return f"{shown}, sha256 {model['sha256']}"
 
 
-_COLUMNS = ("image", "PSNR dB", "SSIM", "bicubic PSNR", "bicubic SSIM", "gain dB")
+def compared(
+    evaluations: Sequence[Evaluation], names: Sequence[str]
+) -> tuple[tuple[str, ...], list[list[str]]]:
+    """Models side by side, bicubic interpolation last: columns and rows of a table."""
+    columns = ("model", "PSNR dB", "SSIM", "parameters", "multi-adds per LR MP", "s an image")
+    rows = []
+    for name, each in zip(names, evaluations, strict=True):
+        mean = each.mean
+        figures = (
+            ["", "", ""]
+            if mean is None
+            else [f"{mean.psnr:.2f}", f"{mean.ssim:.4f}", f"{mean.seconds:.2f}"]
+        )
+        millions = "" if each.parameters is None else f"{each.parameters / 1e6:.2f} M"
+        tera = "" if each.multi_adds is None else f"{each.multi_adds / 1e12:.2f} T"
+        rows.append([name, *figures[:2], millions, tera, figures[2]])
+    if (mean := evaluations[0].mean) is not None:
+        rows.append(["bicubic", f"{mean.bicubic_psnr:.2f}", f"{mean.bicubic_ssim:.4f}", "", "", ""])
+    return columns, rows
 
 
-def _headline(evaluation: Evaluation) -> str:
-    mean = evaluation.mean
-    if mean is None:
+_COLUMNS = ("image", "PSNR dB", "SSIM", "bicubic PSNR", "bicubic SSIM", "gain dB", "s")
+
+
+def _headline(evaluations: Sequence[Evaluation], names: Sequence[str]) -> str:
+    means = {n: e.mean for n, e in zip(names, evaluations, strict=True) if e.mean is not None}
+    if not means:
         return "No image could be scored"
+    first = evaluations[0]
+    best, mean = max(means.items(), key=lambda pair: pair[1].psnr)
+    which = f"{best} is nearest to the originals: " if len(names) > 1 else ""
     return (
-        f"x{evaluation.scale}: {mean.psnr:.2f} dB, SSIM {mean.ssim:.4f} over "
-        f"{_counted(len(evaluation.scores), 'image')}; bicubic {mean.bicubic_psnr:.2f} dB, "
+        f"{which}x{first.scale}: {mean.psnr:.2f} dB, SSIM {mean.ssim:.4f} over "
+        f"{_counted(len(first.scores), 'image')}; bicubic {mean.bicubic_psnr:.2f} dB, "
         f"{mean.bicubic_ssim:.4f}"
     )
 
@@ -72,6 +111,20 @@ def _not_scored(evaluation: Evaluation) -> list[str]:
         f"not scored: {display_name(missed.path)}: {missed.reason}"
         for missed in evaluation.not_scored
     ]
+
+
+def _side_by_side(
+    evaluations: Sequence[Evaluation], names: Sequence[str]
+) -> tuple[tuple[str, ...], list[list[str]]]:
+    rows = [
+        [
+            display_name(scores[0].name),
+            *(f"{score.psnr:.2f}" for score in scores),
+            f"{scores[0].bicubic_psnr:.2f}",
+        ]
+        for scores in zip(*(each.scores for each in evaluations), strict=True)
+    ]
+    return ("image", *names, "bicubic"), rows
 
 
 def _rows(evaluation: Evaluation) -> Iterator[list[str]]:
@@ -88,42 +141,49 @@ def _cells(score: Score) -> list[str]:
         f"{score.bicubic_psnr:.2f}",
         f"{score.bicubic_ssim:.4f}",
         f"{score.psnr - score.bicubic_psnr:+.2f}",
+        f"{score.seconds:.2f}",
     ]
 
 
-def _facts(evaluation: Evaluation) -> dict[str, object]:
-    model = {
-        "model": display_name(evaluation.model["name"] or ""),
-        "its file": display_name(evaluation.model["file"] or "none: an engine was handed in"),
-        "its SHA-256": evaluation.model["sha256"] or "unknown",
-        "engine": evaluation.engine,
-    }
-    return model | machine(hardware.examine().to_dict(), hardware.versions())
+def _facts(evaluations: Sequence[Evaluation], names: Sequence[str]) -> dict[str, object]:
+    models: dict[str, object] = {}
+    for name, each in zip(names, evaluations, strict=True):
+        suffix = f" of {name}" if len(names) > 1 else ""
+        models |= {
+            f"model{suffix}": display_name(each.model["name"] or ""),
+            f"file{suffix}": display_name(each.model["file"] or "none: an engine was handed in"),
+            f"SHA-256{suffix}": each.model["sha256"] or "unknown",
+            f"engine{suffix}": each.engine,
+        }
+    return models | machine(hardware.examine().to_dict(), hardware.versions())
 
 
-def _section(scored: Scored) -> str:
-    scale, (height, width) = scored.scale, scored.original.shape[:2]
-    errors = {"model": _error(scored, scored.result), "bicubic": _error(scored, scored.plain)}
-    shown = pixels.window(errors["model"], SIDE, scale)
-    pictures = {
-        "bicubic": scored.plain,
-        "model": scored.result,
-        "original": scored.original,
-    }
+def _section(scored: Mapping[str, Scored]) -> str:
+    names = list(scored)
+    first = scored[names[0]]
+    scale, (height, width) = first.scale, first.original.shape[:2]
+    results = {name: each.result for name, each in scored.items()}
+    errors = {name: _error(first, each) for name, each in (results | {_PLAIN: first.plain}).items()}
+    shown = pixels.window(errors[names[0]], SIDE, scale)
+    pictures = {_PLAIN: first.plain} | results | {"original": first.original}
     cut = {name: shown.cut(pixels.as_rgb(picture), scale) for name, picture in pictures.items()}
     full = max(pixels.full_scale(found) for found in errors.values())
+    left, right = (names[0], names[1]) if len(names) > 1 else (_PLAIN, names[0])
     return page.render(
         "evaluation_image.html",
-        title=f"{display_name(scored.score.name)}, {image_size(height, width)}",
-        slider=figures.slider(cut, _caption(scored, shown), left="bicubic", right="model"),
+        title=f"{display_name(first.score.name)}, {image_size(height, width)}",
+        slider=figures.slider(cut, _caption(scored, shown), left=left, right=right),
         errors={
-            name: figures.error_map(
+            "the model" if name == "model" else name: figures.error_map(
                 pixels.heat_map(found, MAP_SIDE, full),
-                f"{name} against original; both maps have the same colours",
+                f"{name} against original; all maps of this image have the same colours",
             )
             for name, found in errors.items()
         },
     )
+
+
+_PLAIN = "bicubic"
 
 
 def _error(scored: Scored, candidate: Array) -> Array:
@@ -135,15 +195,18 @@ def _error(scored: Scored, candidate: Array) -> Array:
     return pixels.error(reference, other)
 
 
-def _caption(scored: Scored, shown: pixels.Window) -> str:
-    score = scored.score
-    figures_ = f"model {score.psnr:.2f} dB, bicubic {score.bicubic_psnr:.2f} dB."
+def _caption(scored: Mapping[str, Scored], shown: pixels.Window) -> str:
+    first = next(iter(scored.values()))
+    told = [f"{name} {each.score.psnr:.2f} dB" for name, each in scored.items()]
+    figures_ = f"{', '.join(told)}, bicubic {first.score.bicubic_psnr:.2f} dB."
     rows, columns = shown.rows, shown.columns
-    scale = scored.scale
-    if (len(rows) * scale, len(columns) * scale) == scored.original.shape[:2]:
+    scale = first.scale
+    if (len(rows) * scale, len(columns) * scale) == first.original.shape[:2]:
         return f"{figures_} Drag, or focus it and press the arrow keys."
+    judged = "the model" if len(scored) == 1 else next(iter(scored))
     return (
         f"{figures_} Rows {rows.start * scale} to {rows.stop * scale - 1} and columns "
         f"{columns.start * scale} to {columns.stop * scale - 1}: a part of at most {SIDE} pixels a "
-        "side around the model's largest error. Drag, or focus it and press the arrow keys."
+        f"side around the largest error of {judged}. "
+        "Drag, or focus it and press the arrow keys."
     )

@@ -10,13 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 from hat_deploy.artifact.resolve import checkpoint_named
 from hat_deploy.engines.torch import TorchEngine
-from hat_deploy.errors import UsageError
+from hat_deploy.errors import CheckFailed
+from hat_deploy.export.halving import assign
 from hat_deploy.geometry import round_up
 from hat_deploy.images.samples import Sample
+from hat_deploy.networks import search
+from hat_deploy.networks.assignment import Assignment
 from hat_deploy.networks.checkpoint import load_network
 from hat_deploy.networks.ranges import Peak, advice, measure
+from hat_deploy.networks.search import Layer
 from hat_deploy.networks.unstored import Unstored
-from hat_deploy.precision import FP16_MAX
+from hat_deploy.precision import FP16_MAX, Precision
 from hat_deploy.terminal.progress import OnStage
 from hat_deploy.tiles import tiling
 from hat_deploy.verify.verification import (
@@ -50,7 +54,11 @@ class RangesReport:
     """The checkpoint: ``path``, ``sha256`` and ``bytes``."""
     pictures: tuple[str, ...]
     peaks: tuple[Peak, ...]
-    """In the order data meets the blocks."""
+    """In the order data meets the blocks; none of a network whose parts are not known."""
+    layers: tuple[Layer, ...] = ()
+    """Of such a network: every layer, in the order data meets them."""
+    assignment: Assignment | None = None
+    """And what an export in fp16 would compute in half; None also where nothing would do."""
     advice: str
     """Which precision the peaks allow."""
 
@@ -61,6 +69,8 @@ class RangesReport:
             "pictures": list(self.pictures),
             "fp16_max": FP16_MAX,
             "blocks": [_as_json(peak) for peak in self.peaks],
+            "layers": [_finite(asdict(layer)) for layer in self.layers],
+            "assignment": None if self.assignment is None else asdict(self.assignment),
             "advice": self.advice,
         }
 
@@ -88,29 +98,40 @@ def report(
 
     Raises:
         CheckpointError: the checkpoint cannot be read.
-        UsageError: there is no such checkpoint or device, or the network is used in fp32 only.
+        UsageError: there is no such checkpoint or device.
         PictureError: an image cannot be decoded.
     """
     checkpoint = checkpoint_named(reference)
     network = load_network(checkpoint.path, **options.given)
     config = network.config
-    if not config.points():
-        raise UsageError(
-            f"ranges says which half precision a network can be used in, and this one "
-            f"({config.variant}) is exported in fp32 only"
-        )
     side = round_up(SIDE, config.window)
     tile = (side, side)
     chosen = choose_samples(
         pictures, options.random, tile=tile, window=config.window, channels=config.channels
     )
     engine = TorchEngine(network, tile=tile, device=options.device)
-    peaks = measure(network, _batches(engine, chosen, options.device, on_stage))
+    batches = _batches(engine, chosen, options.device, on_stage)
+    names = tuple(sample.name for sample in chosen)
+    if not network.needs_assignment:
+        peaks = tuple(measure(network, batches))
+        return RangesReport(
+            reference=facts(checkpoint), pictures=names, peaks=peaks, advice=advice(peaks)
+        )
+    layers = tuple(search.measure(network, batches))
+    try:
+        found = assign(network.cpu(), Precision.FP16, Precision.FP16.floor, on_stage)
+    except CheckFailed as error:
+        found, advised = None, str(error)
+    else:
+        assert found is not None
+        advised = search.advice(layers, found)
     return RangesReport(
         reference=facts(checkpoint),
-        pictures=tuple(sample.name for sample in chosen),
-        peaks=tuple(peaks),
-        advice=advice(peaks),
+        pictures=names,
+        peaks=(),
+        layers=layers,
+        assignment=found,
+        advice=advised,
     )
 
 
@@ -121,7 +142,7 @@ def _batches(
     import torch
 
     for number, sample in enumerate(chosen, 1):
-        on_stage(f"{sample.name} ({number} of {len(chosen)})")
+        on_stage(f"measuring on {sample.name} ({number} of {len(chosen)})")
         height, width = sample.pixels.shape[:2]
         for tile in tiling.grid_for(engine, (height, width), halo=0).tiles:
             yield torch.from_numpy(tiling.gather(sample.pixels, [tile], engine.input)).to(device)
@@ -129,7 +150,11 @@ def _batches(
 
 def _as_json(peak: Peak) -> dict[str, Any]:
     shares = {f"{name}_share": share(getattr(peak, name)) for name in MEASURED}
+    return _finite(asdict(peak) | shares)
+
+
+def _finite(values: dict[str, Any]) -> dict[str, Any]:
     return {
         name: None if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in (asdict(peak) | shares).items()
+        for name, value in values.items()
     }

@@ -208,7 +208,10 @@ def _foreign_constants(artifact: Artifact, network: Network) -> tuple[str, ...] 
         return None
     from hat_deploy.verify import weights as constants
 
-    converted = network.in_precision(artifact.description.precision)
+    described = artifact.description
+    if described.assignment is not None:
+        network.assign(described.assignment)
+    converted = network.in_precision(described.precision)
     return tuple(constants.foreign(artifact.path, converted))
 
 

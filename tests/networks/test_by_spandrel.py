@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +18,13 @@ from benchmarks.instances import instance
 from benchmarks.networks import PAGE, RESULTS, Result, measure_apart, table
 from hat_deploy import networks
 from hat_deploy.artifact import describe
-from hat_deploy.errors import CheckFailed, CheckpointError, UsageError
+from hat_deploy.errors import CheckpointError, UsageError
 from hat_deploy.export.to_onnx import ExportOptions, export_onnx
 from hat_deploy.networks.by_spandrel import library
 from hat_deploy.networks.by_spandrel.network import SpandrelNetwork
 from hat_deploy.networks.by_spandrel.shape import SpandrelShape, window_for
 from hat_deploy.networks.checkpoint import build, detect_config, inspect, load_network
+from hat_deploy.verify.weights import foreign
 
 
 @pytest.fixture(scope="module")
@@ -158,12 +160,26 @@ def test_it_is_built_from_weights_alone(checkpoint: Path) -> None:
         build(load_network(checkpoint).config)
 
 
-def test_half_precision_is_refused(checkpoint: Path, tmp_path: Path) -> None:
-    network = load_network(checkpoint)
-    options = ExportOptions(tile=(32, 32), precision="fp16")
-    with pytest.raises(CheckFailed, match="export it in fp32"):
-        export_onnx(network, tmp_path / "x.onnx", options, model="x", checkpoint_sha256="")
-    assert not list(tmp_path.iterdir())
+@pytest.mark.slow
+def test_it_exports_in_half_with_what_stays_wide_in_its_description(tmp_path: Path) -> None:
+    network = load_network(save("SPAN", tmp_path))
+    options, target = ExportOptions(tile=(32, 32), precision="fp16"), tmp_path / "x.onnx"
+    report = export_onnx(network, target, options, model="x", checkpoint_sha256="")
+    assert report.arithmetic is not None and report.arithmetic.psnr > 60
+    described = describe(target)
+    assert described.assignment is not None and described.assignment.wide
+    assert "stay in fp32" in described.mixed
+    other = load_network(tmp_path / "SPAN.pth")
+    other.assign(described.assignment)
+    assert foreign(target, other.in_precision("fp16")) == []
+    changed = replace(described.assignment, wide={})
+    other.assign(changed)
+    assert foreign(target, other.in_precision("fp16")) != []
+
+
+def test_layers_in_half_are_assigned_before(checkpoint: Path) -> None:
+    with pytest.raises(ValueError, match="was not assigned"):
+        load_network(checkpoint).in_precision("fp16")
 
 
 def test_weights_that_are_fused_in_every_pass_are_fused_once() -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import contextmanager
 from typing import Any, Self
 
-from hat_deploy.errors import CheckFailed, CheckpointError, needed_for
+from hat_deploy.errors import CheckpointError, needed_for
 
 with needed_for("Running a network in PyTorch"):
     import torch
     from torch import Tensor, nn
 
 from hat_deploy.geometry import reflect_indices, round_up
+from hat_deploy.networks import mixed
+from hat_deploy.networks.assignment import Assignment
 from hat_deploy.networks.by_spandrel import counting, library
 from hat_deploy.networks.by_spandrel.library import Found
 from hat_deploy.networks.by_spandrel.shape import SpandrelShape, window_for
@@ -37,13 +40,15 @@ class SpandrelNetwork(Network):
         super().__init__()
         self.model = found.model
         self._call = found.call
+        self._assigned: dict[str, Assignment] = {}
+        self._mixed: mixed.Mixed | None = None
         self.freeze()
         self.config = _measured(found)
 
     @property
     def dtype(self) -> torch.dtype:
-        """What the input is to be in."""
-        return next(self.parameters()).dtype
+        """What the input is to be in: float32 where layers cast for themselves."""
+        return torch.float32 if self._mixed else next(self.parameters()).dtype
 
     def forward(self, x: Tensor) -> Tensor:
         """See :class:`~hat_deploy.networks.network.Network`."""
@@ -51,8 +56,8 @@ class SpandrelNetwork(Network):
         window, scale = self.config.window, self.config.scale
         padded = _padded((height, width), window, square=self.config.square)
         if padded == (height, width):
-            return self._call(self.model, x)
-        y = self._call(self.model, _reflected(x, padded))
+            return self._run(x)
+        y = self._run(_reflected(x, padded))
         return y[..., : height * scale, : width * scale]
 
     def freeze(self) -> Self:
@@ -66,21 +71,57 @@ class SpandrelNetwork(Network):
         return self
 
     def in_precision(self, precision: str) -> SpandrelNetwork:
-        """Itself for ``fp32``.
+        """See :mod:`hat_deploy.networks.mixed`.
 
         Raises:
-            CheckFailed: another precision: where it would overflow is not known.
+            ValueError: no layers were assigned in that precision.
         """
-        if precision != Precision.FP32:
-            raise CheckFailed(
-                f"{self.config.architecture} comes by spandrel, and which of its layers bear "
-                f"{precision} is not known: export it in fp32"
-            )
-        return self.freeze()
+        self.freeze()
+        if precision == Precision.FP32:
+            return self
+        assignment = self._assigned.get(Precision.of(precision).arithmetic)
+        if assignment is None:
+            raise ValueError(f"which layers are to compute in {precision} was not assigned")
+        other = copy.deepcopy(self)
+        other._mixed = mixed.Mixed(other, assignment)
+        return other
 
-    def spelled_out(self, on_score: OnScore | None = None) -> AbstractContextManager[None]:
-        """It has no other spelling; its scores are not shown."""
-        return nullcontext()
+    @property
+    def needs_assignment(self) -> bool:
+        """A search must say which layers compute in half."""
+        return True
+
+    def assign(self, assignment: Assignment) -> None:
+        """See :meth:`Network.assign`."""
+        self._assigned[assignment.precision] = assignment
+
+    @contextmanager
+    def spelled_out(self, on_score: OnScore | None = None) -> Iterator[None]:
+        """Half precision is computed as fp32, rounded after every operation: a CPU without
+        instructions for it takes minutes for one convolution. Scores are not shown."""
+        if self._mixed is None:
+            yield
+            return
+        with self._mixed.emulated():
+            yield
+
+    def constants(self) -> Iterator[Tensor]:
+        """Parameters, buffers and other tensors of its modules; where layers differ in precision,
+        also as others take them."""
+        others = (value for module in self.modules() for value in vars(module).values())
+        for tensor in (*super().constants(), *others):
+            if not isinstance(tensor, Tensor):
+                continue
+            yield tensor
+            if self._mixed is not None and tensor.is_floating_point():
+                yield tensor.to(self._mixed.half)
+
+    def _run(self, x: Tensor) -> Tensor:
+        if self._mixed is None:
+            return self._call(self.model, x)
+        with self._mixed.mode:
+            y = self._call(self.model, x)
+        return y.float()
 
     def halved(self) -> Iterator[tuple[nn.Module, str, bool]]:
         """None."""
