@@ -53,6 +53,12 @@ VALUES = {
     "fail_fast": "--fail-fast",
     "dry_run": "--dry-run",
     "as_json": "--json",
+    "codec": "--codec h264",
+    "crf": "--crf 20",
+    "preset": "--preset slow",
+    "pixel_format": "--pixel-format yuv420p",
+    "deinterlace": "--deinterlace",
+    "reuse": "--no-reuse",
 }
 """How each option is given that is refused somewhere; values that exist are the defaults."""
 
@@ -84,6 +90,9 @@ MODES: dict[tuple[str, str], tuple[str, ...]] = {
     ("upscale", "photos -o large"): ("suffix",),
     ("upscale", "-"): (
         "recursive", "suffix", "memory", "keep_times", "report", "fail_fast", "dry_run", "as_json",
+    ),
+    ("upscale", "photos/a.png"): (
+        "codec", "crf", "preset", "pixel_format", "deinterlace", "reuse",
     ),
     ("upscale", "photos --format png"): ("quality",),
     ("upscale", "photos --format .TIFF"): ("quality",),
