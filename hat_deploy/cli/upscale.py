@@ -470,10 +470,12 @@ def _upscale(
     """
     from hat_deploy.artifact.resolve import resolve
     from hat_deploy.cli.upscale_display import Display
+    from hat_deploy.errors import require
     from hat_deploy.folders.unexported import Unexported
     from hat_deploy.images.stderr import libraries_silenced
     from hat_deploy.terminal.printable import display_name
     from hat_deploy.terminal.screen import SafeConsole
+    from hat_deploy.video.names import is_clip
 
     with libraries_silenced():
         console = SafeConsole(stderr=True, quiet=quiet)
@@ -489,6 +491,8 @@ def _upscale(
                 searched = ", ".join(map(display_name, paths))
                 display.say(f"no images found in {searched}: there is nothing to do")
             _require_own_file(report, listed)
+            if listed.jobs and all(is_clip(job.source) for job in listed.jobs):
+                require("av", purpose="Upscaling a clip")
             if isinstance(upscaler, Unexported):
                 display.say(upscaler.sentence)
             if dry:

@@ -282,7 +282,7 @@ def test_transparency_goes_through_or_is_refused(tmp_path: Path) -> None:
         tmp_path / "a.mov", "prores_ks", pixel_format="yuva444p10le", frames=2, size=(32, 32)
     )
     refused = run(clip)
-    assert isinstance(refused, Failed) and "--codec prores or ffv1" in refused.reason
+    assert isinstance(refused, Failed) and "--codec prores in .mov, --codec ffv1" in refused.reason
     done = run(clip, codec="prores")
     assert isinstance(done, Done), done
     assert next(decoded(done.target)).format.name.startswith("yuva444p")
