@@ -11,11 +11,12 @@ from hat_deploy.geometry import image_size
 from hat_deploy.images import Colour as Background
 from hat_deploy.machine import available_memory
 from hat_deploy.tiles.enlarger import Enlarger
-from hat_deploy.tiles.target_size import TargetSize, steps_to
+from hat_deploy.tiles.target_size import Steps, TargetSize, steps_to
 from hat_deploy.video import muxing
-from hat_deploy.video.computing import Computation, OnPosition, Store, Tally, require_permitted
-from hat_deploy.video.encoding import recipe_for
+from hat_deploy.video.computing import Computation, OnPosition, Sink, Tally, require_permitted
+from hat_deploy.video.encoding import Recipe, recipe_for
 from hat_deploy.video.options import VideoOptions
+from hat_deploy.video.parts import Parts, Store
 from hat_deploy.video.source import Source
 
 
@@ -104,28 +105,11 @@ class Clip:
         Raises:
             PictureError, CheckFailed, ArtifactError, OSError: see :meth:`Computation.run`.
         """
-        computation = Computation(
-            source=self.source,
-            upscaler=self._upscaler,
-            recipe=self.recipe,
-            steps=self.steps,
-            store=store,
-            memory=self._options.memory or available_memory() // 4,
-            reuse=self._options.video.reuse,
-            linear_light=self._options.linear_light,
-            background=self._options.background,
-            on_position=on_position,
+        sink = Parts(self.recipe, store)
+        tally = compute(
+            self.source, self._upscaler, self.recipe, self.steps, sink, self._options, on_position
         )
-        tally = computation.run()
-        if tally.reused:
-            self._notes.append(
-                f"{tally.reused} of {tally.frames} frames are as the one before: computed once"
-            )
-        if tally.again:
-            self._notes.append(
-                f"{tally.again} of {tally.tiles} tiles were not finite in half precision and were "
-                "computed again in fp32"
-            )
+        self._notes += notes_on(tally)
         return tally
 
     def assemble(self, files: Sequence[Path], target: Path) -> tuple[str, ...]:
@@ -153,3 +137,47 @@ class Clip:
 
     def __exit__(self, *_: object) -> None:
         self.source.close()
+
+
+def compute(
+    source: Source,
+    upscaler: Enlarger,
+    recipe: Recipe,
+    steps: Steps,
+    sink: Sink,
+    options: Options,
+    on_position: OnPosition = lambda position: None,
+) -> Tally:
+    """Compute the frames that a sink does not have.
+
+    Raises:
+        PictureError, CheckFailed, ArtifactError, OSError: see :meth:`Computation.run`.
+    """
+    computation = Computation(
+        source=source,
+        upscaler=upscaler,
+        recipe=recipe,
+        steps=steps,
+        sink=sink,
+        memory=options.memory or available_memory() // 4,
+        reuse=options.video.reuse,
+        linear_light=options.linear_light,
+        background=options.background,
+        on_position=on_position,
+    )
+    return computation.run()
+
+
+def notes_on(tally: Tally) -> list[str]:
+    """What the user is to know of how frames were computed."""
+    notes = []
+    if tally.reused:
+        notes.append(
+            f"{tally.reused} of {tally.frames} frames are as the one before: computed once"
+        )
+    if tally.again:
+        notes.append(
+            f"{tally.again} of {tally.tiles} tiles were not finite in half precision and were "
+            "computed again in fp32"
+        )
+    return notes

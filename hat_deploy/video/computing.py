@@ -25,9 +25,9 @@ from hat_deploy.tiles.enlarger import Enlarger
 from hat_deploy.tiles.streaming import stream
 from hat_deploy.tiles.target_size import Steps
 from hat_deploy.video.colour import planes_of, rgb_of
-from hat_deploy.video.encoding import Encoder, Recipe
+from hat_deploy.video.encoding import Recipe
 from hat_deploy.video.layout import Plane
-from hat_deploy.video.parts import FRAMES, Packet, packets_of
+from hat_deploy.video.parts import FRAMES
 from hat_deploy.video.source import Frame, Source
 
 LINGER = 0.05
@@ -40,14 +40,21 @@ _FLOATS = 9
 """Arrays of float64 of a frame's size that conversion takes at its peak."""
 
 
-class Store(Protocol):
-    """Where encoded parts are kept."""
+class Sink(Protocol):
+    """Where finished frames go, in the order in which they are shown."""
 
-    def has(self, number: int) -> bool:
-        """Whether a part is there, whole and of these settings."""
+    @property
+    def size(self) -> int:
+        """Bytes made of them."""
 
-    def save(self, number: int, packets: list[Packet]) -> int:
-        """Keep a part; returns its bytes."""
+    def has(self, part: int) -> bool:
+        """Whether a part's frames need not be computed."""
+
+    def put(self, part: int, planes: tuple[Plane, ...], pts: int, duration: int) -> None:
+        """Take a frame, in the recipe's layout."""
+
+    def end(self) -> None:
+        """Take note that no frame comes any more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,8 +90,6 @@ class Tally:
     again: int = 0
     """Tiles that were computed again by the wider engine."""
     parts: int = 0
-    size: int = 0
-    """Bytes encoded."""
 
     @property
     def frames(self) -> int:
@@ -103,8 +108,6 @@ class _Work:
     """RGB; None where the frame is as the one before."""
     steps: int = 0
     """Passes of the network that have begun."""
-    last: bool = False
-    """Whether the clip ends with it."""
 
 
 class Ended(Exception):
@@ -117,7 +120,7 @@ class Computation:
 
     Args:
         source: its frames.
-        store: takes the parts.
+        sink: takes the results; in a thread of its own.
         memory: bytes for frames on their way.
         background: what lies behind transparent pixels where the result holds none.
     """
@@ -126,7 +129,7 @@ class Computation:
     upscaler: Enlarger
     recipe: Recipe
     steps: Steps
-    store: Store
+    sink: Sink
     memory: int
     reuse: bool = True
     linear_light: bool = False
@@ -232,7 +235,7 @@ class Computation:
                 frames=self.source.facts.expected,
                 computed=tally.encoded,
                 seconds=time.monotonic() - self._begun,
-                size=tally.size,
+                size=self.sink.size,
             )
         )
 
@@ -245,7 +248,7 @@ class Computation:
         for frame in self.source.frames():
             part = frame.number // FRAMES
             if part not in had:
-                had = {part: self.store.has(part)}
+                had = {part: self.sink.has(part)}
             self.tally.parts = part + 1
             if had[part]:
                 self.tally.kept += 1
@@ -266,30 +269,15 @@ class Computation:
 
     def _encode(self) -> None:
         """The encoder thread."""
-        encoder = None
-        part = -1
-        packets: list[Packet] = []
-        durations: dict[int, int] = {}
         planes: tuple[Plane, ...] = ()
         for work in self._in_order():
-            if encoder is None or work.part != part:
-                if encoder is not None:
-                    packets += packets_of(encoder.finish(), durations)
-                    self._save(part, packets)
-                encoder, part, packets, durations = Encoder(self.recipe), work.part, [], {}
             if work.pixels is not None:
                 planes = planes_of(self._shown(work.pixels), self.recipe.layout, self.recipe.colour)
                 work.pixels = None
-            durations[work.frame.pts] = work.frame.duration
-            packets += packets_of(encoder.encode(planes, work.frame.pts), durations)
+            self.sink.put(work.part, planes, work.frame.pts, work.frame.duration)
             self.tally.encoded += 1
             self._places.release()
-        if encoder is not None and not self._stop.is_set():
-            packets += packets_of(encoder.finish(), durations)
-            self._save(part, packets)
-
-    def _save(self, part: int, packets: list[Packet]) -> None:
-        self.tally.size += self.store.save(part, packets)
+        self.sink.end()
 
     def _in_order(self) -> Iterator[_Work]:
         """Frames as they were decoded: those of several passes are finished out of turn."""

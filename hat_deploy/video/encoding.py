@@ -134,6 +134,38 @@ def recipe_for(
     )
 
 
+def raw_recipe(
+    facts: Facts, size: tuple[int, int], options: VideoOptions, *, opaque: bool
+) -> Recipe:
+    """How frames are laid out that are not encoded.
+
+    Args:
+        opaque: whether transparency may be given up.
+
+    Raises:
+        PictureError: the pixel format that was asked for is not planar, or unknown.
+    """
+    layout = facts.layout.opaque if opaque else facts.layout
+    if options.pixel_format is not None:
+        layout = Layout.of(options.pixel_format)
+    colour = facts.colour
+    if (layout.kind == "rgb") != (facts.layout.kind == "rgb"):
+        colour = _changed(colour, layout, size[0])
+    return Recipe(
+        codec="raw",
+        height=size[0],
+        width=size[1],
+        layout=layout,
+        pixel_format=layout.name,
+        colour=colour,
+        aspect=facts.aspect,
+        time_base=facts.time_base,
+        rate=facts.rate,
+        options=(),
+        global_header=False,
+    )
+
+
 def require_encoder(codec: str) -> None:
     """Refuse a codec that this FFmpeg cannot write.
 

@@ -10,9 +10,11 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 from hat_deploy.errors import needed_for
+from hat_deploy.video.encoding import Encoder, Recipe
+from hat_deploy.video.layout import Plane
 
 with needed_for("Video"):
     import av
@@ -37,11 +39,53 @@ Times = list[tuple[int, int, int, int]]
 """Of each packet: pts, duration, 1 for a key frame, bytes."""
 
 
-def packets_of(encoded: Iterable[av.Packet[Any]], durations: dict[int, int]) -> Iterator[Packet]:
-    """An encoder's packets with the durations of their frames."""
-    for packet in encoded:
-        assert packet.pts is not None
-        yield Packet(packet.pts, durations[packet.pts], packet.is_keyframe, bytes(packet))
+class Store(Protocol):
+    """Where encoded parts are kept."""
+
+    def has(self, number: int) -> bool:
+        """Whether a part is there, whole and of these settings."""
+
+    def save(self, number: int, packets: list[Packet]) -> int:
+        """Keep a part; returns its bytes."""
+
+
+class Parts:
+    """A sink that encodes frames part by part and hands each to a store."""
+
+    def __init__(self, recipe: Recipe, store: Store) -> None:
+        self._recipe = recipe
+        self._store = store
+        self._encoder: Encoder | None = None
+        self._part = -1
+        self._packets: list[Packet] = []
+        self._durations: dict[int, int] = {}
+        self.size = 0
+        """Bytes encoded."""
+
+    def has(self, part: int) -> bool:
+        """Whether the store has it."""
+        return self._store.has(part)
+
+    def put(self, part: int, planes: tuple[Plane, ...], pts: int, duration: int) -> None:
+        """Encode a frame; the first of a part ends the one before."""
+        if self._encoder is None or part != self._part:
+            self.end()
+            self._encoder, self._part = Encoder(self._recipe), part
+        self._durations[pts] = duration
+        self._take(self._encoder.encode(planes, pts))
+
+    def end(self) -> None:
+        """Keep what has been encoded of the part."""
+        if self._encoder is not None:
+            self._take(self._encoder.finish())
+            self.size += self._store.save(self._part, self._packets)
+            self._encoder, self._packets, self._durations = None, [], {}
+
+    def _take(self, encoded: Iterable[av.Packet[Any]]) -> None:
+        for packet in encoded:
+            assert packet.pts is not None
+            duration = self._durations[packet.pts]
+            self._packets.append(Packet(packet.pts, duration, packet.is_keyframe, bytes(packet)))
 
 
 def write(path: Path, packets: list[Packet]) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import Any, Protocol, Self
 
 from hat_deploy.errors import PictureError, needed_for
 from hat_deploy.video.chroma import CENTRE, LEFT, TOP_LEFT, Siting
@@ -25,6 +25,10 @@ with needed_for("Video"):
 
 _CENTRED = ("mjpeg", "mpeg1video", "h261", "h263", "h263p", "flv", "theora", "svq1", "svq3")
 """Codecs whose chroma lies in the middle of the luma samples."""
+Y4M = b"YUV4MPEG2 "
+"""What such a stream begins with."""
+LONGEST_START = 512
+"""Bytes at the start of a file that its kind is told by."""
 _FULL = 2
 """FFmpeg's number of the full range."""
 _STOPPED = 0.5
@@ -88,24 +92,46 @@ class Frame:
     planes: tuple[Plane, ...]
 
 
+class Readable(Protocol):
+    """A stream whose first bytes have been looked at."""
+
+    start: bytes
+    """Up to :data:`LONGEST_START` of them, which :meth:`read` gives again."""
+
+    def read(self, size: int, /) -> bytes:
+        """Bytes; none at the end."""
+
+
 class Source:
     """A clip that is open; its first frame has been decoded.
 
     Args:
         file: a path, or a stream that need not be seekable.
         deinterlace: make whole frames of interlaced ones.
+        on_packet: given the packets of other streams as they are met; None leaves them unread.
 
     Raises:
         PictureError: it cannot be read, is no clip, or is of a kind that cannot be upscaled.
     """
 
-    def __init__(self, file: Path | BinaryIO, *, deinterlace: bool = False) -> None:
+    def __init__(
+        self,
+        file: Path | Readable,
+        *,
+        deinterlace: bool = False,
+        on_packet: Callable[[Any], None] | None = None,
+    ) -> None:
         self.damages: list[Damage] = []
         """Where it is damaged, as far as it has been read."""
         self._deinterlace = deinterlace
+        self._on_packet = on_packet
         self._lost: list[Damage] = []
         self._packets = 0
         self._at = 0  # of the packet read last, in ticks
+        if isinstance(file, Path):
+            self._start = _first_bytes(file)
+        else:
+            self._start = file.start
         try:
             self.container = av.open(
                 str(file) if isinstance(file, Path) else file, "r", metadata_errors="replace"
@@ -202,7 +228,7 @@ class Source:
                 full=full,
                 primaries=frame.color_primaries or context.color_primaries,
                 transfer=frame.color_trc or context.color_trc,
-                siting=_siting(context.codec.name, layout, matrix),
+                siting=_siting(context.codec.name, layout, matrix, self._start),
                 guessed=layout.kind != "rgb" and stated != matrix,
             ),
             aspect=stream.sample_aspect_ratio or Fraction(0),
@@ -232,7 +258,7 @@ class Source:
 
     def _plain_frames(self) -> Iterator[av.VideoFrame]:
         context = self.stream.codec_context
-        packets = self.container.demux(self.stream)
+        packets = self._demuxed()
         failed = 0
         while True:
             with _listening() as said:
@@ -243,11 +269,15 @@ class Source:
                     self._lose(self._at, f"cannot be read: {_why(error)}")
                     failed += 1
                     if failed < _TRIES:
-                        packets = self.container.demux(self.stream)
+                        packets = self._demuxed()
                         continue
                     packet = None
             if packet is None:
                 break
+            if packet.stream_index != self.stream.index:
+                if packet.size and self._on_packet is not None:
+                    self._on_packet(packet)
+                continue
             if packet.size:
                 self._packets += 1
                 self._at = packet.pts if packet.pts is not None else self._at
@@ -266,6 +296,11 @@ class Source:
             yield from frames
             if not packet.size:
                 break
+
+    def _demuxed(self) -> Iterator[Any]:
+        """Packets of the film, or of all streams if somebody takes the others."""
+        streams = [self.stream] if self._on_packet is None else list(self.container.streams)
+        return self.container.demux(streams)
 
     def _check(self, frame: av.VideoFrame, facts: Facts) -> None:
         when = clock(float((frame.pts or 0) * self.time_base) - self.start)
@@ -345,11 +380,19 @@ def _is_cover(stream: Any) -> bool:
     return bool(stream.disposition & av.stream.Disposition.attached_pic)
 
 
-def _siting(codec: str, layout: Layout, matrix: int) -> Siting:
-    """Where chroma lies by the codec's standard; PyAV does not tell what the clip says."""
+def _siting(codec: str, layout: Layout, matrix: int, start: bytes) -> Siting:
+    """Where chroma lies, by a Y4M's header or the codec's standard; PyAV tells no more."""
+    if start.startswith(Y4M):
+        tag = next((w for w in start.split(b"\n")[0].split() if w.startswith(b"C")), b"C420")
+        return CENTRE if tag in (b"C420", b"C420jpeg") else LEFT
     if codec in _CENTRED:
         return CENTRE
     return TOP_LEFT if matrix == BT2020 and layout.down == 2 else LEFT
+
+
+def _first_bytes(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(LONGEST_START)
 
 
 def _deinterlacer(stream: Any, frame: av.VideoFrame) -> av.filter.Graph:
