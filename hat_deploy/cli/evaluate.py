@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hat_deploy.cli import outputs
+from hat_deploy.cli import evaluate_clip, outputs
 from hat_deploy.cli.options import (
     AsJson,
     Backend,
@@ -26,6 +26,7 @@ from hat_deploy.cli.options import (
     artifact_named,
     parse_tile,
     print_json,
+    refuse,
     refuse_for_artifact,
     refuse_for_made,
 )
@@ -41,14 +42,18 @@ INCOMPLETE = 3
 def command(
     context: typer.Context,
     hr: Annotated[
-        Path, typer.Option(metavar="FOLDER", help="The folder of original, high-resolution images.")
+        Path,
+        typer.Option(
+            metavar="FOLDER|CLIP",
+            help="The folder of original, high-resolution images, or a clip.",
+        ),
     ],
     lr: Annotated[
         Path | None,
         typer.Option(
-            metavar="FOLDER",
-            help="The folder of low-resolution images. Default: the originals are shrunk by "
-            "bicubic interpolation.",
+            metavar="FOLDER|CLIP",
+            help="The folder of low-resolution images, or a clip. Default: the originals are "
+            "shrunk by bicubic interpolation.",
         ),
     ] = None,
     model: Model = None,
@@ -90,6 +95,8 @@ def command(
     refuse_for_artifact(context, artifact, backend)
     if artifact is not None:
         refuse_for_made(context, artifact)
+    if evaluate_clip.asked_for(hr):
+        refuse(context, ["report"], "a page shows images, and --hr is a clip")
     from hat_deploy.artifact import zoo
     from hat_deploy.reports import page
     from hat_deploy.reports.evaluation import EvaluationPage
@@ -112,8 +119,11 @@ def command(
         "qk_scale": qk_scale,
         "shift": shift,
     }
-    album = EvaluationPage()
     whole = tile is None and halo is None
+    if evaluate_clip.asked_for(hr):
+        evaluate_clip.evaluate(chosen, how, hr, lr, csv, whole=whole, as_json=as_json)
+        return
+    album = EvaluationPage()
     evaluation = _evaluate(chosen, how, hr, lr, None if report is None else album.add, whole=whole)
     if report is not None:
         page.save(album.html(evaluation), report)
