@@ -44,6 +44,7 @@ EXTRAS = {
     "tensorrt_rtx": "rtx",
     "tensorrt_rtx_bindings": "rtx",
     "pycuda": "pycuda",
+    "av": "video",
 }
 """Libraries that are not always there, by the name they are imported by, and the package's extra
 that installs each."""

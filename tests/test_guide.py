@@ -17,6 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import av
 import cv2
 import pytest
 import typer
@@ -137,9 +138,21 @@ def readers_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     good = (folder / "photos" / "china.png").read_bytes()
     (folder / "inbox" / "good.png").write_bytes(good)
     (folder / "inbox" / "damaged.png").write_bytes(good[: len(good) // 2])
+    save_clip(folder / "clip.mp4", cv2.imread(str(ROOT / "examples" / "china.png")))
     save_checkpoint(random_network(tiny_config(window_size=16)), folder / "hat.pth")
     monkeypatch.chdir(folder)
     return folder
+
+
+def save_clip(path: Path, image: Any) -> None:
+    """A few frames that pan over an image."""
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("libx264", rate=25)
+        stream.height, stream.width = 48, 64
+        for left in range(5):
+            frame = image[80:128, 120 + left : 184 + left, ::-1]
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(frame.copy(), "rgb24")))
+        out.mux(stream.encode(None))
 
 
 def run(line: str, monkeypatch: pytest.MonkeyPatch) -> int:

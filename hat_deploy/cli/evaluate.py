@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hat_deploy.cli import outputs
+from hat_deploy.cli import evaluate_clip, outputs
 from hat_deploy.cli.options import (
     AsJson,
     Backend,
@@ -26,9 +26,11 @@ from hat_deploy.cli.options import (
     artifact_named,
     parse_tile,
     print_json,
+    refuse,
     refuse_for_artifact,
     refuse_for_made,
 )
+from hat_deploy.errors import UsageError
 
 if TYPE_CHECKING:
     from hat_deploy.evaluate import Evaluation, Score, Scored
@@ -59,14 +61,18 @@ Engines = Annotated[
 def command(
     context: typer.Context,
     hr: Annotated[
-        Path, typer.Option(metavar="FOLDER", help="The folder of original, high-resolution images.")
+        Path,
+        typer.Option(
+            metavar="FOLDER|CLIP",
+            help="The folder of original, high-resolution images, or a clip.",
+        ),
     ],
     lr: Annotated[
         Path | None,
         typer.Option(
-            metavar="FOLDER",
-            help="The folder of low-resolution images. Default: the originals are shrunk by "
-            "bicubic interpolation.",
+            metavar="FOLDER|CLIP",
+            help="The folder of low-resolution images, or a clip. Default: the originals are "
+            "shrunk by bicubic interpolation.",
         ),
     ] = None,
     model: Models = None,
@@ -106,6 +112,8 @@ def command(
         refuse_for_artifact(context, artifact, backend)
         if artifact is not None:
             refuse_for_made(context, artifact)
+    if evaluate_clip.asked_for(hr):
+        refuse(context, ["report"], "a page shows images, and --hr is a clip")
     from hat_deploy.artifact import zoo
     from hat_deploy.evaluate import labels, write_csv
     from hat_deploy.reports import page
@@ -129,8 +137,13 @@ def command(
         "qk_scale": qk_scale,
         "shift": shift,
     }
-    album = EvaluationPage()
     whole = tile is None and halo is None
+    if evaluate_clip.asked_for(hr):
+        if len(chosen) > 1:
+            raise UsageError("a clip is scored with one model: give one --model or one --engine")
+        evaluate_clip.evaluate(chosen[0], how, hr, lr, csv, whole=whole, as_json=as_json)
+        return
+    album = EvaluationPage()
     evaluations = _evaluate(chosen, how, hr, lr, None if report is None else album, whole=whole)
     names = labels([evaluation.model for evaluation in evaluations])
     first = evaluations[0]

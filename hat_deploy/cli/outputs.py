@@ -99,12 +99,12 @@ def _named(source: Path | str) -> Iterator[Path]:
 
 
 def _files(source: Path | str, recursive: bool) -> Iterator[Path]:
-    """The files of one input; of a folder, all that are named like images."""
+    """The files of one input; of a folder, all that are named like images or clips."""
     path = Path(source)
     if not path.is_dir():
         yield from _named(source)
         return
-    from hat_deploy.images.picture import SUFFIXES
+    from hat_deploy.folders.inputs import SUFFIXES
 
     visited: set[Path] = set()
     for folder, folders, names in os.walk(path, followlinks=True):

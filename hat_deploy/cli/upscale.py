@@ -64,6 +64,8 @@ FOLDER_OPTIONS = (
     "as_json",
 )
 """Parameters that are about many images."""
+CLIP_OPTIONS = ("codec", "crf", "preset", "pixel_format", "deinterlace", "reuse")
+"""Parameters that are about clips."""
 WITHOUT_QUALITY = ("png", "tif", "tiff", "bmp", "gif")
 """Formats that lose nothing, or as much whatever is asked for."""
 
@@ -73,7 +75,8 @@ def command(
     paths: Annotated[
         list[Path],
         typer.Argument(
-            metavar="PATHS", help="The image files and folders to upscale; - is standard input."
+            metavar="PATHS",
+            help="The images, clips and folders of them to upscale; - is standard input.",
         ),
     ],
     output: Annotated[
@@ -111,8 +114,8 @@ def command(
         typer.Option(
             "--format",
             metavar="NAME",
-            help="The format of the results: png, jpg, webp, avif, gif, tiff or bmp. Default: that "
-            "of each source.",
+            help="The format of the results: png, jpg, webp, avif, gif, tiff or bmp; of clips mp4, "
+            "m4v, mov, mkv, webm, ts, m2ts or mts. Default: that of each source.",
         ),
     ] = None,
     width: Annotated[
@@ -166,6 +169,50 @@ def command(
             help="The quality of JPEG, WebP and AVIF results; 100 makes WebP and AVIF lossless.",
         ),
     ] = 95,
+    codec: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Of clips: h264, h265, av1, ffv1 or prores. Default: h264, or h265 for more than "
+            "8 bits; av1 in .webm.",
+        ),
+    ] = None,
+    crf: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            metavar="NUMBER",
+            help="The quality of clips in h264, h265 or av1; lower is better and larger. Default: "
+            "18, 20 and 24.",
+        ),
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="How much time the encoder of clips takes: ultrafast to placebo, or 0 to 13 for "
+            "av1. Default: medium, or 8.",
+        ),
+    ] = None,
+    pixel_format: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Of clips, by FFmpeg's name, as yuv420p10le. Default: that of each source, as far "
+            "as the codec takes it.",
+        ),
+    ] = None,
+    deinterlace: Annotated[
+        bool,
+        typer.Option("--deinterlace", help="Make whole frames of interlaced clips first."),
+    ] = False,
+    reuse: Annotated[
+        bool,
+        typer.Option(
+            "--reuse/--no-reuse",
+            help="Whether frames of a clip that are as the one before are computed once.",
+        ),
+    ] = True,
     device: DeviceOption = Device.CPU,
     backend: Backend = None,
     compute: Compute = None,
@@ -267,7 +314,7 @@ def command(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Upscale images and folders of them; the same command resumes a run that ended early.
+    """Upscale images, clips and folders of them; the same command resumes a run that ended early.
 
     An image that cannot be processed is listed at the end, and the rest is done. A journal in the
     folder of results knows what is done; with another model or other settings, results are made
@@ -285,7 +332,12 @@ def command(
     from hat_deploy import folders
     from hat_deploy.artifact import zoo
     from hat_deploy.folders import job_list
+    from hat_deploy.images.picture import SUFFIXES as IMAGES
+
+    if all(path.suffix.lower() in IMAGES for path in paths):
+        refuse(context, CLIP_OPTIONS, "it is for clips, and only images are named")
     from hat_deploy.tiles.target_size import TargetSize, mark_of
+    from hat_deploy.video.options import VideoOptions
 
     asked = (width, height, longest, megapixels, scale)
     size = None
@@ -307,6 +359,14 @@ def command(
         fail_fast=fail_fast,
         memory=parse_bytes("--memory", memory),
         max_pixels=max_pixels or folders.Options.max_pixels,
+        video=VideoOptions(
+            codec=codec,
+            crf=crf,
+            preset=preset,
+            pixel_format=pixel_format,
+            deinterlace=deinterlace,
+            reuse=reuse,
+        ),
     )
     ending = None if suffix is None else _ending(suffix)
 
@@ -415,10 +475,12 @@ def _upscale(
     """
     from hat_deploy.artifact.resolve import resolve
     from hat_deploy.cli.upscale_display import Display
+    from hat_deploy.errors import require
     from hat_deploy.folders.unexported import Unexported
     from hat_deploy.images.stderr import libraries_silenced
     from hat_deploy.terminal.printable import display_name
     from hat_deploy.terminal.screen import SafeConsole
+    from hat_deploy.video.names import is_clip
 
     with libraries_silenced():
         console = SafeConsole(stderr=True, quiet=quiet)
@@ -434,6 +496,8 @@ def _upscale(
                 searched = ", ".join(map(display_name, paths))
                 display.say(f"no images found in {searched}: there is nothing to do")
             _require_own_file(report, listed)
+            if listed.jobs and all(is_clip(job.source) for job in listed.jobs):
+                require("av", purpose="Upscaling a clip")
             if isinstance(upscaler, Unexported):
                 display.say(upscaler.sentence)
             if dry:

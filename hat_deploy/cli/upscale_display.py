@@ -11,7 +11,7 @@ from rich import progress
 from rich.console import Console
 
 from hat_deploy.cli.options import print_json
-from hat_deploy.folders import Done, Failed, Outcome, Progress, Skipped
+from hat_deploy.folders import ClipProgress, Done, Failed, Outcome, Progress, Skipped
 from hat_deploy.folders.job_list import JobList
 from hat_deploy.folders.preview import Pending
 from hat_deploy.geometry import image_size
@@ -69,6 +69,7 @@ class Display:
         self._done = self._tiles = self._pending = self._padded = 0
         self._kept: Counter[str | None] = Counter()
         self._failed: list[Failed] = []
+        self._damaged: list[tuple[Done, str]] = []
         self._untried: Counter[str] = Counter()
         self._foretold: list[dict[str, object]] = []
 
@@ -76,10 +77,14 @@ class Display:
         """Move the bar."""
         share = now.tiles_done / now.tiles if now.tiles else 0
         tiles = f"tile {now.tiles_done}/{now.tiles}" if now.tiles else ""
+        if now.clip is not None:
+            share = now.clip.frame / now.clip.frames if now.clip.frames else 0
+            share, tiles = min(share, 1), _clip(now.clip)
         self._bar.update(self._task, completed=now.settled + share, tiles=tiles)
         if not self._console.is_terminal and time.monotonic() - self._last > EVERY:
             self._last = time.monotonic()
-            self._note(self._so_far(now.settled + share, now.jobs))
+            at = "" if now.clip is None else f"; {_clip(now.clip)}"
+            self._note(self._so_far(now.settled + share, now.jobs) + at)
 
     def _so_far(self, settled: float, jobs: int) -> str:
         """How far the run is, for those who see no bar."""
@@ -95,6 +100,7 @@ class Display:
             case Done():
                 self._done += 1
                 self._padded += outcome.padded
+                self._damaged += [(outcome, damage) for damage in outcome.damaged]
                 for note in outcome.notes:
                     self.note(f"{display_name(outcome.source)}: {note}")
             case Skipped():
@@ -146,6 +152,8 @@ class Display:
                 f"{self._padded} of {self._done} were smaller than the artifact's tile and were "
                 "padded up to it, which changes them: an .onnx exported with --any-size does not"
             )
+        for done, damage in self._damaged:
+            typer.echo(f"damaged: {display_name(done.source)}: {display_name(damage)}", err=True)
         for failure in self._failed:
             typer.echo(f"not processed: {display_name(failure.source)}: {failure.reason}", err=True)
         for reason, count in self._untried.items():
@@ -154,7 +162,7 @@ class Display:
             self.say(f"results in {self._places()}")
         if self._as_json:
             print_json(self._result())
-        if bad:
+        if bad or self._damaged:
             raise typer.Exit(INCOMPLETE)
 
     def _summarise(self, bad: int) -> None:
@@ -187,6 +195,9 @@ class Display:
             "failed": [
                 {"source": str(failed.source), "reason": failed.reason} for failed in self._failed
             ],
+            "damaged": [
+                {"source": str(done.source), "where": damage} for done, damage in self._damaged
+            ],
             "not_tried": sum(self._untried.values()),
             "passed_over": {what.name.lower(): n for what, n in (+self._listed.passed).items()},
             "engine": self._engine,
@@ -215,6 +226,18 @@ class Display:
     def stop(self) -> None:
         """Take the bar away, or leave it as it is at its end."""
         self._bar.stop()
+
+
+def _clip(at: ClipProgress) -> str:
+    """How far a clip is.
+
+    >>> _clip(ClipProgress(frame=24, frames=144, rate=2.0, size=3_500_000))
+    'frame 24/144, 2.00 a second, 1 min 0 s left, 3.5 MB'
+    """
+    text = f"frame {at.frame}/{at.frames or '?'}, {at.rate:.2f} a second"
+    if at.seconds_left is not None:
+        text += f", {_duration(at.seconds_left)} left"
+    return f"{text}, {at.size / 1e6:.1f} MB"
 
 
 def _duration(seconds: float) -> str:

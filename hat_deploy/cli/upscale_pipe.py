@@ -1,4 +1,4 @@
-"""``hat-deploy upscale -``: one image from standard input, or one to standard output."""
+"""``hat-deploy upscale -``: one image or clip from standard input, or to standard output."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hat_deploy.cli import upscale_pipe_video as video
 from hat_deploy.errors import PictureError, UsageError
 from hat_deploy.terminal.printable import display_name
+from hat_deploy.video.names import is_clip
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 
 STREAM = Path("-")
 """Standard input or output."""
+_LOOKED_AT = 32
+"""Bytes of standard input that tell a clip from an image."""
 
 
 def asked_for(paths: Sequence[Path], output: Path | None) -> bool:
@@ -62,13 +66,17 @@ def pipe(
     from hat_deploy.folders.job_list import forced_suffix
     from hat_deploy.folders.single import upscale_bytes
 
+    start = sys.stdin.buffer.read(_LOOKED_AT) if source == STREAM else b""
+    if video.starts_a_clip(start) or is_clip(source):
+        video.pipe(source, start, output, upscaler, options, form=form, console=console)
+        return
     name = "standard input" if source == STREAM else display_name(source)
     to_stream = output is None or output == STREAM
     suffix = forced_suffix(form)
     if output is not None and not to_stream:
         suffix = _format_of(output, suffix, overwrite=options.overwrite)
     try:
-        data = sys.stdin.buffer.read() if source == STREAM else source.read_bytes()
+        data = start + sys.stdin.buffer.read() if source == STREAM else source.read_bytes()
         result, notes = upscale_bytes(data, upscaler, options, suffix=suffix)
     except OSError as error:
         raise PictureError(f"{name}: it cannot be read: {error.strerror or error}") from error

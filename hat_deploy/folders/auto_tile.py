@@ -9,13 +9,14 @@ from hat_deploy.artifact import Artifact
 from hat_deploy.artifact.resolve import Checkpoint, resolve
 from hat_deploy.engines.cuda.driver import local_gpu_address
 from hat_deploy.errors import CheckpointError, UsageError
-from hat_deploy.folders import journal, reading
+from hat_deploy.folders import clips, journal, reading
 from hat_deploy.folders.job_list import Job
 from hat_deploy.folders.outcomes import Options
 from hat_deploy.geometry import format_size
 from hat_deploy.machine import available_memory, gpu_memory
 from hat_deploy.networks import Shape, shape_of
 from hat_deploy.tiles.choice import choose
+from hat_deploy.video.names import is_clip
 
 SAMPLE = 64
 """Images whose headers are read."""
@@ -129,7 +130,10 @@ def _sizes(jobs: Sequence[Job], max_pixels: int) -> Iterable[tuple[int, int]]:
     step = max(1, -(-len(jobs) // SAMPLE))
     for job in jobs[::step]:
         try:
-            yield reading.read_size(job.source, max_pixels=max_pixels)
+            if is_clip(job.source):
+                yield clips.read_size(job.source, max_pixels=max_pixels)[:2]
+            else:
+                yield reading.read_size(job.source, max_pixels=max_pixels)
         except Exception:  # reported when its turn comes
             continue
 

@@ -34,11 +34,12 @@ class EngineLoop:
         *,
         told: int,
         fail_fast: bool,
+        others: int = 0,
     ) -> None:
         self._stages = stages
         self._workers = workers
         self._fail_fast = fail_fast
-        self._total = told + len(jobs)
+        self._total = told + len(jobs) + others
         self._unsettled = {(job.source, job.target): job for job in jobs}
         self._decoding = workers.decoders
         self._computing: dict[Enlargement, Item] = {}
@@ -90,6 +91,11 @@ class EngineLoop:
             self.elsewhere.clear()
             for job in self._unsettled.values():
                 yield untried(job, self._halted)
+
+    @property
+    def halted(self) -> str | None:
+        """Why the run has ended early; None if it has not."""
+        return self._halted
 
     @property
     def ended(self) -> bool:

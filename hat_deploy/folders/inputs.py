@@ -17,9 +17,12 @@ from typing import NamedTuple
 from hat_deploy.errors import HatDeployError, UsageError
 from hat_deploy.folders.journal import NAME, JournalReader
 from hat_deploy.folders.journal_index import Entry
-from hat_deploy.images.picture import SUFFIXES
+from hat_deploy.images.picture import SUFFIXES as IMAGES
 from hat_deploy.terminal.printable import display_name
+from hat_deploy.video.names import SUFFIXES as CLIPS
 
+SUFFIXES = (*IMAGES, *CLIPS)
+"""What the names of sources end in, in any case."""
 _DIGITS = re.compile("[0-9]+")
 
 

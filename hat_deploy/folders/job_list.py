@@ -11,9 +11,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from hat_deploy.errors import UsageError
-from hat_deploy.folders.inputs import Found, Passed, find, is_folder, place_of, split_name
-from hat_deploy.images.picture import SUFFIXES
+from hat_deploy.folders.inputs import SUFFIXES, Found, Passed, find, is_folder, place_of, split_name
+from hat_deploy.images.picture import SUFFIXES as IMAGES
 from hat_deploy.terminal.printable import display_name
+from hat_deploy.video.names import CONTAINERS, is_clip, result_suffix
+
+_WRITTEN = (*IMAGES, *CONTAINERS)
+"""What the names of results may end in."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,7 @@ def list_jobs(
             counts as a mere result: an input is never written over.
 
     Raises:
-        UsageError: a path does not exist, ``format`` is not one of ``SUFFIXES``, or the file
+        UsageError: a path does not exist, nothing is written in ``format``, or the file
             that ``output`` names is for one image of its format.
     """
     suffix = forced_suffix(format)
@@ -109,7 +113,7 @@ def list_jobs(
 
 def names_a_file(output: Path) -> bool:
     """Whether a place for results is one image's file: it ends like one, and is no folder."""
-    return output.suffix.lower() in SUFFIXES and not is_folder(output)
+    return output.suffix.lower() in _WRITTEN and not is_folder(output)
 
 
 def _one_file(paths: Sequence[Path], output: Path, suffix: str | None) -> JobList:
@@ -127,6 +131,9 @@ def _one_file(paths: Sequence[Path], output: Path, suffix: str | None) -> JobLis
     (found,) = find(paths[0], set(), result.passed, recursive=False)
     if found.reason is not None:
         result.rejected.append(Rejected(paths[0], found.reason))
+    elif is_clip(paths[0]) != is_clip(output):
+        kind, other = ("a clip", "an image") if is_clip(paths[0]) else ("an image", "a clip")
+        result.rejected.append(Rejected(paths[0], f"it is {kind}, and -o names {other}'s file"))
     else:
         _settle([Job(paths[0], output)], result)
     return result
@@ -136,13 +143,13 @@ def forced_suffix(name: str | None) -> str | None:
     """The suffix of a format that was asked for, ``.jpg`` for ``jpg``; None for none.
 
     Raises:
-        UsageError: it is not one of ``SUFFIXES``.
+        UsageError: nothing is written in it.
     """
     if name is None:
         return None
     suffix = "." + name.lower().removeprefix(".")
-    if suffix not in SUFFIXES:
-        known = ", ".join(known.removeprefix(".") for known in SUFFIXES)
+    if suffix not in _WRITTEN:
+        known = ", ".join(known.removeprefix(".") for known in _WRITTEN)
         raise UsageError(f"unknown format {display_name(name)!r}: expected one of {known}")
     return suffix
 
@@ -194,10 +201,17 @@ def _target(found: Found, base: Path, mark: str, output: Path | None, suffix: st
     if found.inside is None:
         stem, ending = split_name(os.path.basename(found.path))
         marked = mark if output is None else ""
-        return base / f"{stem}{marked}{suffix or ending}"
+        return base / f"{stem}{marked}{_ending(ending, suffix)}"
     folder, slash, name = found.inside.rpartition("/")
     stem, ending = split_name(name)
-    return Path(f"{base}/{folder}{slash}{stem}{suffix or ending}")
+    return Path(f"{base}/{folder}{slash}{stem}{_ending(ending, suffix)}")
+
+
+def _ending(own: str, forced: str | None) -> str:
+    """What a result's name ends in: the format that was asked for, where it is of this kind."""
+    if own.lower() in IMAGES:
+        return forced if forced in IMAGES else own
+    return forced if forced in CONTAINERS else result_suffix(own)
 
 
 def _settle(wanted: list[Job], result: JobList) -> None:

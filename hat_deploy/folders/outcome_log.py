@@ -22,7 +22,9 @@ def line(outcome: Outcome) -> dict[str, Any]:
     values = {"source": str(outcome.source), "target": target}
     match outcome:
         case Done():
-            details = {"seconds": round(outcome.seconds, 3), "tiles": outcome.tiles}
+            details: dict[str, Any] = {"seconds": round(outcome.seconds, 3), "tiles": outcome.tiles}
+            if outcome.damaged:
+                details["damaged"] = list(outcome.damaged)
             return {**values, "outcome": "done", **details, "notes": list(outcome.notes)}
         case Skipped():
             return {**values, "outcome": "skipped", "reason": outcome.reason or "done before"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from hat_deploy.errors import UsageError
 from hat_deploy.folders.job_list import Job
 from hat_deploy.images import MAX_PIXELS, Colour
 from hat_deploy.tiles.target_size import TargetSize
+from hat_deploy.video.options import VideoOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +42,8 @@ class Options:
     such images."""
     keep_times: bool = False
     """Give results the time of change of their sources."""
+    video: VideoOptions = field(default_factory=VideoOptions)
+    """How clips are written."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.quality <= 100:
@@ -82,6 +85,8 @@ class Done(_WithJob):
     tiles: int
     notes: tuple[str, ...] = ()
     """What decoding changed."""
+    damaged: tuple[str, ...] = ()
+    """What of a clip could not be read, by its time; the rest of it is there."""
     padded: bool = False
     """Whether it was smaller than a tile of one fixed size and padded up to it, which moves its
     pixels away from the whole image's."""
@@ -123,6 +128,29 @@ class Progress:
     tiles_done: int = 0
     """Tiles done, out of ``tiles`` of that image; both are 0 where its outcome became known."""
     tiles: int = 0
+    clip: ClipProgress | None = None
+    """How far the clip is, where ``source`` is one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipProgress:
+    """How far one clip is."""
+
+    frame: int
+    """Frames done, those of an earlier run included."""
+    frames: int | None
+    """In the clip, as far as it says."""
+    rate: float
+    """Frames a second in this run."""
+    size: int
+    """Bytes encoded in this run."""
+
+    @property
+    def seconds_left(self) -> float | None:
+        """How long the rest takes at this rate; None if that cannot be told."""
+        if not self.frames or not self.rate:
+            return None
+        return max(0, self.frames - self.frame) / self.rate
 
 
 OnProgress = Callable[[Progress], None]

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 
 from hat_deploy.folders.budget import Budget
+from hat_deploy.folders.clips import ClipLoop
 from hat_deploy.folders.engine_loop import FIRST_FAILURE, EngineLoop, untried
 from hat_deploy.folders.job_list import Job, JobList, Rejected
 from hat_deploy.folders.journals import Journals
@@ -21,6 +22,7 @@ from hat_deploy.folders.stages import Stages
 from hat_deploy.folders.workers import Workers
 from hat_deploy.machine import available_memory
 from hat_deploy.tiles.enlarger import Enlarger
+from hat_deploy.video.names import is_clip
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +70,10 @@ def _run(
     progress: OnProgress | None,
     on_note: Callable[[str], object],
 ) -> Generator[Outcome, None, None]:
-    journals = Journals(todo, {**upscaler.settings, **options.settings, "quality": options.quality})
+    settings = {**upscaler.settings, **options.settings, "quality": options.quality}
+    if any(is_clip(job.target) for job in todo):
+        settings["video"] = dict(options.video.settings)
+    journals = Journals(todo, settings)
     told = 0
     patience = _Patience()
     try:
@@ -76,11 +81,22 @@ def _run(
             on_note(note)
         yield from map(_refused, rejected)
         while todo:
-            loop = _round(todo, told, upscaler, options, journals)
-            for outcome in loop.outcomes(progress):
-                _log(outcome)
-                yield outcome
-            told, todo = loop.told, loop.elsewhere
+            clips = [job for job in todo if is_clip(job.target)]
+            pictures = [job for job in todo if not is_clip(job.target)]
+            total = told + len(todo)
+            loop = _round(pictures, told, upscaler, options, journals, others=len(clips))
+            yield from _logged(loop.outcomes(progress))
+            films = ClipLoop(
+                clips,
+                upscaler,
+                options,
+                journals,
+                told=loop.told,
+                total=total,
+                halted=loop.halted,
+            )
+            yield from _logged(films.outcomes(progress))
+            told, todo = films.told, loop.elsewhere + films.elsewhere
             if not patience.wait(len(todo)):
                 break
         for job in todo:
@@ -90,13 +106,19 @@ def _run(
 
 
 def _round(
-    todo: list[Job], told: int, upscaler: Enlarger, options: Options, journals: Journals
+    todo: list[Job],
+    told: int,
+    upscaler: Enlarger,
+    options: Options,
+    journals: Journals,
+    *,
+    others: int,
 ) -> EngineLoop:
     places = max(PLACES, 8 * upscaler.engine.input.batch)
     budget = Budget(options.memory or available_memory() // 4, places)
     stages = Stages(upscaler, options, journals, budget)
     workers = Workers(todo, stages, budget, on_gpu=upscaler.engine.on_gpu)
-    return EngineLoop(todo, stages, workers, told=told, fail_fast=options.fail_fast)
+    return EngineLoop(todo, stages, workers, told=told, fail_fast=options.fail_fast, others=others)
 
 
 class _Patience:
@@ -135,6 +157,12 @@ def run_list(
         yield from (untried(job, FIRST_FAILURE) for job in listed.jobs)
     else:
         yield from _run(listed.rejected, listed.jobs, upscaler, options, progress, on_note)
+
+
+def _logged(outcomes: Iterator[Outcome]) -> Iterator[Outcome]:
+    for outcome in outcomes:
+        _log(outcome)
+        yield outcome
 
 
 def _log(outcome: Outcome) -> None:

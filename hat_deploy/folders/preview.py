@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from hat_deploy.folders import journal, reading
+from hat_deploy.folders import clips, journal, reading
 from hat_deploy.folders.job_list import Job
 from hat_deploy.folders.keeping import reason_to_keep
 from hat_deploy.folders.outcomes import Failed, Options, Skipped
 from hat_deploy.folders.stages import damaged, failure, settings_of
 from hat_deploy.tiles.target_size import Size, steps_to
+from hat_deploy.video.names import is_clip
 
 
 class Estimator(Protocol):
@@ -42,7 +43,7 @@ class Pending:
     result: Size
     """Height and width of the result."""
     tiles: int
-    """For an image in colour without transparency."""
+    """For an image in colour without transparency; of a clip, for all frames that it states."""
 
 
 def preview(
@@ -79,11 +80,16 @@ def _foretell(
     if entry is not None and "model" not in settings:
         known = {name: value for name, value in entry.settings.items() if name != "model"}
         entry = replace(entry, settings=known)
-    keep = reason_to_keep(job, entry, settings, overwrite=options.overwrite, damaged=damaged)
+    broken = clips.damaged if is_clip(job.target) else damaged
+    keep = reason_to_keep(job, entry, settings, overwrite=options.overwrite, damaged=broken)
     if keep is not None:
         return Skipped(job=job, reason=keep.reason)
-    height, width = reading.read_size(job.source, max_pixels=options.max_pixels)
+    frames = 1
+    if is_clip(job.source):
+        height, width, frames = clips.read_size(job.source, max_pixels=options.max_pixels)
+    else:
+        height, width = reading.read_size(job.source, max_pixels=options.max_pixels)
     steps = steps_to(options.size, (height, width), upscaler.scale)
     steps.check()
-    tiles = sum(upscaler.tiles(*size) for size in steps.sizes[: steps.passes])
+    tiles = frames * sum(upscaler.tiles(*size) for size in steps.sizes[: steps.passes])
     return Pending(job=job, height=height, width=width, result=steps.final, tiles=tiles)

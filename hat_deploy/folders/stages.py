@@ -25,6 +25,7 @@ from hat_deploy.images import Picture, Pixels
 from hat_deploy.tiles.enlargement import Allocate, Enlargement
 from hat_deploy.tiles.enlarger import Enlarger
 from hat_deploy.tiles.target_size import Size, Steps, steps_to
+from hat_deploy.video.names import is_clip
 
 _FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 
@@ -135,7 +136,7 @@ class Stages:
             Closed: the run is ending.
         """
         try:
-            return _settled(job, lambda: self._claimed(job))
+            return settled(job, lambda: self._claimed(job))
         except Claimed:
             return Elsewhere(job)
 
@@ -175,7 +176,7 @@ class Stages:
             DiskFull: nothing can be written any more; the image was dropped.
         """
         try:
-            return _settled(item.job, lambda: self._write(item))
+            return settled(item.job, lambda: self._write(item))
         finally:
             self.drop(item)
 
@@ -310,11 +311,17 @@ def settings_of(job: Job, settings: Mapping[str, Any], options: Options) -> dict
         settings: of the upscaler.
     """
     settings = {**settings, **options.settings}
+    if is_clip(job.target):
+        settings["video"] = dict(options.video.settings)
+        return settings | _behind(options)
     if images.FORMATS[job.target.suffix.lower()] in ("jpeg", "webp", "avif"):
         settings["quality"] = options.quality
-    if options.background is not None and _opaque(job.target.suffix):
-        settings["background"] = list(options.background)
-    return settings
+    return settings | (_behind(options) if _opaque(job.target.suffix) else {})
+
+
+def _behind(options: Options) -> dict[str, Any]:
+    """The background that was asked for."""
+    return {} if options.background is None else {"background": list(options.background)}
 
 
 def backed(picture: Picture, suffix: str, options: Options) -> Picture:
@@ -377,7 +384,7 @@ def failure(job: Job, error: Exception, *, tried: bool = True) -> Failed:
     return Failed(source=job.source, target=job.target, reason=reason, tried=tried)
 
 
-def _settled(job: Job, step: Callable[[], _T]) -> _T | Failed:
+def settled(job: Job, step: Callable[[], _T]) -> _T | Failed:
     """Do a step; whatever goes wrong with one image becomes its outcome.
 
     Raises:

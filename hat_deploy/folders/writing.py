@@ -100,8 +100,27 @@ def write(
         Taken: another program wrote a file there.
         OSError: the file cannot be written.
     """
+
+    def fill(path: Path) -> tuple[str, ...]:
+        return images.write(picture, path, quality=quality, consume=True)
+
+    return write_whole(fill, place, changed=changed, record=record)
+
+
+def write_whole(
+    fill: Callable[[Path], tuple[str, ...]],
+    place: Place,
+    *,
+    changed: int | None = None,
+    record: Callable[[int, str], None] = lambda size, sha256: None,
+) -> tuple[str, ...]:
+    """Have a file written and give it its name; arguments and errors as :func:`write`.
+
+    Args:
+        fill: writes the file of a path, and returns notes.
+    """
     with staged(place.target) as path:
-        notes = images.write(picture, path, quality=quality, consume=True)
+        notes = fill(path)
         if changed is not None:
             os.utime(path, ns=(changed, changed))
         _sync(path)  # else a power cut could leave zeros under the name

@@ -27,7 +27,7 @@ COMMANDS = (
     "export", "upscale", "verify", "ranges", "bench", "evaluate", "attribute", "info", "models",
     "doctor",
 )  # fmt: skip
-HEAVY = {"torch", "cv2", "onnx", "onnxruntime", "numpy", "openvino", "tensorrt", "rich"}
+HEAVY = {"av", "torch", "cv2", "onnx", "onnxruntime", "numpy", "openvino", "tensorrt", "rich"}
 
 
 def cli(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:

@@ -116,6 +116,23 @@ def test_one_engine_is_enough(folder: Path) -> None:
     one_sentence(outcomes(("openvino",), asked, folder)["asked"], "openvino", "cpu")
 
 
+def test_without_video(folder: Path) -> None:
+    """Images need no PyAV; a clip says what it needs."""
+    shutil.copytree(folder / "photos", folder / "both")
+    for place in (folder, folder / "both"):
+        (place / "clip.mp4").write_bytes(b"a clip")
+    commands = {
+        "images": WITHOUT["engine"],
+        "both": ("upscale", "both", "--engine", "tiny.onnx"),
+        "clip": ("upscale", "clip.mp4", "--engine", "tiny.onnx"),
+    }
+    found = outcomes(("av",), commands, folder)
+    assert found["images"].code == 0, found["images"].said
+    assert found["both"].code == 3 and "1 upscaled" in found["both"].said
+    assert "needs av, which is not installed" in found["both"].said
+    one_sentence(found["clip"], "av", "video")
+
+
 def test_without_a_builder(folder: Path) -> None:
     commands = {
         "rtx": ("export", "tiny.onnx", "-o", "new.plan", "--gpu", "sm89"),

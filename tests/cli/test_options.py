@@ -53,6 +53,12 @@ VALUES = {
     "fail_fast": "--fail-fast",
     "dry_run": "--dry-run",
     "as_json": "--json",
+    "codec": "--codec h264",
+    "crf": "--crf 20",
+    "preset": "--preset slow",
+    "pixel_format": "--pixel-format yuv420p",
+    "deinterlace": "--deinterlace",
+    "reuse": "--no-reuse",
 }
 """How each option is given that is refused somewhere; values that exist are the defaults."""
 
@@ -86,8 +92,12 @@ MODES: dict[tuple[str, str], tuple[str, ...]] = {
     ("upscale", "-"): (
         "recursive", "suffix", "memory", "keep_times", "report", "fail_fast", "dry_run", "as_json",
     ),
+    ("upscale", "photos/a.png"): (
+        "codec", "crf", "preset", "pixel_format", "deinterlace", "reuse",
+    ),
     ("upscale", "photos --format png"): ("quality",),
     ("upscale", "photos --format .TIFF"): ("quality",),
+    ("evaluate", "--hr clip.mp4 --engine tiny.onnx"): ("report",),
     ("evaluate", "--hr photos --engine tiny.onnx"): MADE,
     ("evaluate", "--hr photos --engine x.plan"): (*MADE, "device", "backend", "compute"),
 }  # fmt: skip
@@ -114,7 +124,7 @@ ALWAYS = {
         "verbose",
     },
     "evaluate": {
-        "hr", "lr", "model", "engine", "halo", "csv", "report", "as_json", "exact", "passes",
+        "hr", "lr", "model", "engine", "halo", "csv", "as_json", "exact", "passes",
     },
     "attribute": {
         "image", "box", "model", "output", "around", "tile", "steps", "conv_scale", "img_range",
