@@ -336,7 +336,8 @@ def test_options_in_the_prose_exist() -> None:
     known = {
         option
         for command in commands().values()
-        for parameter in command.params
+        for one in (command, *getattr(command, "commands", {}).values())
+        for parameter in one.params
         for option in (*parameter.opts, *parameter.secondary_opts)
     }
     pages = [page for page in PAGES if "models" not in page.parts]
