@@ -15,13 +15,12 @@ from pathlib import Path
 
 from hat_deploy import files
 from hat_deploy.errors import CheckpointError, HatDeployError, UsageError, needed_for
-from hat_deploy.networks.unstored import CONFIG_NAME
+from hat_deploy.networks.unstored import CHECKPOINTS, CONFIG_NAME
 from hat_deploy.version import __version__
 
 PREFIX = "hf:"
-WEIGHTS = (".safetensors", ".pth", ".pt", ".ckpt")
-"""Suffixes of files that may be a checkpoint."""
 MOST_LISTED = 20
+"""Files that a message names."""
 _NAME = re.compile(
     r"hf:(?P<repository>[\w.-]+/[\w.-]+)(?:@(?P<revision>[^/@\s]+))?(?:/(?P<file>[^\s/].*))?"
 )
@@ -87,9 +86,9 @@ def find(named: str) -> Downloaded:
         listed = None
         log.warning("note: %s; what was downloaded before is used", away)
     file = asked.file or _only_weights(asked, _kept(asked) if listed is None else listed)
-    if Path(file).suffix.lower() not in WEIGHTS:
+    if Path(file).suffix.lower() not in CHECKPOINTS:
         raise UsageError(
-            f"{named}: {file} is no checkpoint ({', '.join(WEIGHTS)}), which is all that is taken "
+            f"{named}: {file} is no checkpoint ({', '.join(CHECKPOINTS)}), which is all that is taken "
             "from a hub"
         )
     path = _download(asked, file, listed)
@@ -119,11 +118,11 @@ def _parsed(named: str) -> _Asked:
 
 def _only_weights(asked: _Asked, files: list[str]) -> str:
     """The repository's one checkpoint."""
-    found = sorted(file for file in files if Path(file).suffix.lower() in WEIGHTS)
+    found = sorted(file for file in files if Path(file).suffix.lower() in CHECKPOINTS)
     if len(found) == 1:
         return found[0]
     if not found:
-        raise UsageError(f"{asked.named} has no checkpoint ({', '.join(WEIGHTS)})")
+        raise UsageError(f"{asked.named} has no checkpoint ({', '.join(CHECKPOINTS)})")
     more = f" and {len(found) - MOST_LISTED} more" if len(found) > MOST_LISTED else ""
     raise UsageError(
         f"{asked.named} has {len(found)} checkpoints: add one of {', '.join(found[:MOST_LISTED])}"
@@ -175,7 +174,7 @@ def _kept(asked: _Asked) -> list[str]:
     return [
         path.relative_to(snapshot).as_posix()
         for path in snapshot.rglob("*")
-        if path.suffix.lower() in WEIGHTS and path.is_file()
+        if path.suffix.lower() in CHECKPOINTS and path.is_file()
     ]
 
 

@@ -11,9 +11,8 @@ from pathlib import Path
 from secrets import token_hex
 
 from hat_deploy.errors import UsageError
+from hat_deploy.networks.unstored import CHECKPOINTS, CONFIG_NAME
 
-CHECKPOINTS = (".pth", ".pt", ".ckpt", ".safetensors")
-"""What weights are called, beside which a ``config.json`` may lie."""
 _PROBE = b"\0" * 4096
 """Enough to notice a disk that is full."""
 
@@ -89,13 +88,13 @@ def _named(source: Path | str) -> Iterator[Path]:
     if path.exists() or path.is_symlink() or isinstance(source, Path):
         yield path
         if path.suffix.lower() in CHECKPOINTS:
-            yield path.with_name("config.json")
+            yield path.with_name(CONFIG_NAME)
         return
     from hat_deploy.artifact import zoo
 
     with suppress(UsageError):
         shipped = zoo.find(str(source))
-        yield from (shipped.checkpoint, shipped.folder / "config.json")
+        yield from (shipped.checkpoint, shipped.folder / CONFIG_NAME)
 
 
 def _files(source: Path | str, recursive: bool) -> Iterator[Path]:

@@ -8,6 +8,8 @@ from typing import Any
 
 UNSTORED = ("conv_scale", "img_range", "qk_scale", "shift")
 """The fields that change a network's result and that no checkpoint stores."""
+CHECKPOINTS = (".safetensors", ".pth", ".pt", ".ckpt")
+"""Suffixes of files that may hold weights."""
 CONFIG_NAME = "config.json"
 """The file beside a checkpoint that may say what the checkpoint does not: :data:`UNSTORED`."""
 
