@@ -196,6 +196,15 @@ def test_an_artifact_is_all_it_takes(tiny_onnx: Path) -> None:
         assert upscaler.upscale(np.zeros((30, 50, 3), np.uint8)).shape == (60, 100, 3)
 
 
+def test_a_precision_that_would_not_run_here_is_refused_before_it_is_exported(
+    tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hat_deploy.engines.openvino.supports", lambda precision: False)
+    monkeypatch.setattr(on_demand, "artifact_for", pytest.fail)
+    with pytest.raises(UsageError, match="no bf16 instructions"):
+        Upscaler(tiny_checkpoint, precision="bf16")
+
+
 def test_the_halo_comes_from_the_artifact(tiny_onnx: Path) -> None:
     assert Upscaler(str(tiny_onnx)).halo == 4
 

@@ -88,8 +88,8 @@ def find(named: str) -> Downloaded:
     file = asked.file or _only_weights(asked, _kept(asked) if listed is None else listed)
     if Path(file).suffix.lower() not in CHECKPOINTS:
         raise UsageError(
-            f"{named}: {file} is no checkpoint ({', '.join(CHECKPOINTS)}), which is all that is taken "
-            "from a hub"
+            f"{named}: {file} is no checkpoint ({', '.join(CHECKPOINTS)}), which is all that is "
+            "taken from a hub"
         )
     path = _download(asked, file, listed)
     _require_whole(path)

@@ -47,6 +47,26 @@ def check_options(
     whole_number("streams", streams)
 
 
+def require_computable(
+    precision: str, *, device: str, backend: str | None, compute: str | None
+) -> None:
+    """Refuse to export in a precision that this machine would not run then.
+
+    Args:
+        precision: of the artifact to be made.
+        device: ``cpu`` or ``cuda``.
+        backend, compute: as for :func:`open_artifact`.
+
+    Raises:
+        UsageError: it would run in OpenVINO on a CPU without instructions for bf16.
+    """
+    openvino = device == "cpu" and backend_for(device, backend, compute) == "openvino"
+    if openvino and compute is None and precision == Precision.BF16:
+        from hat_deploy.engines.openvino import require_instructions
+
+        require_instructions(precision)
+
+
 def open_artifact(
     named: Path | Artifact,
     *,

@@ -61,7 +61,7 @@ class OpenVINOEngine(PortsEngine):
         path = artifact.path
         self.description = artifact.description
         self._precision = precision or _own_precision(self.description)
-        _require_instructions(self._precision)
+        require_instructions(self._precision)
         settings = _settings(self._precision, threads, streams)
         self._models = CompiledModels(artifact, settings, streams)
         model = self._models.get(None).model
@@ -163,7 +163,12 @@ def supports(precision: str) -> bool:
     return precision.upper() in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
-def _require_instructions(precision: str) -> None:
+def require_instructions(precision: str) -> None:
+    """Refuse a precision that is not computed in here.
+
+    Raises:
+        UsageError: OpenVINO does not, or this CPU has no instructions for it.
+    """
     if precision not in OPENVINO:
         raise UsageError(f"OpenVINO computes in {' or '.join(OPENVINO)}, not in {precision}")
     if not supports(precision):

@@ -190,6 +190,8 @@ class Enlarger:
 
         named = resolve(model)
         made = isinstance(named, Checkpoint)
+        if made and precision is not None:
+            engines.require_computable(precision, device=device, backend=backend, compute=compute)
         found = _with_bytes(partial(make, named)) if device == "cuda" else make(named, "float")
         if tile is None and made and found.description.any_size and device == "cpu":
             library = engines.backend_for(device, backend, compute)
