@@ -11,6 +11,7 @@
 # With a CUDA device, in .venv if there is one and else with PYTHON as it is:
 #   make test-gpu    run the tests that need it and say which engines really ran, on what
 #   make bench-gpu   measure it, into benchmarks/results/
+#   make gpu-packages   a folder of what both need besides, to carry to a machine without an index
 # PIP_ARGS is handed to every pip install (an index, a proxy, --find-links ...).
 
 PYTHON ?= python3
@@ -23,7 +24,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_AR
 # On a machine with a GPU and no package index, what is installed there has to do.
 HERE := $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
 
-.PHONY: demo test test-fast test-all test-gpu check format lock bench bench-gpu clean fuzz
+.PHONY: demo test test-fast test-all test-gpu check format lock bench bench-gpu gpu-packages clean fuzz
 
 demo: .venv/demo.stamp
 	$(BIN)/python examples/demo.py --out demo
@@ -49,17 +50,22 @@ bench: .venv/dev.stamp
 	$(BIN)/python benchmarks/cpu.py
 
 test-gpu:
-	PYTHONPATH=.:tests $(HERE) -m pytest -m gpu -rs tests/gpu $(PYTEST_ARGS)
+	PYTHONPATH=.:tests:gpu-packages $(HERE) -m pytest -m gpu -rs tests/gpu $(PYTEST_ARGS)
 
 bench-gpu:
-	PYTHONPATH=. $(HERE) benchmarks/gpu.py $(BENCH_ARGS)
+	PYTHONPATH=.:gpu-packages $(HERE) benchmarks/gpu.py $(BENCH_ARGS)
+
+# What PyTorch, onnx and typer do not bring along. They are the same for every Python from 3.11 on.
+gpu-packages:
+	$(PYTHON) -m pip install $(PIP_ARGS) -c constraints.txt --no-deps --only-binary :all: \
+		--target gpu-packages platformdirs onnxscript onnx-ir safetensors
 
 format: .venv/dev.stamp
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv demo build dist
+	rm -rf .venv demo build dist gpu-packages
 
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'

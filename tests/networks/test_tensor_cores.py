@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tiny import FP16_MAX, amplified, peak, picture, random_network, run, tiny_config
@@ -38,6 +39,17 @@ def test_in_fp32_too(tiny_network: HAT) -> None:
     x = picture(24, 16, batch=2)
     found = run(tiny_network.for_tensor_cores(), x)
     assert compare(run(tiny_network, x), found).max_abs <= 1e-6
+
+
+def test_in_fp32_it_is_no_further_from_fp64_than_the_network() -> None:
+    network = random_network(tiny_config(embed_dim=60, num_heads=2, depths=(2,)))
+    x = picture(24, 16)
+    truth = run(random_network(network.config).double().freeze(), x.double())
+    own, spelled = (
+        np.sqrt(np.mean((run(each, x) - truth) ** 2))
+        for each in (network, network.for_tensor_cores())
+    )
+    assert spelled <= 1.2 * own < 1e-6
 
 
 def test_the_network_itself_is_left_as_it_is(tiny_network: HAT) -> None:
