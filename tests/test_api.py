@@ -54,13 +54,13 @@ SIGNATURES = {
 }
 
 FIELDS = {
-    folders.Done: ["job", "seconds", "tiles", "notes", "padded"],
+    folders.Done: ["job", "seconds", "tiles", "notes", "damaged", "padded"],
     folders.Skipped: ["job", "reason"],
     folders.Failed: ["source", "target", "reason", "tried"],
-    folders.Progress: ["settled", "jobs", "source", "tiles_done", "tiles"],
+    folders.Progress: ["settled", "jobs", "source", "tiles_done", "tiles", "clip"],
     folders.Options: [
         *("quality", "overwrite", "fail_fast", "memory", "max_pixels", "size", "linear_light"),
-        *("background", "keep_times"),
+        *("background", "keep_times", "video"),
     ],
 }
 
@@ -96,8 +96,8 @@ def test_names() -> None:
     for name in ("Done", "Failed", "Skipped"):
         assert getattr(hat_deploy, name) is getattr(folders, name)
     assert folders.__all__ == [
-        *("Done", "Failed", "Job", "OnProgress", "Options", "Outcome", "Progress", "Skipped"),
-        *("run", "run_list", "upscale_one"),
+        *("ClipProgress", "Done", "Failed", "Job", "OnProgress", "Options", "Outcome", "Progress"),
+        *("Skipped", "run", "run_list", "upscale_one"),
     ]
 
 
