@@ -142,8 +142,11 @@ def table(results: list[Result]) -> str:
     """The page's table, in Markdown."""
     exported = sum(result.psnr is not None for result in results)
     built = sum(result.built for result in results)
+    half = [result for result in results if result.precision == "fp16"]
     lines = [
-        f"Of {len(results)} architectures, {exported} export and {built} build a plan.",
+        f"Of {len(results)} architectures, {exported} export and {built} build a plan; "
+        f"{len(half)} of these exports and {sum(result.built for result in half)} of these plans "
+        "are in fp16.",
         "",
         "| architecture | scale | multiple of | sizes | export | PSNR | multi-adds in half "
         "| layers in fp32 | plan | remark |",

@@ -33,7 +33,9 @@ from hat_deploy.tiles.enlarger import Enlarger
 
 OnPicture = Callable[[str], None]
 """Called with the name of each image before it is scored."""
-OnScored = Callable[[Sequence["Scored"]], None]
+OnScored = Callable[["Scored"], None]
+"""Shown each image that was scored."""
+OnAllScored = Callable[[Sequence["Scored"]], None]
 """Shown what each model made of an image that all of them were scored on."""
 _Figures = tuple["Score", bool]
 """A score, and whether the image was computed at once."""
@@ -156,7 +158,12 @@ def evaluate(
 ) -> Evaluation:
     """Score a model on the images of a folder: :func:`evaluate_all` with one model."""
     (found,) = evaluate_all(
-        [upscaler], hr, lr, whole=whole, on_picture=on_picture, on_scored=on_scored
+        [upscaler],
+        hr,
+        lr,
+        whole=whole,
+        on_picture=on_picture,
+        on_scored=lambda scored: on_scored(scored[0]),
     )
     return found
 
@@ -168,7 +175,7 @@ def evaluate_all(
     *,
     whole: bool = True,
     on_picture: OnPicture = lambda name: None,
-    on_scored: OnScored = lambda scored: None,
+    on_scored: OnAllScored = lambda scored: None,
 ) -> tuple[Evaluation, ...]:
     """Score models on the same images of a folder, one image after the other.
 

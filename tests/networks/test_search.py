@@ -148,7 +148,7 @@ def test_values_of_other_images_are_held_against_an_assignment() -> None:
     assert "use bf16" not in advice(measure(Small(), batches()), found)
 
 
-@pytest.mark.slow
+@pytest.mark.slowest
 @pytest.mark.parametrize("factor", [1.0, 2.0**14, 2.0**18])
 def test_a_hat_gets_no_worse_a_policy_than_the_one_written_by_hand(factor: float) -> None:
     """At the PSNR of the policy by hand, a search has no fewer multi-adds in half."""

@@ -98,7 +98,7 @@ class SpandrelNetwork(Network):
     @contextmanager
     def spelled_out(self, on_score: OnScore | None = None) -> Iterator[None]:
         """Half precision is computed as fp32, rounded after every operation: a CPU without
-        instructions for it takes minutes for one convolution. Scores are not shown."""
+        instructions for it is too slow for convolutions. Scores are not shown."""
         if self._mixed is None:
             yield
             return
