@@ -26,7 +26,6 @@ from hat_deploy.cli.options import (
     artifact_named,
     parse_tile,
     print_json,
-    refuse,
     refuse_for_artifact,
     refuse_for_made,
 )
@@ -95,8 +94,6 @@ def command(
     refuse_for_artifact(context, artifact, backend)
     if artifact is not None:
         refuse_for_made(context, artifact)
-    if evaluate_clip.asked_for(hr):
-        refuse(context, ["report"], "a page shows images, and --hr is a clip")
     from hat_deploy.artifact import zoo
     from hat_deploy.reports import page
     from hat_deploy.reports.evaluation import EvaluationPage
@@ -121,7 +118,7 @@ def command(
     }
     whole = tile is None and halo is None
     if evaluate_clip.asked_for(hr):
-        evaluate_clip.evaluate(chosen, how, hr, lr, csv, whole=whole, as_json=as_json)
+        evaluate_clip.evaluate(chosen, how, hr, lr, csv, report, whole=whole, as_json=as_json)
         return
     album = EvaluationPage()
     evaluation = _evaluate(chosen, how, hr, lr, None if report is None else album.add, whole=whole)

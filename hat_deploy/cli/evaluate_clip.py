@@ -30,6 +30,7 @@ def evaluate(
     hr: Path,
     lr: Path | None,
     csv: Path | None,
+    report: Path | None,
     *,
     whole: bool,
     as_json: bool,
@@ -48,9 +49,12 @@ def evaluate(
         raise UsageError(f"--lr {display_name(lr)}: with a clip as --hr, expected a clip too")
     require("av", purpose="Scoring a clip")
     from hat_deploy.api import Upscaler
+    from hat_deploy.reports import page
+    from hat_deploy.reports.evaluation import EvaluationPage
     from hat_deploy.terminal.screen import status
-    from hat_deploy.video.scores import score_clip, write_csv
+    from hat_deploy.video.scores import as_evaluation, score_clip, write_csv
 
+    album = EvaluationPage()
     with status() as say:
         upscaler = Upscaler(
             chosen,
@@ -65,7 +69,10 @@ def evaluate(
                 lr,
                 whole=whole,
                 on_frame=lambda number: say(f"scoring frame {number} of {display_name(hr)} ..."),
+                on_scored=album.add if report is not None else lambda scored: None,
             )
+            if report is not None:
+                page.save(album.html(as_evaluation(scores, hr, lr, upscaler)), report)
     if csv is not None:
         write_csv(scores, csv)
     if as_json:
