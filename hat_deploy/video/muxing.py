@@ -14,7 +14,7 @@ from hat_deploy.video import parts
 from hat_deploy.video.encoding import Recipe, configure, told
 from hat_deploy.video.names import CONTAINERS
 from hat_deploy.video.options import CODECS
-from hat_deploy.video.source import Facts
+from hat_deploy.video.source import TRIES, Facts
 
 with needed_for("Video"):
     import av
@@ -226,18 +226,19 @@ def _copies(source: Any, others: dict[int, Any]) -> Iterator[Any]:
     wanted = [source.streams[at] for at in others if source.streams[at].type != "attachment"]
     if not wanted:
         return
-    packets = source.demux(wanted)
-    while True:
+    packets, failed = source.demux(wanted), 0
+    while failed < TRIES:
         try:
             packet = next(packets, None)
-        except (av.error.FFmpegError, OSError):  # told where the video ends there
-            return
+        except (av.error.FFmpegError, OSError):  # told with the damages of the film
+            packets, failed = source.demux(wanted), failed + 1
+            continue
         if packet is None:
             return
-        if packet.dts is None and not packet.size:
-            continue
-        packet.stream = others[packet.stream_index]
-        yield packet
+        failed = 0
+        if packet.size:
+            packet.stream = others[packet.stream_index]
+            yield packet
 
 
 def _merged(film: Iterator[Any], others: Iterator[Any]) -> Iterator[Any]:
