@@ -26,7 +26,6 @@ from hat_deploy.cli.options import (
     artifact_named,
     parse_tile,
     print_json,
-    refuse,
     refuse_for_artifact,
     refuse_for_made,
 )
@@ -112,8 +111,6 @@ def command(
         refuse_for_artifact(context, artifact, backend)
         if artifact is not None:
             refuse_for_made(context, artifact)
-    if evaluate_clip.asked_for(hr):
-        refuse(context, ["report"], "a page shows images, and --hr is a clip")
     from hat_deploy.artifact import zoo
     from hat_deploy.evaluate import labels, write_csv
     from hat_deploy.reports import page
@@ -141,7 +138,8 @@ def command(
     if evaluate_clip.asked_for(hr):
         if len(chosen) > 1:
             raise UsageError("a clip is scored with one model: give one --model or one --engine")
-        evaluate_clip.evaluate(chosen[0], how, hr, lr, csv, whole=whole, as_json=as_json)
+        one = chosen[0]
+        evaluate_clip.evaluate(one, how, hr, lr, csv, report, whole=whole, as_json=as_json)
         return
     album = EvaluationPage()
     evaluations = _evaluate(chosen, how, hr, lr, None if report is None else album, whole=whole)

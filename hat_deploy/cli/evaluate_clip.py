@@ -30,6 +30,7 @@ def evaluate(
     hr: Path,
     lr: Path | None,
     csv: Path | None,
+    report: Path | None,
     *,
     whole: bool,
     as_json: bool,
@@ -48,9 +49,13 @@ def evaluate(
         raise UsageError(f"--lr {display_name(lr)}: with a clip as --hr, expected a clip too")
     require("av", purpose="Scoring a clip")
     from hat_deploy.api import Upscaler
+    from hat_deploy.evaluate import labels
+    from hat_deploy.reports import page
+    from hat_deploy.reports.evaluation import EvaluationPage
     from hat_deploy.terminal.screen import status
-    from hat_deploy.video.scores import score_clip, write_csv
+    from hat_deploy.video.scores import as_evaluation, score_clip, write_csv
 
+    album = EvaluationPage()
     with status() as say:
         upscaler = Upscaler(
             chosen,
@@ -58,6 +63,7 @@ def evaluate(
             on_stage=lambda stage: say(f"exporting {chosen} once: {stage} ..."),
             on_warning=lambda warning: typer.echo(f"warning: {warning}", err=True),
         )
+        names = labels([upscaler.model])
         with upscaler, about(hr):
             scores = score_clip(
                 upscaler,
@@ -65,7 +71,10 @@ def evaluate(
                 lr,
                 whole=whole,
                 on_frame=lambda number: say(f"scoring frame {number} of {display_name(hr)} ..."),
+                on_scored=lambda scored: None if report is None else album.add([scored], names),
             )
+            if report is not None:
+                page.save(album.html([as_evaluation(scores, hr, lr, upscaler)], names), report)
     if csv is not None:
         write_csv(scores, csv)
     if as_json:

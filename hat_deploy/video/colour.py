@@ -47,8 +47,6 @@ class Colour:
     transfer: int
     """2 where the clip does not say."""
     siting: Siting
-    guessed: bool = False
-    """Whether the clip says nothing of its matrix, and its size decided."""
 
 
 def matrix_of(stated: int, layout: Layout, height: int) -> int:

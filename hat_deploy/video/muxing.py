@@ -14,7 +14,7 @@ from hat_deploy.video import parts
 from hat_deploy.video.encoding import Recipe, configure, told
 from hat_deploy.video.names import CONTAINERS
 from hat_deploy.video.options import CODECS
-from hat_deploy.video.source import Facts
+from hat_deploy.video.source import TRIES, Facts
 
 with needed_for("Video"):
     import av
@@ -22,6 +22,12 @@ with needed_for("Video"):
     import av.error
     import av.stream
 
+_IN_TS = (
+    *("aac", "aac_latm", "mp1", "mp2", "mp3", "ac3", "eac3", "dts", "truehd", "opus"),
+    *("pcm_bluray", "pcm_s302m", "s302m", "dvb_subtitle", "dvb_teletext", "hdmv_pgs_subtitle"),
+    *("mpeg1video", "mpeg2video", "mpeg4", "h264", "hevc"),
+)
+"""What readers of MPEG-TS know; FFmpeg refuses nothing there."""
 _OF_THE_FILE = ("major_brand", "minor_version", "compatible_brands", "encoder")
 """Metadata that describe how a file was written, not what is in it."""
 _OF_THE_STREAM = ("encoder", "duration", "number_of_frames", "number_of_bytes", "bps", "vendor_id")
@@ -58,6 +64,8 @@ def choose(source: Any, main: int, recipe: Recipe, suffix: str) -> Copied:
     for stream in source.streams:
         if stream.index == main or stream.discard == av.stream.Discard.all:
             continue
+        if stream.type == "data" and "timecode" in stream.metadata:
+            continue  # the container makes it anew, of the film's own metadata
         reason = _refused(recipe, suffix, stream)
         if reason is None:
             kept.append(stream.index)
@@ -67,8 +75,8 @@ def choose(source: Any, main: int, recipe: Recipe, suffix: str) -> Copied:
             notes.append(f"its {stream.type} stream {stream.index} has no place in {suffix}")
         else:
             raise PictureError(
-                f"{suffix} cannot hold its {stream.type} in {stream.codec_context.name}: give the "
-                "result a name in .mkv, which holds every kind, with -o or --format mkv"
+                f"{suffix} cannot hold its {stream.type} in {_codec_of(stream)}: give the result "
+                "the clip's own container, or .mkv, which holds most, with -o or --format"
             )
     return Copied(streams=tuple(kept), notes=tuple(notes))
 
@@ -218,18 +226,19 @@ def _copies(source: Any, others: dict[int, Any]) -> Iterator[Any]:
     wanted = [source.streams[at] for at in others if source.streams[at].type != "attachment"]
     if not wanted:
         return
-    packets = source.demux(wanted)
-    while True:
+    packets, failed = source.demux(wanted), 0
+    while failed < TRIES:
         try:
             packet = next(packets, None)
-        except (av.error.FFmpegError, OSError):  # told where the video ends there
-            return
+        except (av.error.FFmpegError, OSError):  # told with the damages of the film
+            packets, failed = source.demux(wanted), failed + 1
+            continue
         if packet is None:
             return
-        if packet.dts is None and not packet.size:
-            continue
-        packet.stream = others[packet.stream_index]
-        yield packet
+        failed = 0
+        if packet.size:
+            packet.stream = others[packet.stream_index]
+            yield packet
 
 
 def _merged(film: Iterator[Any], others: Iterator[Any]) -> Iterator[Any]:
@@ -249,8 +258,15 @@ def _time(packet: Any) -> Fraction:
     return Fraction(0) if ticks is None else ticks * Fraction(packet.time_base)
 
 
+def _codec_of(stream: Any) -> str:
+    return str(stream.codec_context.codec.canonical_name)
+
+
 def _refused(recipe: Recipe, suffix: str, stream: Any) -> str | None:
     """Why a container does not take a stream; None if it does."""
+    form = CONTAINERS[suffix.lower()]
+    if form == "mpegts" and stream.codec_context and _codec_of(stream) not in _IN_TS:
+        return "FFmpeg would write it as data of an unknown kind"
     try:
         _try(recipe, suffix, stream)
     except (av.error.FFmpegError, ValueError, OSError) as error:

@@ -32,7 +32,7 @@ READ_ONLY = (
 SUFFIXES = (*CONTAINERS, *READ_ONLY)
 """What the names of clips end in, in any case."""
 FALLBACK = ".mkv"
-"""What results of such sources end in; it holds every kind of stream."""
+"""What results of such sources end in; it holds most kinds of streams."""
 
 
 def is_clip(path: PurePath) -> bool:

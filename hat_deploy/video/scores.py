@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import math
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, astuple, dataclass, fields
@@ -18,12 +19,17 @@ import numpy as np
 
 from hat_deploy.engines.base import Array
 from hat_deploy.errors import PictureError, UsageError
+from hat_deploy.evaluate import Evaluation, NotScored, OnScored, Score, Scored
 from hat_deploy.files import replacing
+from hat_deploy.geometry import tile_size
 from hat_deploy.images.resize import bicubic, round_to_uint8
 from hat_deploy.metrics import SSIM_WINDOW, luma, psnr_y, ssim_y
 from hat_deploy.tiles.enlarger import Enlarger
 from hat_deploy.video.colour import rgb_of
 from hat_deploy.video.source import Source
+
+SHOWN = 8
+"""Frames that a page shows, at most one more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +47,8 @@ class FrameScore:
     """Mean absolute difference of Y from the frame before, 0 to 219; 0 for the first frame."""
     original_change: float
     """The same of the original: a result that changes more flickers."""
+    seconds: float
+    """What the model took."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +77,7 @@ class ClipScores:
             bicubic_ssim=mean("bicubic_ssim"),
             change=mean("change", count - 1),
             original_change=mean("original_change", count - 1),
+            seconds=mean("seconds"),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -89,6 +98,7 @@ def score_clip(
     *,
     whole: bool = True,
     on_frame: Callable[[int], None] = lambda number: None,
+    on_scored: OnScored = lambda scored: None,
 ) -> ClipScores:
     """Score a model on a clip.
 
@@ -98,6 +108,7 @@ def score_clip(
         lr: a clip of the low-resolution frames; None makes them by antialiased bicubic.
         whole: compute frames at once where that is possible, not in tiles.
         on_frame: told the number of each frame.
+        on_scored: shown some frames, about :data:`SHOWN`, evenly spread.
 
     Raises:
         PictureError: a clip cannot be read, is too small, has more than 8 bits or transparency, or
@@ -109,11 +120,26 @@ def score_clip(
     with ExitStack() as stack:
         original = stack.enter_context(Source(hr, deinterlace=False))
         small = None if lr is None else stack.enter_context(Source(lr, deinterlace=False))
+        apart = -(-(original.facts.expected or SHOWN) // SHOWN)
         for number, (high, low) in enumerate(_pairs(original, small, upscaler.scale)):
             on_frame(number)
+            started = time.perf_counter()
             result = upscaler.upscale(low, whole=whole)
-            score, before = _scored(number, high, result, low, before, upscaler.scale)
+            seconds = time.perf_counter() - started
+            plain = round_to_uint8(bicubic(low, *high.shape[:2]))
+            score, before = _scored(number, high, result, plain, before, upscaler.scale, seconds)
             scores.append(score)
+            if number % apart == 0:
+                on_scored(
+                    Scored(
+                        score=_as_image(hr, score),
+                        scale=upscaler.scale,
+                        whole=whole,
+                        original=high,
+                        result=result,
+                        plain=plain,
+                    )
+                )
         damages = original.damages + ([] if small is None else small.damages)
         return ClipScores(
             engine=upscaler.engine.name,
@@ -121,6 +147,23 @@ def score_clip(
             frames=tuple(scores),
             damages=tuple(map(str, damages)),
         )
+
+
+def as_evaluation(
+    scores: ClipScores, clip: Path, lr: Path | None, upscaler: Enlarger
+) -> Evaluation:
+    """The frames as images, for a page that shows images."""
+    return Evaluation(
+        engine=scores.engine,
+        model=upscaler.model,
+        scale=scores.scale,
+        border=scores.scale,
+        lr="antialiased bicubic" if lr is None else str(lr),
+        tiling=f"tiles of {tile_size(upscaler.engine.input.size)}, halo {upscaler.halo}",
+        tiled=(),
+        scores=tuple(_as_image(clip, score) for score in scores.frames),
+        not_scored=tuple(NotScored(path=clip, reason=damage) for damage in scores.damages),
+    )
 
 
 def write_csv(scores: ClipScores, target: Path) -> None:
@@ -139,15 +182,26 @@ def write_csv(scores: ClipScores, target: Path) -> None:
         raise UsageError(f"{target} cannot be written: {error.strerror or error}") from error
 
 
+def _as_image(clip: Path, score: FrameScore) -> Score:
+    return Score(
+        name=f"{clip.name}, frame {score.frame}",
+        psnr=score.psnr,
+        ssim=score.ssim,
+        bicubic_psnr=score.bicubic_psnr,
+        bicubic_ssim=score.bicubic_ssim,
+        seconds=score.seconds,
+    )
+
+
 def _scored(
     number: int,
     high: Array,
     result: Array,
-    low: Array,
+    plain: Array,
     before: tuple[Array, Array] | None,
     scale: int,
+    seconds: float,
 ) -> tuple[FrameScore, tuple[Array, Array]]:
-    plain = round_to_uint8(bicubic(low, *high.shape[:2]))
     inside = (slice(scale, -scale), slice(scale, -scale))
     now = luma(result)[inside], luma(high)[inside]
     changes = [0.0, 0.0]
@@ -161,6 +215,7 @@ def _scored(
         bicubic_ssim=ssim_y(high, plain, border=scale),
         change=changes[0],
         original_change=changes[1],
+        seconds=seconds,
     )
     return score, now
 

@@ -33,7 +33,7 @@ _FULL = 2
 """FFmpeg's number of the full range."""
 _STOPPED = 0.5
 """Seconds by which a clip may end before it says it does."""
-_TRIES = 16
+TRIES = 16
 """How often in a row reading may fail before the rest is given up."""
 _MATRIX = struct.Struct("=9i")
 
@@ -216,7 +216,10 @@ class Source:
         stated = frame.colorspace if frame.colorspace != UNSPECIFIED else context.colorspace
         matrix = matrix_of(stated, layout, frame.height)
         rate = stream.average_rate or stream.guessed_rate or Fraction(25)
-        seconds = None if stream.duration is None else float(stream.duration * self.time_base)
+        seconds = _tagged(stream.metadata)
+        if stream.duration is not None:
+            seconds = float(stream.duration * self.time_base)
+        about = seconds or (self.container.duration or 0) / av.time_base
         side_data: Any = frame.side_data
         matrices = [bytes(d) for d in side_data if d.type.name == "DISPLAYMATRIX"]
         return Facts(
@@ -229,7 +232,6 @@ class Source:
                 primaries=frame.color_primaries or context.color_primaries,
                 transfer=frame.color_trc or context.color_trc,
                 siting=_siting(context.codec.name, layout, matrix, self._start),
-                guessed=layout.kind != "rgb" and stated != matrix,
             ),
             aspect=stream.sample_aspect_ratio or Fraction(0),
             time_base=self.time_base,
@@ -237,8 +239,8 @@ class Source:
             display=_MATRIX.unpack_from(matrices[0]) if matrices else None,
             hdr=Hdr.of(side_data),
             stream=stream.index,
-            expected=stream.frames or (None if seconds is None else round(seconds * rate)),
-            seconds=seconds if seconds is not None else _tagged(stream.metadata),
+            expected=stream.frames or round(about * rate) or None,
+            seconds=seconds,
         )
 
     def _frames(self) -> Iterator[av.VideoFrame]:
@@ -268,7 +270,7 @@ class Source:
                 except (av.error.FFmpegError, OSError) as error:
                     self._lose(self._at, f"cannot be read: {_why(error)}")
                     failed += 1
-                    if failed < _TRIES:
+                    if failed < TRIES:
                         packets = self._demuxed()
                         continue
                     packet = None
@@ -292,7 +294,7 @@ class Source:
             if said and not frames and packet.size:
                 self._lose(self._at, f"damaged: {_first_line(said)}")
             elif said:
-                self._lose(self._at, f"damaged, as the decoder mended it: {_first_line(said)}")
+                self._lose(self._at, "damaged: it is as the decoder mended it")
             yield from frames
             if not packet.size:
                 break

@@ -97,7 +97,6 @@ MODES: dict[tuple[str, str], tuple[str, ...]] = {
     ),
     ("upscale", "photos --format png"): ("quality",),
     ("upscale", "photos --format .TIFF"): ("quality",),
-    ("evaluate", "--hr clip.mp4 --engine tiny.onnx"): ("report",),
     ("evaluate", "--hr photos --engine tiny.onnx"): MADE,
     ("evaluate", "--hr photos --engine x.plan"): (*MADE, "device", "backend", "compute"),
 }  # fmt: skip
@@ -124,7 +123,7 @@ ALWAYS = {
         "verbose",
     },
     "evaluate": {
-        "hr", "lr", "model", "engine", "halo", "csv", "as_json", "exact", "passes",
+        "hr", "lr", "model", "engine", "halo", "csv", "report", "as_json", "exact", "passes",
     },
     "attribute": {
         "image", "box", "model", "output", "around", "tile", "steps", "conv_scale", "img_range",

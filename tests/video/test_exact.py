@@ -229,10 +229,43 @@ def test_what_the_container_cannot_hold_is_refused_before_anything_is_computed(
     clip = make(tmp_path / "a.mkv", prepare=prepare, finish=finish, frames=2)
     refused = run(clip, tmp_path / "b.mp4")
     assert isinstance(refused, Failed)
-    assert refused.reason.startswith(".mp4 cannot hold its subtitle in srt: give the result")
+    assert refused.reason.startswith(".mp4 cannot hold its subtitle in subrip: give the result")
+    refused = run(clip, tmp_path / "b.ts")
+    assert isinstance(refused, Failed) and ".ts cannot hold its subtitle" in refused.reason
     refused = run(clip, tmp_path / "b.webm")
     assert isinstance(refused, Failed) and ".webm cannot hold its audio in aac" in refused.reason
     assert not list(tmp_path.glob("b.*"))
+
+
+@pytest.mark.parametrize("suffix", [".mov", ".mp4"])
+def test_the_timecode_and_the_cover_stay(tmp_path: Path, suffix: str) -> None:
+    added: list[Any] = []
+
+    def prepare(out: Any, stream: Any) -> None:
+        stream.metadata["timecode"] = "01:02:03:04"
+        if suffix == ".mp4":
+            cover = out.add_stream("png")
+            cover.height = cover.width = 8
+            cover.pix_fmt = "rgb24"
+            cover.disposition = av.stream.Disposition.attached_pic
+            added.append(cover)
+
+    def finish(out: Any) -> None:
+        for cover in added:
+            frame = av.VideoFrame.from_ndarray(np.zeros((8, 8, 3), np.uint8), "rgb24")
+            frame.pts = 0
+            out.mux(cover.encode(frame))
+
+    clip = make(tmp_path / f"a{suffix}", prepare=prepare, finish=finish)
+    done = run(clip)
+    assert isinstance(done, Done) and not done.notes, done
+    with av.open(str(clip)) as source, av.open(str(done.target)) as there:
+        assert [s.type for s in there.streams] == [s.type for s in source.streams]
+        for before, after in zip(source.streams, there.streams, strict=True):
+            assert after.metadata.get("timecode") == before.metadata.get("timecode")
+            assert after.disposition == before.disposition
+        assert there.streams.video[0].metadata["timecode"] == "01:02:03:04"
+    assert packets(done.target, "video")[1:] == packets(clip, "video")[1:]
 
 
 def test_interlaced_frames_are_made_whole_when_that_is_asked_for(tmp_path: Path) -> None:

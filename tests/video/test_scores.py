@@ -13,11 +13,13 @@ from fakes import IdentityEngine
 
 from hat_deploy.api import Upscaler
 from hat_deploy.errors import PictureError
+from hat_deploy.evaluate import Scored
 from hat_deploy.images.resize import bicubic, round_to_uint8
 from hat_deploy.metrics import luma, psnr_y, ssim_y
+from hat_deploy.reports.evaluation import EvaluationPage
 from hat_deploy.video.colour import rgb_of
 from hat_deploy.video.layout import Layout, Plane
-from hat_deploy.video.scores import score_clip, write_csv
+from hat_deploy.video.scores import as_evaluation, score_clip, write_csv
 from hat_deploy.video.source import Source
 
 RGB = {"pixel_format": "bgr0", "colour": (2, 0, 1, 13), "time_base": Fraction(1, 1000)}
@@ -47,6 +49,22 @@ def test_each_frame_is_scored_as_an_image(tmp_path: Path) -> None:
     write_csv(scores, tmp_path / "a.csv")
     rows = list(csv.reader((tmp_path / "a.csv").open()))
     assert len(rows) == 5 and rows[-1][0] == "mean" and float(rows[1][1]) == scores.frames[0].psnr
+
+
+def test_a_page_shows_some_frames(tmp_path: Path) -> None:
+    clip = make(tmp_path / "a.mp4", frames=20, size=(40, 64))
+    upscaler = Upscaler(IdentityEngine())
+    album = EvaluationPage()
+    shown: list[str] = []
+
+    def add(scored: Scored) -> None:
+        shown.append(scored.score.name)
+        album.add(scored)
+
+    scores = score_clip(upscaler, clip, on_scored=add)
+    assert shown == [f"a.mp4, frame {number}" for number in range(0, 20, 3)]
+    html = album.html(as_evaluation(scores, clip, None, upscaler))
+    assert "a.mp4, frame 18" in html and "mean of 20" in html
 
 
 def test_a_clip_that_stands_still_does_not_change(tmp_path: Path) -> None:
