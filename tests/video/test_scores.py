@@ -25,6 +25,9 @@ from hat_deploy.video.source import Source
 RGB = {"pixel_format": "bgr0", "colour": (2, 0, 1, 13), "time_base": Fraction(1, 1000)}
 
 
+NAMES = ["identity"]
+
+
 def frames(path: Path) -> list[np.ndarray]:
     with Source(path) as source:
         facts = source.facts
@@ -59,11 +62,11 @@ def test_a_page_shows_some_frames(tmp_path: Path) -> None:
 
     def add(scored: Scored) -> None:
         shown.append(scored.score.name)
-        album.add(scored)
+        album.add([scored], NAMES)
 
     scores = score_clip(upscaler, clip, on_scored=add)
     assert shown == [f"a.mp4, frame {number}" for number in range(0, 20, 3)]
-    html = album.html(as_evaluation(scores, clip, None, upscaler))
+    html = album.html([as_evaluation(scores, clip, None, upscaler)], NAMES)
     assert "a.mp4, frame 18" in html and "mean of 20" in html
 
 
