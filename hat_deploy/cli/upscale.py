@@ -55,6 +55,7 @@ if TYPE_CHECKING:
 
 AUTO = "auto"
 FOLDER_OPTIONS = (
+    "shard",
     "recursive",
     "suffix",
     "memory",

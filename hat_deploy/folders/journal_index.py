@@ -36,7 +36,17 @@ _LINE = re.compile(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class _Line:
+    """What is one line of a journal."""
+
+    @property
+    def line(self) -> bytes:
+        """As it is written, its end included."""
+        return json.dumps(asdict(self), separators=(",", ":")).encode() + b"\n"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry(_Line):
     """One result. Paths are relative to the journal's folder."""
 
     output: str
@@ -49,14 +59,9 @@ class Entry:
     settings: dict[str, Any]
     """All else that decides what the result looks like; see :func:`hat_deploy.folders.run`."""
 
-    @property
-    def line(self) -> bytes:
-        """As it is written, its end included."""
-        return json.dumps(asdict(self), separators=(",", ":")).encode() + b"\n"
-
 
 @dataclass(frozen=True, kw_only=True)
-class Failure:
+class Failure(_Line):
     """An image that could not be processed."""
 
     failed: str
@@ -64,14 +69,9 @@ class Failure:
     source: str
     reason: str
 
-    @property
-    def line(self) -> bytes:
-        """As it is written, its end included."""
-        return json.dumps(asdict(self), separators=(",", ":")).encode() + b"\n"
-
 
 @dataclass(frozen=True, kw_only=True)
-class Beat:
+class Beat(_Line):
     """How far a run was at a time."""
 
     run: str
@@ -88,11 +88,6 @@ class Beat:
     images: int | None
     """How many there are in its share; None until all names are known."""
     ended: bool = False
-
-    @property
-    def line(self) -> bytes:
-        """As it is written, its end included."""
-        return json.dumps(asdict(self), separators=(",", ":")).encode() + b"\n"
 
 
 class Index:

@@ -51,6 +51,15 @@ class Segment:
     place: Remote
 
 
+@dataclass(frozen=True)
+class Written:
+    """A segment of this run, and where its lines lie in the file that holds all that is known."""
+
+    segment: Segment
+    start: int
+    end: int
+
+
 class RemoteJournal:
     """The journal of one folder of a bucket and one share of a run. For any thread.
 
@@ -75,7 +84,7 @@ class RemoteJournal:
         self._commit = threading.Lock()
         self._pending: list[bytes] = []
         self._taken = self._durable = self._number = 0
-        self._levels: list[list[tuple[Segment, bytes]]] = []
+        self._levels: list[list[Written]] = []
         self._read(shard)
 
     def name(self, path: Location) -> str:
@@ -133,38 +142,48 @@ class RemoteJournal:
             lines, self._pending = self._pending, []
         if not lines:
             return
+        data = b"".join(lines)
         try:
-            self._put(self._number, self._number, b"".join(lines), 0)
+            segment = self._put(self._number, self._number, data)
         except BaseException:
             with self._guard:
                 self._pending = lines + self._pending
             raise
         self._number += 1
         self._durable += len(lines)
-        self._remember(b"".join(lines))
+        start = self._remember(data)
+        self._keep(Written(segment, start, start + len(data)), 0)
 
-    def _put(self, first: int, last: int, data: bytes, level: int) -> None:
+    def _put(self, first: int, last: int, data: bytes) -> Segment:
         name = f"{self._run}-{first:09}-{last:09}.jsonl"
         segment = Segment(self._run, first, last, self._own / name)
         self._store.write(data, segment.place)
+        return segment
+
+    def _keep(self, written: Written, level: int) -> None:
+        """Count a segment of this run, and put those of its size together if there are many."""
         if level == len(self._levels):
             self._levels.append([])
         parts = self._levels[level]
-        parts.append((segment, data))
+        parts.append(written)
         if len(parts) < FAN:
             return
+        first, last = parts[0], parts[-1]
+        data = os.pread(self._spool.fileno(), last.end - first.start, first.start)
         with suppress(HatDeployError):  # then there are more of them, and nothing else
-            whole = b"".join(data for _, data in parts)
-            self._put(parts[0][0].first, parts[-1][0].last, whole, level + 1)
+            whole = self._put(first.segment.first, last.segment.last, data)
             self._levels[level] = []
-            self._store.remove(part.place for part, _ in parts)
+            self._keep(Written(whole, first.start, last.end), level + 1)
+            self._store.remove(part.segment.place for part in parts)
 
-    def _remember(self, data: bytes) -> None:
+    def _remember(self, data: bytes) -> int:
+        """Put lines behind all that is known; says where they begin."""
         with self._guard:
-            self._spool.seek(0, os.SEEK_END)
+            start = self._spool.seek(0, os.SEEK_END)
             self._spool.write(data)
             self._spool.flush()
             self.index.refresh(self._spool.fileno())
+            return start
 
     def _read(self, shard: Shard) -> None:
         """Take what earlier runs wrote: of this share all, of another division this share's."""

@@ -152,8 +152,8 @@ class Journals:
 
     def fail(self, source: Location, target: Location, reason: str) -> None:
         """Write down that an image could not be processed."""
-        for root in self.roots:
-            if str(target).startswith(f"{root}/"):
+        for root in sorted(self.roots, key=lambda root: -len(str(root))):
+            if anywhere.holds(root, target):
                 failed, of = relative(target, root), relative(source, root)
                 self.tell(root, Failure(failed=failed, source=of, reason=reason))
                 return

@@ -28,6 +28,7 @@ class Record:
         self._began = self._last = time.time()
         self._done = self._settled = 0
         self._images: int | None = None
+        self._refused = 0
         self._beaten = False
 
     def add(self, outcome: Outcome, images: int | None) -> None:
@@ -36,12 +37,16 @@ class Record:
         Args:
             images: how many there are, if that is known.
         """
+        if images is not None:  # a later round has fewer
+            self._images = max(images, self._images or 0)
+        if outcome.target is None:
+            self._refused += 1
+            return
         self._settled += 1
         self._done += isinstance(outcome, Done)
-        self._images = self._images if images is None else max(images, self._settled)
         if isinstance(outcome, Skipped):
             return
-        if isinstance(outcome, Failed) and outcome.tried and outcome.target is not None:
+        if isinstance(outcome, Failed) and outcome.tried:
             self._journals.fail(outcome.source, outcome.target, outcome.reason)
         if not self._beaten or time.time() - self._last > EVERY:
             self._beat()
@@ -49,6 +54,7 @@ class Record:
     def _beat(self, *, ended: bool = False) -> None:
         self._last, self._beaten = time.time(), True
         roots = self._journals.roots
+        images = None if self._images is None else self._images - self._refused
         beat = Beat(
             run=self._run,
             shard=str(self._shard),
@@ -56,7 +62,7 @@ class Record:
             time=self._last,
             done=self._done,
             settled=self._settled,
-            images=self._images if len(roots) == 1 else None,
+            images=images if len(roots) == 1 else None,
             ended=ended,
         )
         for root in roots:

@@ -415,5 +415,7 @@ def settled(job: Job, step: Callable[[], _T]) -> _T | Failed:
     except Exception as error:
         cause = error if isinstance(error, OSError) else error.__cause__
         if isinstance(cause, OSError) and cause.errno in _FULL:
-            raise DiskFull(f"no space is left on the disk of {job.root}") from error
+            raise DiskFull(
+                f"no space is left on the disk of {anywhere.workshop(job.target)}"
+            ) from error
         return failure(job, error)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 from contextlib import closing
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -192,6 +195,23 @@ def test_what_never_works_is_told_at_once(bucket: Remote, monkeypatch: pytest.Mo
         upscale(bucket / "none", bucket / "out")
     with pytest.raises(UsageError, match="a web address can only be read"):
         upscale(bucket, Remote("https://example.org/out"))
+
+
+def test_a_web_address_is_read(tmp_path: Path) -> None:
+    picture(tmp_path / "in" / "a b.png")
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "in"))
+    handler.func.log_message = lambda *_: None  # type: ignore[method-assign]
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        found = upscale(Remote(f"{address}/a%20b.png"), tmp_path / "out")
+        assert kinds(found) == {"a b.png": "Done"}
+        with pytest.raises(UsageError, match="cannot be listed"):
+            upscale(Remote(address), tmp_path / "out")
+        found = upscale(Remote(f"{address}/none.png"), tmp_path / "out")
+        assert "does not exist" in str(found["none.png"].reason)
+        server.shutdown()
+    assert [*results(tmp_path / "out")] == ["a b.png"]
 
 
 @pytest.mark.slow

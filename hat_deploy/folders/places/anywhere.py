@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from hat_deploy import files
-from hat_deploy.folders.places.remote import Location, Remote
+from hat_deploy.folders.places.remote import Location, Remote, inside
 from hat_deploy.folders.places.stores import Missing, Standing, store_of
 
 
@@ -20,6 +20,13 @@ def exists(location: Location) -> bool:
     if isinstance(location, Remote):
         return store_of(location).standing(location) is not None
     return os.path.lexists(location)
+
+
+def holds(folder: Location, location: Location) -> bool:
+    """Whether a name lies below a folder's, here or in a store."""
+    if isinstance(folder, Remote):
+        return isinstance(location, Remote) and inside(location, folder) is not None
+    return isinstance(location, Path) and location.is_relative_to(folder)
 
 
 def standing(location: Location) -> Standing:

@@ -39,6 +39,8 @@ _OPTIONS: dict[str, dict[str, Any]] = {
         "config_kwargs": {
             "max_pool_connections": CONNECTIONS,
             "retries": {"total_max_attempts": 1},
+            "connect_timeout": 20,
+            "read_timeout": 60,
         }
     },
 }
