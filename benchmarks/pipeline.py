@@ -80,7 +80,7 @@ def engine_alone(upscaler: Upscaler, ready: list[Array]) -> float:
 
 
 def pipeline(upscaler: Upscaler, folder: Path, output: Path) -> float:
-    listed = job_list.list_jobs([folder], scale=upscaler.scale, output=output, recursive=False)
+    listed = job_list.list_jobs([folder], mark="", output=output, recursive=False)
     started = time.perf_counter()
     with closing(folders.run(listed.jobs, upscaler, folders.Options(overwrite=True))) as outcomes:
         for outcome in outcomes:

@@ -45,6 +45,12 @@ EXTRAS = {
     "tensorrt_rtx_bindings": "rtx",
     "pycuda": "pycuda",
     "av": "video",
+    "s3fs": "cloud",
+    "gcsfs": "cloud",
+    "adlfs": "cloud",
+    "aiohttp": "cloud",
+    "fsspec": "cloud",
+    "pyarrow": "cloud",
 }
 """Libraries that are not always there, by the name they are imported by, and the package's extra
 that installs each."""

@@ -125,6 +125,11 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def sha256_of(data: bytes) -> str:
+    """SHA-256 of bytes, in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
 def make_folder(folder: Path) -> None:
     """Make a folder and what is missing above it, however deep; one that is there will do.
 

@@ -16,6 +16,7 @@ from hat_deploy.cli import (
     info,
     models,
     ranges,
+    status,
     upscale,
     verify,
 )
@@ -24,6 +25,7 @@ from hat_deploy.cli.environment import Command
 COMMANDS: dict[str, Callable[..., None]] = {
     "export": export.command,
     "upscale": upscale.command,
+    "status": status.command,
     "verify": verify.command,
     "ranges": ranges.command,
     "bench": bench.command,
@@ -34,7 +36,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "doctor": doctor.command,
 }
 """In the order in which ``--help`` lists them."""
-LISTING = ("info", "models", "doctor")
+LISTING = ("status", "info", "models", "doctor")
 """Commands that only print: where nobody reads any more, there is nothing left to do."""
 
 app = typer.Typer(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hat_deploy.cli import environment, outputs, upscale_pipe
+from hat_deploy.cli import environment, fleet, outputs, upscale_pipe
 from hat_deploy.cli.options import (
     AsJson,
     Backend,
@@ -40,7 +40,7 @@ from hat_deploy.errors import UsageError
 from hat_deploy.terminal.printable import display_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from rich.console import Console
 
@@ -50,10 +50,12 @@ if TYPE_CHECKING:
     from hat_deploy.cli.upscale_display import Display
     from hat_deploy.folders import Options
     from hat_deploy.folders.job_list import JobList
+    from hat_deploy.folders.job_stream import JobStream
     from hat_deploy.folders.unexported import Unexported
 
 AUTO = "auto"
 FOLDER_OPTIONS = (
+    "shard",
     "recursive",
     "suffix",
     "memory",
@@ -72,23 +74,10 @@ WITHOUT_QUALITY = ("png", "tif", "tiff", "bmp", "gif")
 
 def command(
     context: typer.Context,
-    paths: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="PATHS",
-            help="The images, clips and folders of them to upscale; - is standard input.",
-        ),
-    ],
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "-o",
-            "--output",
-            metavar="FOLDER|FILE",
-            help="The folder for results, or the file for the result of one image; - is standard "
-            "output. Default: photos-x2/ beside photos/.",
-        ),
-    ] = None,
+    paths: fleet.Paths = None,
+    output: fleet.Output = None,
+    manifest: fleet.Manifest = None,
+    shard: fleet.ShardOf = None,
     model: Model = None,
     engine: EngineFile = None,
     tile: Annotated[
@@ -321,6 +310,7 @@ def command(
     again.
     """
     model, engine = one_model(context, model, engine)
+    asked = fleet.asked(paths, output, manifest, shard)
     artifact = engine if engine is not None else artifact_named(model)
     refuse_for_artifact(context, artifact, backend)
     if artifact is not None:
@@ -331,17 +321,15 @@ def command(
         refuse(context, ["quality"], f"{format_} takes none; the option is for jpg, webp and avif")
     from hat_deploy import folders
     from hat_deploy.artifact import zoo
-    from hat_deploy.folders import job_list
     from hat_deploy.images.picture import SUFFIXES as IMAGES
 
-    if all(path.suffix.lower() in IMAGES for path in paths):
-        refuse(context, CLIP_OPTIONS, "it is for clips, and only images are named")
+    if all(path.suffix.lower() in IMAGES for path in asked.paths) or asked.streamed:
+        refuse(context, CLIP_OPTIONS, "it is for clips on this machine, and only images are named")
     from hat_deploy.tiles.target_size import TargetSize, mark_of
     from hat_deploy.video.options import VideoOptions
 
-    asked = (width, height, longest, megapixels, scale)
     size = None
-    if any(value is not None for value in asked):
+    if any(value is not None for value in (width, height, longest, megapixels, scale)):
         size = TargetSize(
             width=width, height=height, longest=longest, megapixels=megapixels, scale=scale
         )
@@ -367,17 +355,15 @@ def command(
             deinterlace=deinterlace,
             reuse=reuse,
         ),
+        shard=asked.shard,
     )
+    fleet.refuse_for_streams(context, asked, tile)
     ending = None if suffix is None else _ending(suffix)
 
-    def find(scale: int) -> JobList:
-        return job_list.list_jobs(
-            paths,
-            mark=ending or mark_of(size, scale),
-            output=output,
-            recursive=recursive,
-            format=format_,
-            overwrite=overwrite,
+    def find(scale: int) -> JobList | JobStream:
+        mark = ending or mark_of(size, scale)
+        return fleet.find(
+            asked, mark=mark, recursive=recursive, format_=format_, overwrite=overwrite
         )
 
     how = {
@@ -399,13 +385,14 @@ def command(
         "retry_wider": retry_wider,
     }
     chosen = str(engine or model or zoo.DEFAULT)
-    if upscale_pipe.asked_for(paths, output):
+    piped = None if output is None else Path(output)
+    if not asked.streamed and upscale_pipe.asked_for(asked.here, piped):
         reason = "an image from standard input or to standard output goes alone"
         refuse(context, FOLDER_OPTIONS, reason)
-        _pipe(paths[0], output, chosen, how, tile, options, format_, quiet=quiet)
+        _pipe(asked.here[0], piped, chosen, how, tile, options, format_, quiet=quiet)
         return
     if not dry_run:
-        read = [*paths, engine or chosen]
+        read = [*asked.here, engine or chosen]
         outputs.check({"--report": report}, read, recursive=recursive, streamed=True)
     if tile is not None and tile.strip().lower() == AUTO:
         refuse(context, ["batch"], "--tile auto chooses the batch too")
@@ -414,7 +401,7 @@ def command(
     if verbose:
         log_to_stderr()
     _upscale(
-        paths,
+        asked,
         chosen,
         how,
         tile,
@@ -452,11 +439,11 @@ def _pipe(
 
 
 def _upscale(
-    paths: Sequence[Path],
+    asked: fleet.Asked,
     chosen: str,
     how: dict[str, Any],
     tile: str | None,
-    find: Callable[[int], JobList],
+    find: Callable[[int], JobList | JobStream],
     options: Options,
     report: Path | None,
     *,
@@ -467,7 +454,7 @@ def _upscale(
     """Open what upscales, find the images, and do or foretell the work.
 
     Args:
-        paths: what the user named, for a message.
+        asked: what the user named, for a message.
         chosen: the artifact, the checkpoint or the name of a model that ships.
         how: arguments of ``Upscaler``, but for the tile.
         tile: as the user wrote it.
@@ -476,6 +463,7 @@ def _upscale(
     from hat_deploy.artifact.resolve import resolve
     from hat_deploy.cli.upscale_display import Display
     from hat_deploy.errors import require
+    from hat_deploy.folders.job_list import JobList
     from hat_deploy.folders.unexported import Unexported
     from hat_deploy.images.stderr import libraries_silenced
     from hat_deploy.terminal.printable import display_name
@@ -492,11 +480,12 @@ def _upscale(
             listed = find(upscaler.scale)
             name = upscaler.name if isinstance(upscaler, Unexported) else upscaler.engine.name
             display = Display(console, listed, engine=name, dry=dry, as_json=as_json)
-            if not listed.jobs and not listed.rejected:
-                searched = ", ".join(map(display_name, paths))
+            if isinstance(listed, JobList) and not listed.jobs and not listed.rejected:
+                searched = ", ".join(map(display_name, asked.paths))
                 display.say(f"no images found in {searched}: there is nothing to do")
             _require_own_file(report, listed)
-            if listed.jobs and all(is_clip(job.source) for job in listed.jobs):
+            jobs = listed.jobs if isinstance(listed, JobList) else []
+            if jobs and all(is_clip(job.source) for job in jobs):
                 require("av", purpose="Upscaling a clip")
             if isinstance(upscaler, Unexported):
                 display.say(upscaler.sentence)
@@ -519,7 +508,7 @@ def _ending(suffix: str) -> str:
 def _tile(
     text: str | None,
     named: Artifact | Checkpoint,
-    find: Callable[[int], JobList],
+    find: Callable[[int], JobList | JobStream],
     options: Options,
     console: Console,
     *,
@@ -533,8 +522,10 @@ def _tile(
     if text is None or text.strip().lower() != AUTO:
         return parse_tile(text), 0
     from hat_deploy.folders import auto_tile
+    from hat_deploy.folders.job_list import JobList
 
-    jobs = find(auto_tile.network_of(named)[0].scale).jobs
+    listed = find(auto_tile.network_of(named)[0].scale)
+    jobs = listed.jobs if isinstance(listed, JobList) else []
     if not jobs:
         return None, 0
     tile, batch, why = auto_tile.choose_tile(jobs, named, options, gpu=gpu, exact=exact)
@@ -564,7 +555,11 @@ def _open(
 
 
 def _run(
-    listed: JobList, upscaler: Upscaler, options: Options, target: Path | None, display: Display
+    listed: JobList | JobStream,
+    upscaler: Upscaler,
+    options: Options,
+    target: Path | None,
+    display: Display,
 ) -> None:
     from hat_deploy import folders
     from hat_deploy.folders.engine_loop import INTERRUPTED, untried
@@ -582,7 +577,7 @@ def _run(
                     report.add(outcome)
                     display.add(outcome)
         except KeyboardInterrupt:
-            for job in listed.jobs:  # where it came while an outcome was shown
+            for job in getattr(listed, "jobs", []):  # where it came while an outcome was shown
                 if (job.source, job.target) not in told:
                     report.add(untried(job, INTERRUPTED))
                     display.add(untried(job, INTERRUPTED))
@@ -594,16 +589,17 @@ def _run(
         display.problem(f"the report {target} is incomplete: {report.problem}")
 
 
-def _require_own_file(report: Path | None, listed: JobList) -> None:
+def _require_own_file(report: Path | None, listed: JobList | JobStream) -> None:
     """Refuse a report in the place of a result, or of the journal that knows them."""
-    if report is None:
-        return
     from hat_deploy.folders import journal
+    from hat_deploy.folders.job_list import JobList
 
+    if report is None or not isinstance(listed, JobList):
+        return
     place = Path(os.path.realpath(report))
     journals = {job.root / journal.NAME for job in listed.jobs}
     for taken in (*journals, *(job.target for job in listed.jobs)):
-        if taken.name == place.name and Path(os.path.realpath(taken)) == place:
+        if taken.name == place.name and Path(os.path.realpath(str(taken))) == place:
             raise UsageError(
                 f"--report {display_name(report)} is where this run writes a result or its "
                 "journal: give it another name"
@@ -611,12 +607,10 @@ def _require_own_file(report: Path | None, listed: JobList) -> None:
 
 
 def _preview(
-    listed: JobList, upscaler: Upscaler | Unexported, options: Options, display: Display
+    listed: JobList | JobStream, upscaler: Upscaler | Unexported, options: Options, display: Display
 ) -> None:
-    from hat_deploy import folders
+    from hat_deploy.folders.job_stream import found_in
     from hat_deploy.folders.preview import preview
 
-    for rejected in listed.rejected:
-        display.add(folders.Failed(source=rejected.source, reason=rejected.reason))
-    for found in preview(listed.jobs, upscaler, options, display.note):
-        display.foretell(found)
+    for foretold in preview(found_in(listed), upscaler, options, display.note):
+        display.foretell(foretold)

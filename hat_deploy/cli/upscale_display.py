@@ -13,6 +13,7 @@ from rich.console import Console
 from hat_deploy.cli.options import print_json
 from hat_deploy.folders import ClipProgress, Done, Failed, Outcome, Progress, Skipped
 from hat_deploy.folders.job_list import JobList
+from hat_deploy.folders.job_stream import JobStream
 from hat_deploy.folders.preview import Pending
 from hat_deploy.geometry import image_size
 from hat_deploy.terminal.printable import display_name
@@ -42,13 +43,13 @@ class Display:
     def __init__(
         self,
         console: Console,
-        listed: JobList,
+        listed: JobList | JobStream,
         *,
         engine: str,
         dry: bool = False,
         as_json: bool = False,
     ) -> None:
-        total = len(listed.jobs)
+        total = len(listed.jobs) if isinstance(listed, JobList) else None
         self._console = console
         self._listed = listed
         self._engine = engine
@@ -80,15 +81,17 @@ class Display:
         if now.clip is not None:
             share = now.clip.frame / now.clip.frames if now.clip.frames else 0
             share, tiles = min(share, 1), _clip(now.clip)
-        self._bar.update(self._task, completed=now.settled + share, tiles=tiles)
+        self._bar.update(self._task, completed=now.settled + share, total=now.jobs, tiles=tiles)
         if not self._console.is_terminal and time.monotonic() - self._last > EVERY:
             self._last = time.monotonic()
             at = "" if now.clip is None else f"; {_clip(now.clip)}"
             self._note(self._so_far(now.settled + share, now.jobs) + at)
 
-    def _so_far(self, settled: float, jobs: int) -> str:
+    def _so_far(self, settled: float, jobs: int | None) -> str:
         """How far the run is, for those who see no bar."""
         seconds = time.monotonic() - self._began
+        if jobs is None:
+            return f"{int(settled)} images, {_duration(seconds)} gone, more are being listed"
         text = f"{int(settled)} of {jobs} images, {_duration(seconds)} gone"
         if settled:
             text += f", about {_duration(seconds / settled * (jobs - settled))} left"
@@ -179,6 +182,8 @@ class Display:
 
     def _places(self) -> str:
         """The folders that results went to, or the one file."""
+        if isinstance(self._listed, JobStream):
+            return ", ".join(map(display_name, self._listed.roots[:SHOWN]))
         jobs = self._listed.jobs
         if len(jobs) == 1:
             return display_name(jobs[0].target)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
+from pathlib import Path
 
 from hat_deploy.artifact import Artifact
 from hat_deploy.artifact.resolve import Checkpoint, resolve
@@ -107,7 +108,7 @@ def choose_tile(
 def _earlier(
     jobs: Iterable[Job], checkpoint: str, window: int, *, exact: bool
 ) -> tuple[int, int] | None:
-    for folder in dict.fromkeys(job.root for job in jobs):
+    for folder in dict.fromkeys(job.root for job in jobs if isinstance(job.root, Path)):
         with journal.JournalReader(folder) as earlier:
             for settings in earlier.settings:
                 tile = _tile(settings.get("tile"), window)
@@ -131,7 +132,7 @@ def _sizes(jobs: Sequence[Job], max_pixels: int) -> Iterable[tuple[int, int]]:
     for job in jobs[::step]:
         try:
             if is_clip(job.source):
-                yield clips.read_size(job.source, max_pixels=max_pixels)[:2]
+                yield clips.read_size(job.here[0], max_pixels=max_pixels)[:2]
             else:
                 yield reading.read_size(job.source, max_pixels=max_pixels)
         except Exception:  # reported when its turn comes

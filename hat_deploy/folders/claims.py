@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from hat_deploy.errors import UsageError
-from hat_deploy.folders.folder_lock import FolderLock
+from hat_deploy.folders.folder_lock import NAME, FolderLock
 from hat_deploy.terminal.printable import display_name
 
 if sys.platform != "win32":
@@ -52,18 +52,21 @@ class Claims:
         descriptor: the folder's journal, open for reading and writing.
         folder: the folder.
         settings: all that decides what results look like, as text.
+        lock: where the file system has no locks, the name of the file that stands for one.
 
     Raises:
         FolderBusy: a run with other settings is at work here.
         UsageError: there are no locks here, and another run has the folder.
     """
 
-    def __init__(self, descriptor: int, folder: Path, settings: str = "") -> None:
+    def __init__(
+        self, descriptor: int, folder: Path, settings: str = "", *, lock: str = NAME
+    ) -> None:
         self._descriptor = descriptor
         self._place = folder.resolve()
         self._mine: set[int] = set()
         self._run = _number(settings, _RUNS)
-        self._whole = None if _locks_work(descriptor) else FolderLock(folder)
+        self._whole = None if _locks_work(descriptor) else FolderLock(folder, lock)
         self.alone = True
         """Whether no other run was at work here when this one came."""
         if self._whole is None:

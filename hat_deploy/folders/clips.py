@@ -24,6 +24,7 @@ from hat_deploy.folders.outcomes import (
     Progress,
     Skipped,
 )
+from hat_deploy.folders.places.remote import Location
 from hat_deploy.folders.stages import TAKEN, DiskFull, settings_of, settled
 from hat_deploy.folders.writing import Place, Taken, write_whole
 from hat_deploy.tiles.enlarger import Enlarger
@@ -118,14 +119,15 @@ class ClipLoop:
         from hat_deploy.video.clip import Clip
 
         began = time.monotonic()
-        status = job.source.stat()
+        file, _ = job.here
+        status = file.stat()
 
         def tell(position: Position) -> None:
             if progress is not None:
                 progress(self._at(job, position))
 
-        with Clip(job.source, job.target.suffix, self._upscaler, self._options) as clip:
-            source = (status.st_size, status.st_mtime_ns, sha256(job.source))
+        with Clip(file, job.target.suffix, self._upscaler, self._options) as clip:
+            source = (status.st_size, status.st_mtime_ns, sha256(file))
             store = Segments(job, {**settings, "recipe": clip.recipe.settings}, source)
             try:
                 tally = clip.compute(store, on_position=tell)
@@ -166,10 +168,11 @@ class ClipLoop:
         )
 
 
-def damaged(target: Path) -> bool:
+def damaged(target: Location) -> bool:
     """Whether a result is no clip, so that nothing is lost if it is made again."""
     from hat_deploy.video.source import Source
 
+    assert isinstance(target, Path)
     try:
         Source(target, deinterlace=True).close()
     except PictureError as error:

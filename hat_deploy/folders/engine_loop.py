@@ -12,6 +12,7 @@ from hat_deploy.errors import CheckFailed, HatDeployError, PictureError
 from hat_deploy.folders.job_list import Job
 from hat_deploy.folders.outcomes import Failed, OnProgress, Outcome, Progress
 from hat_deploy.folders.stages import DiskFull, Elsewhere, Item, Stages, failure
+from hat_deploy.folders.waiting import Waiting
 from hat_deploy.folders.workers import Decoded, Workers
 from hat_deploy.tiles.enlargement import Enlargement, Piece
 from hat_deploy.tiles.streaming import stream
@@ -28,7 +29,7 @@ class EngineLoop:
 
     def __init__(
         self,
-        jobs: list[Job],
+        jobs: Waiting,
         stages: Stages,
         workers: Workers,
         *,
@@ -39,8 +40,9 @@ class EngineLoop:
         self._stages = stages
         self._workers = workers
         self._fail_fast = fail_fast
-        self._total = told + len(jobs) + others
-        self._unsettled = {(job.source, job.target): job for job in jobs}
+        self._before = told
+        self._jobs = jobs
+        self._others = others
         self._decoding = workers.decoders
         self._computing: dict[Enlargement, Item] = {}
         self._again: deque[Item] = deque()
@@ -89,7 +91,7 @@ class EngineLoop:
         yield from self._tell(progress)
         if self._halted is not None:
             self.elsewhere.clear()
-            for job in self._unsettled.values():
+            for job in self._jobs.left():
                 yield untried(job, self._halted)
 
     @property
@@ -183,7 +185,7 @@ class EngineLoop:
         if isinstance(outcome, Exception):
             raise outcome
         if outcome.target is not None:
-            self._unsettled.pop((outcome.source, outcome.target), None)
+            self._jobs.settle(outcome.source, outcome.target)
         self._known.append(outcome)
         if self._fail_fast and isinstance(outcome, Failed) and self._halted is None:
             self._halted = FIRST_FAILURE
@@ -195,6 +197,11 @@ class EngineLoop:
             if progress is not None:
                 progress(Progress(settled=self.told, jobs=self._total, source=outcome.source))
             yield outcome
+
+    @property
+    def _total(self) -> int | None:
+        known = self._jobs.total
+        return None if known is None else self._before + known + self._others
 
     def _at(self, work: Enlargement) -> Progress:
         item = self._computing.get(work)

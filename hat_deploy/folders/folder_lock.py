@@ -31,8 +31,8 @@ class FolderLock:
         OSError: the file cannot be written.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / NAME
+    def __init__(self, folder: Path, name: str = NAME) -> None:
+        self._path = folder / name
         own = {"host": socket.gethostname(), "pid": os.getpid(), "token": token_hex(8)}
         self._content = json.dumps(own).encode()
         while not self._create():

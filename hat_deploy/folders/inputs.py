@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hat_deploy.errors import HatDeployError, UsageError
-from hat_deploy.folders.journal import NAME, JournalReader
+from hat_deploy.folders.journal import JournalReader, is_journal
 from hat_deploy.folders.journal_index import Entry
 from hat_deploy.images.picture import SUFFIXES as IMAGES
 from hat_deploy.terminal.printable import display_name
@@ -87,7 +87,7 @@ class _Results:
 
     def enter(self, folder: str, names: Iterable[str]) -> None:
         """Look at a folder's journal, if it has one."""
-        if NAME not in names:
+        if not any(map(is_journal, names)):
             return
         with suppress(HatDeployError, OSError):
             reader = self._stack.enter_context(JournalReader(Path(folder)))
@@ -134,7 +134,7 @@ def _walk(
         entries = [entry for entry in everything if not entry.name.startswith(".")]
         results.enter(folder, {entry.name for entry in everything})
         passed[Passed.HIDDEN] += sum(
-            entry.name != NAME for entry in everything if entry.name.startswith(".")
+            not is_journal(entry.name) for entry in everything if entry.name.startswith(".")
         )
         entries.sort(key=lambda entry: _order(entry.name))
         folders: list[tuple[bool, tuple[str, str, str]]] = []

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from hat_deploy.errors import UsageError
 from hat_deploy.folders.inputs import SUFFIXES, Found, Passed, find, is_folder, place_of, split_name
+from hat_deploy.folders.places.remote import Location
 from hat_deploy.images.picture import SUFFIXES as IMAGES
 from hat_deploy.terminal.printable import display_name
 from hat_deploy.video.names import CONTAINERS, is_clip, result_suffix
@@ -24,13 +25,20 @@ _WRITTEN = (*IMAGES, *CONTAINERS)
 class Job:
     """One image to read and the file to write."""
 
-    source: Path
-    target: Path
-    folder: Path | None = None
+    source: Location
+    target: Location
+    folder: Location | None = None
     """The folder of results that the target belongs to; None where it is the target's own."""
 
     @property
-    def root(self) -> Path:
+    def here(self) -> tuple[Path, Path]:
+        """Source and target on this machine, where every clip's are."""
+        assert isinstance(self.source, Path)
+        assert isinstance(self.target, Path)
+        return self.source, self.target
+
+    @property
+    def root(self) -> Location:
         """The folder that keeps the journal of this job."""
         return self.target.parent if self.folder is None else self.folder
 
@@ -39,7 +47,7 @@ class Job:
 class Rejected:
     """A path that cannot be a job, and a clause that says why."""
 
-    source: Path
+    source: Location
     reason: str
 
 
@@ -97,7 +105,7 @@ def list_jobs(
     results = set() if overwrite else _default_results(paths, mark, suffix)
     seen: set[str] = set()
     for path in paths:
-        base = _base(path, mark, output, alone=len(paths) == 1)
+        base = base_of(path, mark, output, alone=len(paths) == 1)
         for found in find(path, outputs, result.passed, recursive=recursive):
             if found.place in seen:
                 continue
@@ -182,11 +190,11 @@ def _default_results(paths: Sequence[Path], mark: str, suffix: str | None) -> se
         forced = _target(named, path.parent, mark, None, suffix)
         results |= {place_of(plain), place_of(forced)}
         if suffix is not None:
-            results.add(place_of(_with_source_suffix(Job(path, forced))))
+            results.add(place_of(Path(str(_with_source_suffix(Job(path, forced))))))
     return results
 
 
-def _base(path: Path, mark: str, output: Path | None, *, alone: bool) -> Path:
+def base_of(path: Path, mark: str, output: Path | None, *, alone: bool) -> Path:
     """The folder that the results of one path of the command line go to."""
     folder = is_folder(path)
     if output is None:
@@ -219,7 +227,7 @@ def _settle(wanted: list[Job], result: JobList) -> None:
     locations = _Locations()
     inputs = {locations.file(job.source): job.source for job in wanted}
     ambiguous = _ambiguous(wanted, locations)
-    taken: dict[str, Path] = {}
+    taken: dict[str, Location] = {}
     for job in wanted:
         if ambiguous and locations.name(job.target) in ambiguous:
             job = replace(job, target=_with_source_suffix(job))
@@ -254,7 +262,7 @@ class _Locations:
         self._folders: dict[str, str] = {}
         self._names: dict[str, str] = {}
 
-    def name(self, path: Path) -> str:
+    def name(self, path: Location) -> str:
         """The real path of a file that may be there or not."""
         text = str(path)
         if text not in self._names:
@@ -267,16 +275,16 @@ class _Locations:
             self._names[text] = place
         return self._names[text]
 
-    def file(self, path: Path) -> tuple[int, int] | str:
+    def file(self, path: Location) -> tuple[int, int] | str:
         """The same for all names of one file: its inode, or its real path if there is none."""
         try:
-            status = os.stat(path)
+            status = os.stat(str(path))
         except OSError:
             return self.name(path)
         return status.st_dev, status.st_ino
 
 
-def _with_source_suffix(job: Job) -> Path:
+def _with_source_suffix(job: Job) -> Location:
     """``a-png.webp`` for ``a.png`` that becomes WebP."""
     suffix = job.source.suffix.removeprefix(".")
     return job.target.with_name(f"{job.target.stem}-{suffix}{job.target.suffix}")

@@ -8,26 +8,95 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
-from hat_deploy.files import make_folder, open_plain, staged
+from hat_deploy.files import make_folder, open_plain, sha256, staged
 from hat_deploy.folders import claims
 from hat_deploy.folders.claims import Claims
-from hat_deploy.folders.journal_index import Entry, Index
+from hat_deploy.folders.folder_lock import NAME as LOCK
+from hat_deploy.folders.journal_index import Beat, Entry, Failure, Index
+from hat_deploy.folders.places.remote import Location, Remote, inside
+from hat_deploy.folders.shards import WHOLE, Shard
 from hat_deploy.terminal.printable import display_name
 
 NAME = ".hat-deploy-journal.jsonl"
 """The journal's name in the folder that results go to."""
+_OF_SHARE = re.compile(r"\.hat-deploy-journal-\d+-of-\d+\.jsonl")
 SMALL = 1000
 """A journal of at most this many lines is never rewritten."""
 
 
+def is_journal(name: str) -> bool:
+    """Whether a file is called like a journal."""
+    return name == NAME or _OF_SHARE.fullmatch(name) is not None
+
+
+def of_share(shard: Shard) -> str:
+    """The name of the journal of one share, which may lie on a file system without locks."""
+    return f".hat-deploy-journal-{shard.label}.jsonl"
+
+
+class _Shares:
+    """The journals that shares of divided runs wrote in a folder, for reading.
+
+    Raises:
+        UsageError: one is a link, a pipe or the like.
+        OSError: one cannot be read.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._files: list[tuple[int, Index]] = []
+        with suppress(FileNotFoundError, NotADirectoryError):
+            for name in sorted(os.listdir(folder)):  # noqa: PTH208 - strings, and many
+                if _OF_SHARE.fullmatch(name):
+                    self._add(open_plain(folder / name, os.O_RDONLY, "journal"))
+
+    def _add(self, descriptor: int) -> None:
+        self._files.append((descriptor, Index()))
+        self._files[-1][1].refresh(descriptor)
+
+    @property
+    def indices(self) -> list[Index]:
+        """What each of them says."""
+        return [index for _, index in self._files]
+
+    def last(self, output: str) -> list[Entry]:
+        """The last entry of each on a result."""
+        found = (index.last(descriptor, output) for descriptor, index in self._files)
+        return [entry for entry in found if entry is not None]
+
+    def close(self) -> None:
+        """Close the files."""
+        for descriptor, _ in self._files:
+            os.close(descriptor)
+        self._files.clear()
+
+
+def _latest(folder: Path, entries: list[Entry]) -> Entry | None:
+    """Of what several journals say on one result, what is true of the file that is there.
+
+    Runs of different divisions may each have made it, and clocks of machines differ.
+    """
+    if len(entries) > 1:
+        target = folder / entries[0].output
+        with suppress(OSError):
+            size = target.stat().st_size
+            alike = [entry for entry in entries if entry.output_size == size]
+            if len(alike) > 1:
+                made = sha256(target)
+                alike = [entry for entry in alike if entry.output_sha256 == made]
+            entries = alike or entries
+    return entries[0] if entries else None
+
+
 class JournalReader:
-    """The journal of a folder as it is, if there is one; changes nothing.
+    """The journals of a folder as they are, if there are any; changes nothing.
 
     Raises:
         UsageError: it is a link, a pipe or the like.
@@ -38,6 +107,7 @@ class JournalReader:
         self._folder = folder
         self._index = Index()
         self._descriptor: int | None = None
+        self._shares = _Shares(folder)
         try:
             self._descriptor = open_plain(folder / NAME, os.O_RDONLY, "journal")
         except (FileNotFoundError, NotADirectoryError):
@@ -50,14 +120,21 @@ class JournalReader:
 
     def last(self, output: str) -> Entry | None:
         """The last entry on a result."""
-        if self._descriptor is None:
-            return None
-        return self._index.last(self._descriptor, output)
+        found = None
+        if self._descriptor is not None:
+            found = self._index.last(self._descriptor, output)
+        shares = self._shares.last(output)
+        return _latest(self._folder, shares if found is None else [found, *shares])
 
     @property
     def settings(self) -> list[dict[str, Any]]:
         """Those of the runs that wrote it, the latest first."""
-        return list(self._index.settings)
+        return [settings for index in self.indices for settings in index.settings]
+
+    @property
+    def indices(self) -> list[Index]:
+        """What each journal says."""
+        return [self._index, *self._shares.indices]
 
     @property
     def note(self) -> str | None:
@@ -65,7 +142,8 @@ class JournalReader:
         return _note(self._folder, self._index)
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the files."""
+        self._shares.close()
         if self._descriptor is not None:
             claims.close(self._descriptor, self._folder)
             self._descriptor = None
@@ -77,8 +155,12 @@ class JournalReader:
         self.close()
 
 
-def relative(path: Path, folder: Path) -> str:
-    """How the journal of a folder names a path."""
+def relative(path: Location, folder: Location) -> str:
+    """How the journal of a folder names a place: by its way there, or in full from elsewhere."""
+    if isinstance(path, Remote):
+        return (isinstance(folder, Remote) and inside(path, folder)) or path.url
+    if isinstance(folder, Remote):
+        return str(path.absolute())
     return os.path.relpath(path, folder)
 
 
@@ -86,26 +168,37 @@ class Journal:
     """The journal of one folder, open for appending; made if need be. For any thread.
 
     It is rewritten if most of its lines are out of date and nobody else is at work in the folder.
+    A share of a divided run writes a file of its own; its claims are those of all runs here.
 
     Args:
         folder: made if need be.
         settings: all that decides what the results of this run look like.
+        shard: of this run.
 
     Raises:
         OSError: the folder or the journal cannot be made or written.
         UsageError: see :class:`hat_deploy.folders.claims.Claims`.
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, folder: Path, settings: Mapping[str, Any] | None = None, shard: Shard = WHOLE
+    ) -> None:
         self.folder = folder
         make_folder(folder)
         self._lock = threading.Lock()
         self._index = Index()
+        self._shard = shard
+        self._own: int | None = None
         run = json.dumps(dict(settings or {}), sort_keys=True)
         while not self._opened(run):
             pass
+        self._shares = _Shares(folder)
+        if shard.count > 1:
+            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND
+            self._own = open_plain(folder / of_share(shard), flags, "journal")
+            self._own_index = Index()
 
-    def name(self, path: Path) -> str:
+    def name(self, path: Location) -> str:
         """How the journal names a path."""
         return relative(path, self.folder)
 
@@ -113,27 +206,43 @@ class Journal:
         """The last entry on a result, those of other processes included."""
         with self._lock:
             self._index.refresh(self._descriptor)
-            return self._index.last(self._descriptor, output)
+            found = [self._index.last(self._descriptor, output)]
+            if self._own is not None:
+                self._own_index.refresh(self._own)
+                found.insert(0, self._own_index.last(self._own, output))
+            entries = [entry for entry in found if entry is not None]
+        return _latest(self.folder, entries + self._shares.last(output))
 
     def append(self, entry: Entry) -> None:
-        """Add a line; it is on the disk when this returns.
+        """Add a result's line; it is on the disk when this returns.
 
         Raises:
             OSError: it is not, because the disk is full or for another reason.
         """
-        line = entry.line
+        self._append(entry.line)
+
+    def tell(self, event: Failure | Beat) -> None:
+        """Add a line that is for people; nothing is lost where it cannot be written."""
+        with suppress(OSError):
+            self._append(event.line)
+
+    def _append(self, line: bytes) -> None:
         with self._lock:
-            if self._torn():
+            descriptor = self._descriptor if self._own is None else self._own
+            if _torn(descriptor):
                 line = b"\n" + line
             view = memoryview(line)
             while view:
-                view = view[os.write(self._descriptor, view) :]
-            os.fsync(self._descriptor)
+                view = view[os.write(descriptor, view) :]
+            os.fsync(descriptor)
 
     def close(self) -> None:
         """Give up all claims and the file."""
         self.claims.close()
         claims.close(self._descriptor, self.folder)
+        self._shares.close()
+        if self._own is not None:
+            os.close(self._own)
 
     @property
     def note(self) -> str | None:
@@ -156,7 +265,8 @@ class Journal:
 
     def _begin(self, descriptor: int, run: str) -> int:
         """Join who is at work, read, and renew; returns the descriptor to go on with."""
-        self.claims = Claims(descriptor, self.folder, run)
+        name = "" if self._shard == WHOLE else f"-{self._shard.label}"
+        self.claims = Claims(descriptor, self.folder, run, lock=f"{LOCK}{name}")
         try:
             self._index.refresh(descriptor)
             self._descriptor = descriptor
@@ -195,10 +305,11 @@ class Journal:
         self._index = index
         return renewed
 
-    def _torn(self) -> bool:
-        """Whether the last line was never finished: its writer died, or the disk was full."""
-        size = os.fstat(self._descriptor).st_size
-        return size > 0 and os.pread(self._descriptor, 1, size - 1) != b"\n"
+
+def _torn(descriptor: int) -> bool:
+    """Whether the last line was never finished: its writer died, or the disk was full."""
+    size = os.fstat(descriptor).st_size
+    return size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
 
 
 def _is(path: Path, descriptor: int) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, KeysView
 from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
 from typing import Any
@@ -20,6 +20,8 @@ _BLOCK = 2**20
 _LENGTH = 18
 """Bits of a line's length beside its offset in one number."""
 _KINDS_OF_SETTINGS = 256
+_BEATS = 256
+"""Runs of which something is kept."""
 
 _TEXT = rb'"(?:[ !#-\[\]-~]++|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*+"'
 _COUNT = rb"(?:0|[1-9][0-9]{0,18})"
@@ -34,7 +36,17 @@ _LINE = re.compile(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class _Line:
+    """What is one line of a journal."""
+
+    @property
+    def line(self) -> bytes:
+        """As it is written, its end included."""
+        return json.dumps(asdict(self), separators=(",", ":")).encode() + b"\n"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry(_Line):
     """One result. Paths are relative to the journal's folder."""
 
     output: str
@@ -47,10 +59,35 @@ class Entry:
     settings: dict[str, Any]
     """All else that decides what the result looks like; see :func:`hat_deploy.folders.run`."""
 
-    @property
-    def line(self) -> bytes:
-        """As it is written, its end included."""
-        return json.dumps(asdict(self), separators=(",", ":")).encode() + b"\n"
+
+@dataclass(frozen=True, kw_only=True)
+class Failure(_Line):
+    """An image that could not be processed."""
+
+    failed: str
+    """Where its result would have gone, relative to the journal's folder."""
+    source: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Beat(_Line):
+    """How far a run was at a time."""
+
+    run: str
+    """A name of its own."""
+    shard: str
+    """Its share, as ``0/1``."""
+    began: float
+    """Seconds since 1970."""
+    time: float
+    done: int
+    """Images that it made."""
+    settled: int
+    """Images that it is done with, in one way or another."""
+    images: int | None
+    """How many there are in its share; None until all names are known."""
+    ended: bool = False
 
 
 class Index:
@@ -58,6 +95,10 @@ class Index:
 
     def __init__(self) -> None:
         self._places: dict[bytes, int] = {}
+        self.failures: dict[str, Failure] = {}
+        """Images that failed and were not made since, by the names of their results."""
+        self.beats: dict[str, Beat] = {}
+        """The last of each run, by its name."""
         self._settings: dict[bytes, None] = {}
         self._to = 0
         self._skipping = False
@@ -68,6 +109,16 @@ class Index:
 
     def __len__(self) -> int:
         return len(self._places)
+
+    @property
+    def outputs(self) -> KeysView[bytes]:
+        """The results that have a line, each as :meth:`key` writes it."""
+        return self._places.keys()
+
+    @staticmethod
+    def key(output: str) -> bytes:
+        """What a result is known by here."""
+        return json.dumps(output).encode()
 
     @property
     def settings(self) -> Iterator[dict[str, Any]]:
@@ -85,6 +136,8 @@ class Index:
         size = os.fstat(descriptor).st_size
         if size < self._to:
             self._places.clear()
+            self.failures.clear()
+            self.beats.clear()
             self._to, self._skipping = 0, False
         rest, at = b"", self._to
         while at < size and (block := os.pread(descriptor, _BLOCK, at)):
@@ -107,7 +160,7 @@ class Index:
         Raises:
             OSError: it cannot be read.
         """
-        place = self._places.get(json.dumps(output).encode())
+        place = self._places.get(self.key(output))
         if place is None:
             return None
         return _entry(os.pread(descriptor, place & (1 << _LENGTH) - 1, place >> _LENGTH))
@@ -116,6 +169,17 @@ class Index:
         """The last line on each result, in their order, each with its end."""
         for place in sorted(self._places.values()):
             yield os.pread(descriptor, place & (1 << _LENGTH) - 1, place >> _LENGTH) + b"\n"
+        yield from (failure.line for failure in self.failures.values())
+        yield from (beat.line for beat in list(self.beats.values())[-_BEATS:])
+
+    def _heard(self, line: bytes) -> bool:
+        """Take a line that is about no result; False if it is none."""
+        event = _event(line)
+        if isinstance(event, Failure):
+            self.failures[event.failed] = event
+        elif event is not None:
+            self.beats[event.run] = event
+        return event is not None
 
     def _add(self, data: bytes, start: int) -> None:
         """Take whole lines that begin at an offset."""
@@ -123,12 +187,14 @@ class Index:
             if (found := _parts(line)) is not None:
                 output, settings = found
                 self.lines += 1
+                if self.failures:
+                    self.failures.pop(json.loads(output), None)
                 self._places[output] = start << _LENGTH | len(line)
                 self._settings.pop(settings, None)
                 self._settings[settings] = None
                 if len(self._settings) > _KINDS_OF_SETTINGS:
                     del self._settings[next(iter(self._settings))]
-            elif line:
+            elif line and not self._heard(line):
                 self.ignored += 1
             start += len(line) + 1
 
@@ -170,6 +236,29 @@ def _entry(line: bytes) -> Entry | None:
         and type(entry.settings) is dict
     )
     return entry if sound else None
+
+
+def _event(line: bytes) -> Failure | Beat | None:
+    if not line.startswith((b'{"failed":', b'{"run":')) or len(line) > LONGEST_LINE:
+        return None
+    values = _loaded(line)
+    for kind in (Failure, Beat):
+        if isinstance(values, dict) and {field.name for field in fields(kind)} == values.keys():
+            event = kind(**values)
+            return event if _sound(event) else None
+    return None
+
+
+def _sound(event: Failure | Beat) -> bool:
+    if isinstance(event, Failure):
+        return all(type(text) is str for text in (event.failed, event.source, event.reason))
+    counts = (event.done, event.settled, 0 if event.images is None else event.images)
+    return (
+        all(type(text) is str for text in (event.run, event.shard))
+        and all(type(count) is int and count >= 0 for count in counts)
+        and all(type(time) in (int, float) for time in (event.began, event.time))
+        and type(event.ended) is bool
+    )
 
 
 def _loaded(data: bytes) -> Any:

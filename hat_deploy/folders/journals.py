@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,13 @@ from hat_deploy.errors import HatDeployError
 from hat_deploy.files import remove_abandoned
 from hat_deploy.folders.claims import FolderBusy
 from hat_deploy.folders.job_list import Job
-from hat_deploy.folders.journal import Journal
-from hat_deploy.folders.journal_index import Entry
+from hat_deploy.folders.journal import Journal, relative
+from hat_deploy.folders.journal_index import Beat, Entry, Failure
+from hat_deploy.folders.journal_segments import RemoteJournal
 from hat_deploy.folders.keeping import Keep, reason_to_keep
+from hat_deploy.folders.places import anywhere
+from hat_deploy.folders.places.remote import Location, Remote
+from hat_deploy.folders.shards import WHOLE, Shard
 from hat_deploy.folders.writing import Place
 
 
@@ -29,26 +34,39 @@ class Journals:
     """All journals of a run. For any thread.
 
     Args:
-        jobs: of the run; what killed runs left in a folder of theirs is removed when its journal
-            is opened.
+        jobs: of the run, as far as they are known before it; what killed runs left in a folder of
+            theirs is removed when its journal is opened.
         settings: all that decides what the results of the run look like.
+        roots: further folders of results.
+        shard: the run's share.
     """
 
-    def __init__(self, jobs: Iterable[Job], settings: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        jobs: Iterable[Job],
+        settings: Mapping[str, Any] | None = None,
+        *,
+        roots: Iterable[Location] = (),
+        shard: Shard = WHOLE,
+    ) -> None:
         self._settings = settings
+        self._shard = shard
         self._lock = threading.Lock()
-        self._journals: dict[Path, Journal | FolderUnusable] = {}
-        self._folders: dict[Path, set[Path]] = {}
+        self._journals: dict[Location, Journal | RemoteJournal | FolderUnusable] = {}
+        self._folders: dict[Location, set[Path]] = {}
         for job in jobs:
-            self._folders.setdefault(job.root, set()).add(job.target.parent)
+            self._folders.setdefault(job.root, set()).add(anywhere.workshop(job.target))
+        for root in roots:
+            self._folders.setdefault(root, set()).add(anywhere.workshop(root / "result"))
 
     def open(self) -> list[str]:
         """Open every journal; returns remarks on them for the user.
 
-        A folder that cannot be used is reported with each of its jobs.
+        A folder of this machine that cannot be used is reported with each of its jobs.
 
         Raises:
             FolderBusy: a run with other settings is at work in one of the folders.
+            StoreError: one in a store cannot be used.
         """
         notes = []
         for folder in self._folders:
@@ -64,7 +82,7 @@ class Journals:
         settings: dict[str, Any],
         *,
         overwrite: bool,
-        damaged: Callable[[Path], bool],
+        damaged: Callable[[Location], bool],
     ) -> Place | Keep:
         """Claim a job's result unless it is to stay as it is; returns where it goes.
 
@@ -76,7 +94,7 @@ class Journals:
         Raises:
             Claimed: another run is working on it.
             FolderUnusable: nothing can be written where it belongs.
-            OSError: source or result cannot be read.
+            OSError, StoreError: source or result cannot be read.
         """
         journal = self._journal(job.root)
         name = journal.name(job.target)
@@ -84,6 +102,8 @@ class Journals:
             raise Claimed
         try:
             place = Place.now(job.target, forced=overwrite)
+            if place.before is None:
+                return place
             entry = journal.last(name)
             keep = reason_to_keep(job, entry, settings, overwrite=overwrite, damaged=damaged)
         except BaseException:
@@ -109,7 +129,7 @@ class Journals:
             source: size, time of change in ns, SHA-256.
 
         Raises:
-            OSError: it cannot be written.
+            OSError, StoreError: it cannot be written.
         """
         journal = self._journal(job.root)
         journal.append(
@@ -125,6 +145,24 @@ class Journals:
             )
         )
 
+    def tell(self, root: Location, event: Failure | Beat) -> None:
+        """Add a line for people to the journal of a folder of results, if it can be written."""
+        with suppress(FolderUnusable):
+            self._journal(root).tell(event)
+
+    def fail(self, source: Location, target: Location, reason: str) -> None:
+        """Write down that an image could not be processed."""
+        for root in sorted(self.roots, key=lambda root: -len(str(root))):
+            if anywhere.holds(root, target):
+                failed, of = relative(target, root), relative(source, root)
+                self.tell(root, Failure(failed=failed, source=of, reason=reason))
+                return
+
+    @property
+    def roots(self) -> list[Location]:
+        """The folders of results."""
+        return list(self._folders)
+
     def release(self, job: Job) -> None:
         """Give up the claim on a job's result."""
         journal = self._journal(job.root)
@@ -134,15 +172,15 @@ class Journals:
         """Close all journals."""
         with self._lock:
             for journal in self._journals.values():
-                if isinstance(journal, Journal):
+                if not isinstance(journal, FolderUnusable):
                     journal.close()
             self._journals.clear()
 
-    def _journal(self, folder: Path) -> Journal:
+    def _journal(self, folder: Location) -> Journal | RemoteJournal:
         with self._lock:
             if folder not in self._journals:
-                below = {folder, *self._folders.get(folder, set())}
-                self._journals[folder] = _open(folder, below, self._settings)
+                below = self._folders.get(folder, set())
+                self._journals[folder] = _open(folder, below, self._settings, self._shard)
             found = self._journals[folder]
         if isinstance(found, FolderUnusable):
             raise found
@@ -150,15 +188,19 @@ class Journals:
 
 
 def _open(
-    folder: Path, below: set[Path], settings: Mapping[str, Any] | None
-) -> Journal | FolderUnusable:
+    folder: Location, below: set[Path], settings: Mapping[str, Any] | None, shard: Shard
+) -> Journal | RemoteJournal | FolderUnusable:
+    if isinstance(folder, Remote):
+        found = RemoteJournal(folder, shard)
+        remove_abandoned(below)
+        return found
     try:
-        journal = Journal(folder, settings)
+        journal = Journal(folder, settings, shard)
     except FolderBusy:
         raise
     except OSError as error:
         return FolderUnusable(f"{folder} cannot be written: {error.strerror or error}")
     except HatDeployError as error:
         return FolderUnusable(str(error))
-    remove_abandoned(below)
+    remove_abandoned({folder, *below})
     return journal

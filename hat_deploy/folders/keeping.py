@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,8 @@ from hat_deploy.files import kind_of, sha256
 from hat_deploy.folders.job_list import Job
 from hat_deploy.folders.journal import relative
 from hat_deploy.folders.journal_index import Entry
+from hat_deploy.folders.places import anywhere
+from hat_deploy.folders.places.remote import Location, Remote
 from hat_deploy.terminal.printable import display_name
 
 
@@ -28,7 +29,7 @@ def reason_to_keep(
     settings: dict[str, Any],
     *,
     overwrite: bool,
-    damaged: Callable[[Path], bool],
+    damaged: Callable[[Location], bool],
 ) -> Keep | None:
     """Whether a job's result stays as it is; None if it is to be made.
 
@@ -41,14 +42,14 @@ def reason_to_keep(
     Raises:
         OSError: source or result cannot be read.
     """
-    if overwrite or not os.path.lexists(job.target):
+    if overwrite or not anywhere.exists(job.target):
         return None
     if entry is None:
         return Keep("it exists, and the journal does not know it: --overwrite redoes it")
     same = _Same(job, entry)
     if not same.name and not same.content:
         return Keep(f"it was made from {display_name(entry.source)}: --overwrite replaces it")
-    if not job.target.is_file():
+    if isinstance(job.target, Path) and not job.target.is_file():
         return Keep(f"it is {kind_of(job.target.lstat().st_mode)} now: --overwrite replaces it")
     if not _whole(job.target, entry):
         if damaged(job.target):
@@ -65,14 +66,14 @@ class _Same:
     def __init__(self, job: Job, entry: Entry) -> None:
         self._job = job
         self._entry = entry
-        self._status = job.source.stat()
+        self._status = anywhere.standing(job.source)
         self._content: bool | None = None
         self.name = relative(job.source, job.root) == entry.source
 
     @property
     def unchanged(self) -> bool:
         """Same name, size and time."""
-        found = (self._status.st_size, self._status.st_mtime_ns)
+        found = (self._status.size, self._status.mtime_ns)
         return self.name and found == (self._entry.source_size, self._entry.source_mtime_ns)
 
     @property
@@ -80,13 +81,16 @@ class _Same:
         """Same bytes."""
         if self._content is None:
             self._content = (
-                self._status.st_size == self._entry.source_size
-                and sha256(self._job.source) == self._entry.source_sha256
+                self._status.size == self._entry.source_size
+                and anywhere.sha256(self._job.source) == self._entry.source_sha256
             )
         return self._content
 
 
-def _whole(target: Path, entry: Entry) -> bool:
+def _whole(target: Location, entry: Entry) -> bool:
+    """Whether a result is what was made. An object is there whole or not at all: its size tells."""
+    if isinstance(target, Remote):
+        return anywhere.standing(target).size == entry.output_size
     return (
         target.is_file()
         and target.stat().st_size == entry.output_size

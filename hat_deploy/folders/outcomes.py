@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from hat_deploy.errors import UsageError
-from hat_deploy.folders.job_list import Job
+from hat_deploy.folders.job_list import Job, Rejected
+from hat_deploy.folders.places.remote import Location
+from hat_deploy.folders.shards import WHOLE, Shard
 from hat_deploy.images import MAX_PIXELS, Colour
 from hat_deploy.tiles.target_size import TargetSize
 from hat_deploy.video.options import VideoOptions
@@ -37,6 +38,8 @@ class Options:
     linear_light: bool = False
     """Average light, not stored values, where a result is shrunk to its size."""
 
+    shard: Shard = WHOLE
+    """The run's share of the images, where others do the rest."""
     background: Colour | None = None
     """What lies behind transparent pixels where the format holds none, as JPEG; None refuses
     such images."""
@@ -66,12 +69,12 @@ class _WithJob:
     job: Job
 
     @property
-    def source(self) -> Path:
+    def source(self) -> Location:
         """The file to read."""
         return self.job.source
 
     @property
-    def target(self) -> Path:
+    def target(self) -> Location:
         """The file to write."""
         return self.job.target
 
@@ -104,8 +107,8 @@ class Skipped(_WithJob):
 class Failed:
     """An image that could not be processed; nothing was written for it."""
 
-    source: Path
-    target: Path | None = None
+    source: Location
+    target: Location | None = None
     """The file that would have been written; None for what could not become a job."""
     reason: str
     tried: bool = True
@@ -115,14 +118,20 @@ class Failed:
 Outcome = Done | Skipped | Failed
 
 
+def refused(rejected: Rejected) -> Failed:
+    """The outcome of what cannot be a job."""
+    return Failed(source=rejected.source, reason=rejected.reason)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Progress:
     """How far a run is."""
 
     settled: int
     """Jobs whose outcome is known."""
-    jobs: int
-    source: Path | None
+    jobs: int | None
+    """How many there are; None while they are still being listed."""
+    source: Location | None
     """The image whose tile was computed last, or whose outcome became known; None for a tile of
     an image that has failed."""
     tiles_done: int = 0

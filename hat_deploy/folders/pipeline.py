@@ -11,16 +11,28 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
+from threading import BoundedSemaphore
 
 from hat_deploy.folders.budget import Budget
 from hat_deploy.folders.clips import ClipLoop
 from hat_deploy.folders.engine_loop import FIRST_FAILURE, EngineLoop, untried
 from hat_deploy.folders.job_list import Job, JobList, Rejected
+from hat_deploy.folders.job_stream import JobStream
 from hat_deploy.folders.journals import Journals
-from hat_deploy.folders.outcomes import Done, Failed, OnProgress, Options, Outcome, Skipped
+from hat_deploy.folders.outcomes import (
+    Done,
+    Failed,
+    OnProgress,
+    Options,
+    Outcome,
+    Skipped,
+    refused,
+)
+from hat_deploy.folders.record import Record
 from hat_deploy.folders.stages import Stages
-from hat_deploy.folders.workers import Workers
-from hat_deploy.machine import available_memory
+from hat_deploy.folders.waiting import Waiting
+from hat_deploy.folders.workers import TRANSFERS, Workers, threads
+from hat_deploy.machine import available_memory, usable_cores
 from hat_deploy.tiles.enlarger import Enlarger
 from hat_deploy.video.names import is_clip
 
@@ -58,67 +70,86 @@ def run(
         FolderBusy: a run with other settings is at work in one of the folders; nothing was done.
         ArtifactError: the engine failed.
     """
-    options = options or Options()
-    yield from _run([], list(jobs), upscaler, options, progress, on_note)
+    yield from run_list(JobList(list(jobs)), upscaler, options, progress=progress, on_note=on_note)
 
 
 def _run(
-    rejected: list[Rejected],
-    todo: list[Job],
+    listed: JobList | JobStream,
     upscaler: Enlarger,
     options: Options,
     progress: OnProgress | None,
     on_note: Callable[[str], object],
 ) -> Generator[Outcome, None, None]:
     settings = {**upscaler.settings, **options.settings, "quality": options.quality}
-    if any(is_clip(job.target) for job in todo):
-        settings["video"] = dict(options.video.settings)
-    journals = Journals(todo, settings)
+    if isinstance(listed, JobList):
+        if any(is_clip(job.target) for job in listed.jobs):
+            settings["video"] = dict(options.video.settings)
+        journals = Journals(listed.jobs, settings, shard=options.shard)
+        todo: list[Job] | JobStream = listed.jobs
+    else:
+        journals = Journals([], settings, roots=listed.roots, shard=options.shard)
+        todo = listed
+    far = _distant(listed)
     told = 0
     patience = _Patience()
     try:
         for note in journals.open():
             on_note(note)
-        yield from map(_refused, rejected)
-        while todo:
-            clips = [job for job in todo if is_clip(job.target)]
-            pictures = [job for job in todo if not is_clip(job.target)]
-            total = told + len(todo)
-            loop = _round(pictures, told, upscaler, options, journals, others=len(clips))
-            yield from _logged(loop.outcomes(progress))
-            films = ClipLoop(
-                clips,
-                upscaler,
-                options,
-                journals,
-                told=loop.told,
-                total=total,
-                halted=loop.halted,
-            )
-            yield from _logged(films.outcomes(progress))
-            told, todo = films.told, loop.elsewhere + films.elsewhere
-            if not patience.wait(len(todo)):
-                break
-        for job in todo:
-            yield Failed(source=job.source, target=job.target, reason=ELSEWHERE)
+        with Record(journals, options.shard) as record:
+            if isinstance(listed, JobList):
+                yield from map(refused, listed.rejected)
+            while True:
+                clips: list[Job] = []
+                images: Iterable[Job | Rejected] = todo  # a stream has no clips
+                if isinstance(todo, list):
+                    clips = [job for job in todo if is_clip(job.target)]
+                    images = [job for job in todo if not is_clip(job.target)]
+                waiting = Waiting(images)
+                loop = _round(
+                    waiting, told, upscaler, options, journals, others=len(clips), far=far
+                )
+                yield from _recorded(loop.outcomes(progress), record, waiting, len(clips))
+                films = ClipLoop(
+                    clips,
+                    upscaler,
+                    options,
+                    journals,
+                    told=loop.told,
+                    total=told + (waiting.total or 0) + len(clips),
+                    halted=loop.halted,
+                )
+                yield from _recorded(films.outcomes(progress), record, waiting, len(clips))
+                told, todo = films.told, loop.elsewhere + films.elsewhere
+                if not patience.wait(len(todo)):
+                    break
+            for job in todo:
+                yield Failed(source=job.source, target=job.target, reason=ELSEWHERE)
     finally:
         journals.close()
 
 
 def _round(
-    todo: list[Job],
+    jobs: Waiting,
     told: int,
     upscaler: Enlarger,
     options: Options,
     journals: Journals,
     *,
     others: int,
+    far: bool,
 ) -> EngineLoop:
     places = max(PLACES, 8 * upscaler.engine.input.batch)
     budget = Budget(options.memory or available_memory() // 4, places)
-    stages = Stages(upscaler, options, journals, budget)
-    workers = Workers(todo, stages, budget, on_gpu=upscaler.engine.on_gpu)
-    return EngineLoop(todo, stages, workers, told=told, fail_fast=options.fail_fast, others=others)
+    counts = threads(usable_cores(), on_gpu=upscaler.engine.on_gpu)
+    codecs = BoundedSemaphore(sum(counts)) if far else None
+    stages = Stages(upscaler, options, journals, budget, codecs=codecs)
+    workers = Workers(jobs, stages, budget, (TRANSFERS, TRANSFERS) if far else counts)
+    return EngineLoop(jobs, stages, workers, told=told, fail_fast=options.fail_fast, others=others)
+
+
+def _distant(listed: JobList | JobStream) -> bool:
+    """Whether images or results come and go through a network's stores."""
+    return isinstance(listed, JobStream) and listed.distant
 
 
 class _Patience:
@@ -143,25 +174,28 @@ class _Patience:
 
 
 def run_list(
-    listed: JobList,
+    listed: JobList | JobStream,
     upscaler: Enlarger,
     options: Options | None = None,
     *,
     progress: OnProgress | None = None,
     on_note: Callable[[str], object] = lambda note: None,
 ) -> Generator[Outcome, None, None]:
-    """:func:`run` for a job list: the rejected paths come first."""
+    """:func:`run` for a job list, of which the rejected paths come first, or for a stream."""
     options = options or Options()
-    if listed.rejected and options.fail_fast:
-        yield from map(_refused, listed.rejected)
+    if isinstance(listed, JobList) and listed.rejected and options.fail_fast:
+        yield from map(refused, listed.rejected)
         yield from (untried(job, FIRST_FAILURE) for job in listed.jobs)
     else:
-        yield from _run(listed.rejected, listed.jobs, upscaler, options, progress, on_note)
+        yield from _run(listed, upscaler, options, progress, on_note)
 
 
-def _logged(outcomes: Iterator[Outcome]) -> Iterator[Outcome]:
+def _recorded(
+    outcomes: Iterator[Outcome], record: Record, pictures: Waiting, clips: int
+) -> Iterator[Outcome]:
     for outcome in outcomes:
         _log(outcome)
+        record.add(outcome, None if pictures.total is None else pictures.total + clips)
         yield outcome
 
 
@@ -174,7 +208,3 @@ def _log(outcome: Outcome) -> None:
             log.info("%s: skipped, %s", outcome.source, outcome.reason or "its result exists")
         case Failed():
             log.info("%s: not processed, %s", outcome.source, outcome.reason)
-
-
-def _refused(rejected: Rejected) -> Failed:
-    return Failed(source=rejected.source, reason=rejected.reason)

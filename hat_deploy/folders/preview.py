@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Protocol
 
-from hat_deploy.folders import clips, journal, reading
-from hat_deploy.folders.job_list import Job
+from hat_deploy.folders import clips, reading
+from hat_deploy.folders.job_list import Job, Rejected
+from hat_deploy.folders.journal import JournalReader, relative
+from hat_deploy.folders.journal_segments import RemoteJournal
 from hat_deploy.folders.keeping import reason_to_keep
-from hat_deploy.folders.outcomes import Failed, Options, Skipped
+from hat_deploy.folders.outcomes import Failed, Options, Skipped, refused
+from hat_deploy.folders.places.remote import Location, Remote
 from hat_deploy.folders.stages import damaged, failure, settings_of
 from hat_deploy.tiles.target_size import Size, steps_to
 from hat_deploy.video.names import is_clip
+
+Earlier = JournalReader | RemoteJournal
 
 
 class Estimator(Protocol):
@@ -47,7 +51,7 @@ class Pending:
 
 
 def preview(
-    jobs: Iterable[Job],
+    jobs: Iterable[Job | Rejected],
     upscaler: Estimator,
     options: Options,
     on_note: Callable[[str], object] = lambda note: None,
@@ -60,11 +64,15 @@ def preview(
         on_note: given remarks on the journals for the user.
     """
     with ExitStack() as stack:
-        journals: dict[Path, journal.JournalReader] = {}
+        journals: dict[Location, Earlier] = {}
         for job in jobs:
+            if isinstance(job, Rejected):
+                yield refused(job)
+                continue
             try:
                 if job.root not in journals:
-                    journals[job.root] = stack.enter_context(journal.JournalReader(job.root))
+                    journals[job.root] = reader = _reader(job.root)
+                    stack.enter_context(reader)
                     if note := journals[job.root].note:
                         on_note(note)
                 yield _foretell(job, journals[job.root], upscaler, options)
@@ -72,10 +80,15 @@ def preview(
                 yield failure(job, error)
 
 
+def _reader(folder: Location) -> Earlier:
+    """A journal, of which nothing is written."""
+    return RemoteJournal(folder) if isinstance(folder, Remote) else JournalReader(folder)
+
+
 def _foretell(
-    job: Job, earlier: journal.JournalReader, upscaler: Estimator, options: Options
+    job: Job, earlier: Earlier, upscaler: Estimator, options: Options
 ) -> Pending | Skipped:
-    entry = earlier.last(journal.relative(job.target, job.root))
+    entry = earlier.last(relative(job.target, job.root))
     settings = settings_of(job, upscaler.settings, options)
     if entry is not None and "model" not in settings:
         known = {name: value for name, value in entry.settings.items() if name != "model"}
@@ -86,7 +99,7 @@ def _foretell(
         return Skipped(job=job, reason=keep.reason)
     frames = 1
     if is_clip(job.source):
-        height, width, frames = clips.read_size(job.source, max_pixels=options.max_pixels)
+        height, width, frames = clips.read_size(job.here[0], max_pixels=options.max_pixels)
     else:
         height, width = reading.read_size(job.source, max_pixels=options.max_pixels)
     steps = steps_to(options.size, (height, width), upscaler.scale)

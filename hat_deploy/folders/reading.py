@@ -12,10 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hat_deploy.errors import PictureError
+from hat_deploy.folders.places import anywhere
+from hat_deploy.folders.places.remote import Location, Remote
+from hat_deploy.folders.places.stores import store_of
 from hat_deploy.images.kinds import inspect, size_of
 
 LARGEST_HEADER = 2**26
 """Bytes that a file may have beside its samples."""
+HEAD = 2**16
+"""Bytes of an object that are read for its size."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,34 +61,45 @@ class Source:
         return (4 if self.data[:3] == b"GIF" else 3) * self.most_bytes
 
 
-def read(path: Path, *, max_pixels: int) -> Source:
+def read(path: Location, *, max_pixels: int) -> Source:
     """Read a file and its header; nothing is decoded.
 
     Raises:
         PictureError: it cannot be read, is not an image, or is too large.
+        StoreError: it is not to be had from its store.
     """
-    with _readable():
-        status = _status(path, max_pixels)
-        data = path.read_bytes()
+    if isinstance(path, Remote):
+        standing = anywhere.standing(path)
+        _require_plausible(standing.size, max_pixels)
+        data, mtime_ns = store_of(path).read(path), standing.mtime_ns
+    else:
+        with _readable():
+            mtime_ns = _status(path, max_pixels).st_mtime_ns
+            data = path.read_bytes()
     header = inspect(data)
     _require_permitted(header.height, header.width, max_pixels)
     return Source(
         data=data,
-        mtime_ns=status.st_mtime_ns,
+        mtime_ns=mtime_ns,
         height=header.height,
         width=header.width,
         frames=max(1, header.frames) if header.moving else 1,
     )
 
 
-def read_size(path: Path, *, max_pixels: int) -> tuple[int, int]:
+def read_size(path: Location, *, max_pixels: int) -> tuple[int, int]:
     """Height and width of an image, as stored, by its header: little of the file is read.
 
     Damage behind the header is found when the file is decoded.
 
     Raises:
         PictureError: it cannot be read, is not an image, or is too large.
+        StoreError: it is not to be had from its store.
     """
+    if isinstance(path, Remote):
+        height, width = _remote_size(path, max_pixels)
+        _require_permitted(height, width, max_pixels)
+        return height, width
     with _readable():
         if not _status(path, max_pixels).st_size:
             raise PictureError("the file is empty")
@@ -94,6 +110,15 @@ def read_size(path: Path, *, max_pixels: int) -> tuple[int, int]:
             height, width = size_of(data)
     _require_permitted(height, width, max_pixels)
     return height, width
+
+
+def _remote_size(path: Remote, max_pixels: int) -> tuple[int, int]:
+    """By an object's first bytes, or all of it where they do not tell."""
+    _require_plausible(anywhere.standing(path).size, max_pixels)
+    try:
+        return size_of(store_of(path).read(path, first=HEAD))
+    except PictureError:
+        return size_of(store_of(path).read(path))
 
 
 @contextmanager
@@ -108,12 +133,16 @@ def _status(path: Path, max_pixels: int) -> os.stat_result:
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
         raise PictureError("it is no longer a regular file")
-    if status.st_size > 8 * max_pixels + LARGEST_HEADER:
-        raise PictureError(
-            f"the file has {status.st_size / 2**20:,.0f} MiB, more than an image of the "
-            f"permitted size can need"
-        )
+    _require_plausible(status.st_size, max_pixels)
     return status
+
+
+def _require_plausible(size: int, max_pixels: int) -> None:
+    if size > 8 * max_pixels + LARGEST_HEADER:
+        raise PictureError(
+            f"the file has {size / 2**20:,.0f} MiB, more than an image of the permitted size can "
+            "need"
+        )
 
 
 def _require_permitted(height: int, width: int, max_pixels: int) -> None:

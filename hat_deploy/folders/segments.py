@@ -39,7 +39,7 @@ class Segments:
         self._clip = job.source
         self._settings = dict(settings)
         self._source = source
-        self.folder = folder_of(job.target)
+        self.folder = folder_of(job.here[1])
         self._journals = Journals([self._job(0)], settings)
 
     def has(self, number: int) -> bool:
@@ -70,11 +70,11 @@ class Segments:
             )
 
         write_whole(fill, Place(job.target), record=record)
-        return job.target.stat().st_size
+        return job.here[1].stat().st_size
 
     def files(self, count: int) -> list[Path]:
         """The files of so many parts, in order."""
-        return [self._job(number).target for number in range(count)]
+        return [self._job(number).here[1] for number in range(count)]
 
     def close(self) -> None:
         """Close the journal; the parts stay."""

@@ -28,6 +28,8 @@ def upscale_one(
 ) -> Done:
     """See :meth:`hat_deploy.Upscaler.upscale_file`."""
     started = time.monotonic()
+    assert isinstance(job.source, Path)
+    assert isinstance(job.target, Path)
     _require_another_file(job.source, job.target)
     picture = images.decode(job.source, animations=True)
     if picture.animation:

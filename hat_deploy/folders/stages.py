@@ -5,10 +5,10 @@ from __future__ import annotations
 import errno
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -20,6 +20,8 @@ from hat_deploy.folders.budget import Budget, Closed
 from hat_deploy.folders.job_list import Job
 from hat_deploy.folders.journals import Claimed, FolderUnusable, Journals
 from hat_deploy.folders.outcomes import Done, Failed, Options, Outcome, Skipped
+from hat_deploy.folders.places import anywhere
+from hat_deploy.folders.places.remote import Location
 from hat_deploy.folders.writing import Place, Taken, write
 from hat_deploy.images import Picture, Pixels
 from hat_deploy.tiles.enlargement import Allocate, Enlargement
@@ -119,11 +121,22 @@ class Stages:
 
     What an image holds (its claim and its share of the budget) is taken in ``load`` and
     given back by ``save`` or :meth:`drop`.
+
+    Args:
+        codecs: entered around decoding and around encoding, where more threads wait for a store
+            than there are cores for.
     """
 
     def __init__(
-        self, upscaler: Enlarger, options: Options, journals: Journals, budget: Budget
+        self,
+        upscaler: Enlarger,
+        options: Options,
+        journals: Journals,
+        budget: Budget,
+        *,
+        codecs: AbstractContextManager[object] | None = None,
     ) -> None:
+        self._codecs = codecs or nullcontext()
         self._upscaler = upscaler
         self._options = options
         self._journals = journals
@@ -167,7 +180,8 @@ class Stages:
         return item.works
 
     def _allocate(self, item: Item) -> Allocate:
-        return partial(images.blank, folder=item.job.target.parent, memory=self._budget.memory)
+        folder = anywhere.workshop(item.job.target)
+        return partial(images.blank, folder=folder, memory=self._budget.memory)
 
     def save(self, item: Item) -> Outcome:
         """Encode and write an image whose work is finished.
@@ -198,7 +212,7 @@ class Stages:
             self._journals.release(job)
             raise
 
-    def _damaged(self, target: Path) -> bool:
+    def _damaged(self, target: Location) -> bool:
         """Whether a result cannot be decoded; takes its share of the budget for it."""
         return damaged(target, self._budget)
 
@@ -211,7 +225,8 @@ class Stages:
         reserved = max(source.most_decoding_bytes, held)
         self._budget.reserve(reserved)
         try:
-            picture = images.decode_bytes(source.data, max_pixels=limit, animations=True)
+            with self._codecs:
+                picture = images.decode_bytes(source.data, max_pixels=limit, animations=True)
             if picture.animation:
                 images.require_holding(picture, job.target.suffix)
             height, width = picture.frames[0].shape[:2]
@@ -264,6 +279,7 @@ class Stages:
                 result,
                 item.place,
                 quality=self._options.quality,
+                codecs=self._codecs,
                 changed=item.source[1] if self._options.keep_times else None,
                 record=record,
             )
@@ -339,7 +355,7 @@ def _opaque(suffix: str) -> bool:
     return images.FORMATS[suffix.lower()] == "jpeg"
 
 
-def damaged(target: Path, budget: Budget | None = None) -> bool:
+def damaged(target: Location, budget: Budget | None = None) -> bool:
     """Whether a result is broken, so that nothing is lost if it is made again.
 
     One that is too large for this program, or for the free memory, counts as whole.
@@ -399,5 +415,7 @@ def settled(job: Job, step: Callable[[], _T]) -> _T | Failed:
     except Exception as error:
         cause = error if isinstance(error, OSError) else error.__cause__
         if isinstance(cause, OSError) and cause.errno in _FULL:
-            raise DiskFull(f"no space is left on the disk of {job.root}") from error
+            raise DiskFull(
+                f"no space is left on the disk of {anywhere.workshop(job.target)}"
+            ) from error
         return failure(job, error)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections import deque
 from typing import Self
 
 from hat_deploy.folders.budget import Budget, Closed
-from hat_deploy.folders.job_list import Job
-from hat_deploy.folders.outcomes import Outcome
+from hat_deploy.folders.job_list import Rejected
+from hat_deploy.folders.outcomes import Outcome, refused
 from hat_deploy.folders.stages import Elsewhere, Item, Stages
-from hat_deploy.machine import usable_cores
+from hat_deploy.folders.waiting import Waiting
 
 Decoded = Item | Outcome | Elsewhere | Exception | None
 """A decoded image, the outcome of a job without one, a job that another run has, an error that
@@ -24,20 +23,21 @@ class Workers:
     """Decoders and encoders around the caller's thread.
 
     Args:
-        on_gpu: whether the engine leaves the cores to them.
+        jobs: taken one by one.
+        counts: of decoders and encoders; see :func:`threads`.
     """
 
     def __init__(
-        self, jobs: list[Job], stages: Stages, budget: Budget, *, on_gpu: bool = False
+        self, jobs: Waiting, stages: Stages, budget: Budget, counts: tuple[int, int]
     ) -> None:
-        self._jobs = deque(jobs)
+        self._jobs = jobs
         self._stages = stages
         self._budget = budget
         self._stop = threading.Event()
         self._to_encode: queue.SimpleQueue[Item | None] = queue.SimpleQueue()
         self.decoded: queue.SimpleQueue[Decoded] = queue.SimpleQueue()
         self.written: queue.SimpleQueue[Written] = queue.SimpleQueue()
-        self.decoders, self._encoders = threads(usable_cores(), on_gpu=on_gpu)
+        self.decoders, self._encoders = counts
         targets = [self._decode_all] * self.decoders + [self._encode_all] * self._encoders
         # Daemons: a program that never closes its run must be able to exit.
         self._threads = [threading.Thread(target=target, daemon=True) for target in targets]
@@ -66,8 +66,11 @@ class Workers:
     def _decode_all(self) -> None:
         while not self._stop.is_set():
             try:
-                self.decoded.put(self._stages.load(self._jobs.popleft()))
-            except (IndexError, Closed):
+                if (job := self._jobs.take()) is None:
+                    break
+                known = refused(job) if isinstance(job, Rejected) else self._stages.load(job)
+                self.decoded.put(known)
+            except Closed:
                 break
             except Exception as error:  # told to the caller's thread, which raises it
                 self.decoded.put(error)
@@ -91,6 +94,8 @@ class Workers:
 
 MOST_ENCODERS = 8
 """Each may take 128 MiB."""
+TRANSFERS = 16
+"""Threads at each end where images or results are not on this machine: they mostly wait."""
 
 
 def threads(cores: int, *, on_gpu: bool = False) -> tuple[int, int]:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 from hat_deploy import images
 from hat_deploy.files import sha256, staged
+from hat_deploy.folders.places import anywhere
+from hat_deploy.folders.places.remote import Location, Remote
+from hat_deploy.folders.places.stores import store_of
 from hat_deploy.images import Picture
 
 
@@ -23,14 +26,15 @@ class Taken(Exception):
 class Place:
     """Where a result goes, and what was there when the work on it began."""
 
-    target: Path
+    target: Location
     before: tuple[int, ...] | None = None
-    """Device, inode, size and time of change; None if nothing was there."""
+    """Device, inode, size and time of change, of an object the last two; None if nothing was
+    there."""
     forced: bool = True
     """Whether the result replaces whatever is there in the end."""
 
     @classmethod
-    def now(cls, target: Path, *, forced: bool) -> Self:
+    def now(cls, target: Location, *, forced: bool) -> Self:
         """The place as it is now."""
         return cls(target, _standing(target), forced)
 
@@ -49,8 +53,11 @@ class Place:
 
         Raises:
             Taken: there is a file that was not there before.
-            OSError: it cannot be done.
+            OSError, StoreError: it cannot be done.
         """
+        if isinstance(self.target, Remote):
+            store_of(self.target).upload(path, self.target)
+            return
         if self.forced or self.before is not None:
             self.check()
             _keep_mode(path, self.target)
@@ -61,19 +68,20 @@ class Place:
         except FileExistsError as error:
             raise Taken from error
         except OSError:  # a file system without hard links
-            self._put_without_links(path)
+            _put_without_links(path, self.target)
 
-    def _put_without_links(self, path: Path) -> None:
-        """Take the name first, which only one can do, and then give it to the file."""
-        try:
-            os.close(os.open(self.target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-        except FileExistsError as error:
-            raise Taken from error
-        try:
-            path.replace(self.target)
-        except BaseException:
-            self.target.unlink(missing_ok=True)
-            raise
+
+def _put_without_links(path: Path, target: Path) -> None:
+    """Take the name first, which only one can do, and then give it to the file."""
+    try:
+        os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    except FileExistsError as error:
+        raise Taken from error
+    try:
+        path.replace(target)
+    except BaseException:
+        target.unlink(missing_ok=True)
+        raise
 
 
 def write(
@@ -82,6 +90,7 @@ def write(
     *,
     quality: int,
     changed: int | None = None,
+    codecs: AbstractContextManager[object] | None = None,
     record: Callable[[int, str], None] = lambda size, sha256: None,
 ) -> tuple[str, ...]:
     """Encode and write an image; the file appears under its name whole or not at all.
@@ -90,6 +99,7 @@ def write(
         picture: its pixels may be overwritten.
         place: where it goes, and whether it may replace what came there meanwhile.
         changed: its time of change in nanoseconds; None for now.
+        codecs: entered while it is encoded.
         record: given size and SHA-256 before the file gets its name.
 
     Returns:
@@ -98,11 +108,12 @@ def write(
     Raises:
         PictureError: the format cannot hold the image, or the file cannot be written.
         Taken: another program wrote a file there.
-        OSError: the file cannot be written.
+        OSError, StoreError: the file cannot be written.
     """
 
     def fill(path: Path) -> tuple[str, ...]:
-        return images.write(picture, path, quality=quality, consume=True)
+        with codecs or nullcontext():
+            return images.write(picture, path, quality=quality, consume=True)
 
     return write_whole(fill, place, changed=changed, record=record)
 
@@ -119,11 +130,12 @@ def write_whole(
     Args:
         fill: writes the file of a path, and returns notes.
     """
-    with staged(place.target) as path:
+    with staged(anywhere.workshop(place.target) / place.target.name) as path:
         notes = fill(path)
         if changed is not None:
             os.utime(path, ns=(changed, changed))
-        _sync(path)  # else a power cut could leave zeros under the name
+        if isinstance(place.target, Path):
+            _sync(path)  # else a power cut could leave zeros under the name
         place.check()
         record(path.stat().st_size, sha256(path))
         place.put(path)
@@ -136,7 +148,10 @@ def _sync(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def _standing(target: Path) -> tuple[int, ...] | None:
+def _standing(target: Location) -> tuple[int, ...] | None:
+    if isinstance(target, Remote):
+        found = store_of(target).standing(target)
+        return None if found is None else (found.size, found.mtime_ns)
     try:
         status = target.lstat()
     except FileNotFoundError:

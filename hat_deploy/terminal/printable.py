@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any, TextIO
 
 LAYOUT = "\n\t"
@@ -36,7 +35,7 @@ def printable(text: str, keep: str = "") -> str:
     return "".join(c if c.isprintable() or c in keep else _escape(c) for c in text)
 
 
-def display_name(path: Path | str) -> str:
+def display_name(path: object) -> str:
     """A path on one printable line; what could not be printed is written as an escape.
 
     >>> display_name("a\\nb.png")

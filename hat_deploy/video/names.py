@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import PurePath
+from typing import Protocol
 
 CONTAINERS = {
     ".mp4": "mp4",
@@ -35,7 +35,15 @@ FALLBACK = ".mkv"
 """What results of such sources end in; it holds most kinds of streams."""
 
 
-def is_clip(path: PurePath) -> bool:
+class Named(Protocol):
+    """Whatever has a suffix, as a path."""
+
+    @property
+    def suffix(self) -> str:
+        """``.mp4``, as it is written."""
+
+
+def is_clip(path: Named) -> bool:
     """Whether a file is named like a clip."""
     return path.suffix.lower() in SUFFIXES
 

@@ -24,8 +24,8 @@ from hat_deploy.folders.journal import NAME, Journal
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = (
-    "export", "upscale", "verify", "ranges", "bench", "evaluate", "attribute", "info", "models",
-    "doctor",
+    "export", "upscale", "status", "verify", "ranges", "bench", "evaluate", "attribute", "info",
+    "models", "doctor",
 )  # fmt: skip
 HEAVY = {"av", "torch", "cv2", "onnx", "onnxruntime", "numpy", "openvino", "tensorrt", "rich"}
 

@@ -47,6 +47,7 @@ VALUES = {
     "linear_light": "--linear-light",
     "suffix": "--suffix _large",
     "recursive": "-r",
+    "shard": "--shard 0/2",
     "memory": "--memory 1G",
     "keep_times": "--keep-times",
     "report": "--report run.jsonl",
@@ -90,7 +91,8 @@ MODES: dict[tuple[str, str], tuple[str, ...]] = {
     ("upscale", "photos"): ("linear_light",),
     ("upscale", "photos -o large"): ("suffix",),
     ("upscale", "-"): (
-        "recursive", "suffix", "memory", "keep_times", "report", "fail_fast", "dry_run", "as_json",
+        "shard", "recursive", "suffix", "memory", "keep_times", "report", "fail_fast", "dry_run",
+        "as_json",
     ),
     ("upscale", "photos/a.png"): (
         "codec", "crf", "preset", "pixel_format", "deinterlace", "reuse",
@@ -103,6 +105,7 @@ MODES: dict[tuple[str, str], tuple[str, ...]] = {
 """A mode of a command, and the options that do not apply in it."""
 
 ALWAYS = {
+    "status": {"output", "as_json"},
     "export": {"checkpoint", "output", "exact"},
     "verify": {
         "reference", "engine", "images", "random", "min_psnr", "max_abs", "halo", "whole",
@@ -117,8 +120,8 @@ ALWAYS = {
         "memory", "max_ratio", "as_json", "plot",
     },
     "upscale": {
-        "paths", "output", "model", "engine", "halo", "overwrite", "format_", "self_test", "exact",
-        "passes",
+        "paths", "output", "manifest", "model", "engine", "halo", "overwrite", "format_",
+        "self_test", "exact", "passes",
         "max_pixels", "width", "height", "longest", "megapixels", "scale", "background", "quiet",
         "verbose",
     },
