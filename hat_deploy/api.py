@@ -7,9 +7,11 @@ from pathlib import Path
 from hat_deploy import folders
 from hat_deploy.errors import CheckFailed, PictureError
 from hat_deploy.folders import Done, Job, OnProgress, Options, Outcome, job_list
+from hat_deploy.images import Colour
 from hat_deploy.terminal.printable import display_name
 from hat_deploy.tiles.enlarger import Enlarger, OnTiles
 from hat_deploy.tiles.target_size import TargetSize, mark_of
+from hat_deploy.video.options import VideoOptions
 
 
 class Upscaler(Enlarger):
@@ -124,6 +126,9 @@ class Upscaler(Enlarger):
         memory: int | None = None,
         size: TargetSize | None = None,
         linear_light: bool = False,
+        background: Colour | None = None,
+        keep_times: bool = False,
+        video: VideoOptions | None = None,
         progress: OnProgress | None = None,
     ) -> list[Outcome]:
         """Upscale the images of a folder; the same call again resumes a run that ended early.
@@ -140,6 +145,10 @@ class Upscaler(Enlarger):
             memory: bytes of images held at once; see :class:`hat_deploy.folders.Options`.
             size: of the result; see :meth:`upscale`.
             linear_light: see :meth:`upscale`.
+            background: what lies behind transparent pixels in formats that hold none, as JPEG,
+                as (red, green, blue) of 0 to 255; None refuses such images.
+            keep_times: give results the time of change of their sources.
+            video: how the clips in the folder are written.
             progress: called after each batch and for each outcome, in the caller's thread.
 
         Returns:

@@ -45,6 +45,8 @@ SIGNATURES = {
     "recursive: 'bool' = False, format: 'str | None' = None, quality: 'int' = 95, "
     "overwrite: 'bool' = False, fail_fast: 'bool' = False, memory: 'int | None' = None, "
     "size: 'TargetSize | None' = None, linear_light: 'bool' = False, "
+    "background: 'Colour | None' = None, keep_times: 'bool' = False, "
+    "video: 'VideoOptions | None' = None, "
     "progress: 'OnProgress | None' = None) -> 'list[Outcome]'",
     Upscaler.tiles: "(self, height: 'int', width: 'int') -> 'int'",
     folders.run: "(jobs: 'Iterable[Job]', upscaler: 'Enlarger', "

@@ -12,12 +12,14 @@ import typer
 
 from hat_deploy.cli import outputs
 from hat_deploy.cli.options import (
+    AsJson,
     ConvScale,
     ImgRange,
     QkScale,
     Shift,
     artifact_named,
     parse_tile,
+    print_json,
     refuse,
 )
 from hat_deploy.errors import ArtifactError, UsageError
@@ -169,6 +171,7 @@ def command(
     img_range: ImgRange = None,
     qk_scale: QkScale = None,
     shift: Shift = None,
+    as_json: AsJson = False,
 ) -> None:
     """Export a checkpoint to ONNX or TensorRT, and prove that it computes the same."""
     suffix = output.suffix.lower()
@@ -191,7 +194,8 @@ def command(
     outputs.check({"-o": output}, [checkpoint])
     target = _build_options(gpu, flavour) if suffix == ".plan" else None
     if target and ready is not None:
-        _print_plan(_build(ready, output, target), source=ready)
+        built = _build(ready, output, target)
+        print_json(built.to_dict()) if as_json else _print_plan(built, source=ready)
         return
     from hat_deploy.export.to_onnx import ExportOptions
 
@@ -210,9 +214,16 @@ def command(
     unstored = Unstored(conv_scale=conv_scale, img_range=img_range, qk_scale=qk_scale, shift=shift)
     if target is None:
         report, variant = _export(checkpoint, output, options, unstored, full=prove == "full")
-        _print(report, variant)
+        print_json(report.to_dict()) if as_json else _print(report, variant)
+        return
+    report, built = _export_and_build(
+        checkpoint, output, options, unstored, target, full=prove == "full"
+    )
+    if as_json:
+        print_json(built.to_dict() | {"graph": report.to_dict()})
     else:
-        _export_and_build(checkpoint, output, options, unstored, target, full=prove == "full")
+        _print_proof(report, GRAPH_ON_THE_WAY)
+        _print_plan(built, source=None)
 
 
 def _export_and_build(
@@ -223,7 +234,7 @@ def _export_and_build(
     target: BuildOptions,
     *,
     full: bool,
-) -> None:
+) -> tuple[ExportReport, BuildReport]:
     """Make a plan from a checkpoint; the .onnx in between is not kept."""
     with TemporaryDirectory() as folder:
         onnx = Path(folder) / "hat.onnx"
@@ -233,8 +244,7 @@ def _export_and_build(
         except ArtifactError as error:
             # The file is gone when its name is read.
             raise ArtifactError(str(error).replace(str(onnx), GRAPH_ON_THE_WAY)) from error
-    _print_proof(report, GRAPH_ON_THE_WAY)
-    _print_plan(built, source=None)
+    return report, built
 
 
 def _require_onnx_to_plan(source: Path, output: Path) -> None:

@@ -9,10 +9,10 @@ import warnings
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -151,6 +151,20 @@ class ExportReport:
     def proved_at_full_size(self) -> bool:
         """Whether the very file was compared, not a smaller sibling of the same builder."""
         return self.proof_tile == self.description.tile
+
+    def to_dict(self) -> dict[str, Any]:
+        """As strict JSON types."""
+        arithmetic = self.arithmetic
+        return {
+            "path": str(self.path),
+            "description": asdict(self.description),
+            "bytes": self.bytes,
+            "seconds": self.seconds,
+            "proof": self.proof.to_dict(),
+            "proof_tile": list(self.proof_tile),
+            "arithmetic": None if arithmetic is None else arithmetic.to_dict(),
+            "warnings": list(self.warnings),
+        }
 
 
 def export_onnx(

@@ -14,9 +14,9 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from hat_deploy import artifact, engines
 from hat_deploy.artifact import Description
@@ -65,6 +65,21 @@ class BuildReport:
     """The plan itself, run here, against the reference; None where no GPU here runs it."""
     proved_by: str | None = None
     """The engine that ran it."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As strict JSON types."""
+        known = None
+        if self.programs is not None:
+            known = [program.to_dict() for program in self.programs]
+        return {
+            "path": str(self.path),
+            "description": asdict(self.description),
+            "bytes": self.bytes,
+            "seconds": self.seconds,
+            "programs": known,
+            "proof": None if self.proof is None else self.proof.to_dict(),
+            "proved_by": self.proved_by,
+        }
 
 
 def build(

@@ -106,7 +106,7 @@ MODES: dict[tuple[str, str], tuple[str, ...]] = {
 
 ALWAYS = {
     "status": {"output", "as_json"},
-    "export": {"checkpoint", "output", "exact"},
+    "export": {"checkpoint", "output", "exact", "as_json"},
     "verify": {
         "reference", "engine", "images", "random", "min_psnr", "max_abs", "halo", "whole",
         "passes", "layers", "report", "conv_scale", "img_range", "qk_scale", "shift", "as_json",
@@ -133,8 +133,8 @@ ALWAYS = {
         "qk_scale", "shift", "device", "as_json",
     },
     "info": {"file", "as_json"},
-    "models": set(),
-    "doctor": set(),
+    "models": {"as_json"},
+    "doctor": {"as_json"},
 }  # fmt: skip
 """Options that change something in every mode, or that a mode is made of."""
 

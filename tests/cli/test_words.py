@@ -168,3 +168,11 @@ class TestThePythonApiNamesTheFile:
 
         with pytest.raises(CheckFailed, match=r"photos/a\.png: "):
             Upscaler(NaNEngine()).upscale_file("photos/a.png", "out.png")
+
+
+def test_models_and_doctor_as_json(run: Run) -> None:
+    (model,) = json.loads(run("models --json").out)
+    assert model["name"] == "hat-nano-x2" and Path(model["folder"]).is_dir()
+    found = json.loads(run("doctor --json").out)
+    assert {"engine", "usable", "detail"} == found["engines"][0].keys()
+    assert any(each["usable"] for each in found["engines"])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -303,3 +304,11 @@ def test_without_a_tile_the_default_fits_the_window(window: int, overlap: float,
     described = to_onnx.describe(network, ExportOptions(), model="tiny", checkpoint_sha256="")
     assert described.tile == (side, side)
     assert described.halo % window == 0
+
+
+def test_a_report_is_json(exported: Exported, tiny_network: HAT) -> None:
+    report = exported(tiny_network, tile=(24, 16), batch=2, made_for="tensorrt")
+    told = json.loads(json.dumps(report.to_dict(), allow_nan=False))
+    assert told["path"] == str(report.path) and told["bytes"] == report.path.stat().st_size
+    assert told["description"]["tile"] == told["proof_tile"] == [24, 16]
+    assert told["proof"]["psnr"] > 90
