@@ -62,7 +62,7 @@ FIELDS = {
     folders.Progress: ["settled", "jobs", "source", "tiles_done", "tiles", "clip"],
     folders.Options: [
         *("quality", "overwrite", "fail_fast", "memory", "max_pixels", "size", "linear_light"),
-        *("background", "keep_times", "video"),
+        *("shard", "background", "keep_times", "video"),
     ],
 }
 
