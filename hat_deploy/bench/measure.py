@@ -47,12 +47,13 @@ def measure(
     load = machine.load()
     threads = threads or machine.usable_cores()
     contenders = lineup.contenders
+    given = read_sample(picture) if picture else None
     on_stage("measuring the machine's ceiling")
     kinds = dict.fromkeys((c.arithmetic, c.device) for c in contenders)
     ceilings = {kind: measure_ceiling(*kind, threads) for kind in kinds}
     with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
         folder = Path(scratch)
-        sample = read_sample(picture) if picture else make_sample(contenders[0], folder, batches)
+        sample = given or make_sample(contenders[0], folder, batches)
         entrants = []
         for contender in contenders:
             on_stage(f"opening {contender.label}")

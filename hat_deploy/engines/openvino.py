@@ -18,6 +18,7 @@ from hat_deploy.engines.base import (
     Ports,
     check_declared,
     check_result,
+    ports_of,
 )
 from hat_deploy.engines.inflight import keep_in_flight
 from hat_deploy.engines.openvino_models import CompiledModels, last_line
@@ -64,7 +65,11 @@ class OpenVINOEngine(PortsEngine):
         require_instructions(self._precision)
         settings = _settings(self._precision, threads, streams)
         self._models = CompiledModels(artifact, settings, streams)
-        model = self._models.get(None).model
+        self._own_model = self.description.any_size
+        own = ports_of(self.description).inputs[0]
+        # The first model is what small tiles need, or that of a tile that is small itself.
+        small = self._own_model and own.size[0] * own.size[1] <= SHARED_UP_TO
+        model = self._models.get(own.shape if small else None).model
         self._window = self.description.window
         self._ports = check_declared(
             path,
@@ -78,7 +83,6 @@ class OpenVINOEngine(PortsEngine):
             [declared[:split].index(spec.name) for spec in self._ports.inputs],
             [declared[split:].index(spec.name) for spec in self._ports.outputs],
         )
-        self._own_model = self.description.any_size
 
     @property
     def name(self) -> str:

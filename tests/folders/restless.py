@@ -23,6 +23,7 @@ from pathlib import Path
 
 from hat_deploy import folders
 from hat_deploy.api import Upscaler
+from hat_deploy.engines.base import Engine
 from hat_deploy.engines.onnxruntime import OnnxRuntimeEngine
 from hat_deploy.folders import job_list
 from hat_deploy.folders.outcome_log import Report
@@ -30,7 +31,8 @@ from hat_deploy.folders.outcome_log import Report
 KILLS = 50
 
 
-def run(upscaler: Upscaler, folder: Path, output: Path, report: Path | None = None) -> None:
+def run(engine: Engine, folder: Path, output: Path, report: Path | None = None) -> None:
+    upscaler = Upscaler(engine)
     listed = job_list.list_jobs([folder], mark=f"-x{upscaler.scale}", output=output, recursive=True)
     with Report(report) as lines, closing(folders.run(listed.jobs, upscaler)) as outcomes:
         for outcome in outcomes:
@@ -54,38 +56,38 @@ def ended(child: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def kill(upscaler: Upscaler, folder: Path, output: Path, seed: int) -> None:
+def kill(engine: Engine, folder: Path, output: Path, seed: int) -> None:
     chance = random.Random(seed)
     started = time.monotonic()
-    assert ended(forked(lambda: run(upscaler, folder, output / "undisturbed"))) == 0
+    assert ended(forked(lambda: run(engine, folder, output / "undisturbed"))) == 0
     whole = time.monotonic() - started
     killed = number = 0
     while killed < KILLS:
         place = output / str(number)
         number += 1
         for _ in range(chance.randint(3, 8)):
-            child = forked(lambda place=place: run(upscaler, folder, place))
+            child = forked(lambda place=place: run(engine, folder, place))
             time.sleep(chance.uniform(0, whole))
             os.kill(child, signal.SIGKILL)
             killed += ended(child) == -signal.SIGKILL
-        assert ended(forked(lambda place=place: run(upscaler, folder, place))) == 0
+        assert ended(forked(lambda place=place: run(engine, folder, place))) == 0
     print(f"{killed} kills, {number} folders, {whole:.2f} s a run", flush=True)
 
 
-def together(upscaler: Upscaler, folder: Path, output: Path) -> None:
+def together(engine: Engine, folder: Path, output: Path) -> None:
     def one(number: int) -> Callable[[], None]:
-        return lambda: run(upscaler, folder, output, output.parent / f"report-{number}.jsonl")
+        return lambda: run(engine, folder, output, output.parent / f"report-{number}.jsonl")
 
     assert [ended(child) for child in [forked(one(number)) for number in range(3)]] == [0] * 3
 
 
-def survive(upscaler: Upscaler, folder: Path, output: Path, seed: int) -> None:
+def survive(engine: Engine, folder: Path, output: Path, seed: int) -> None:
     """Three runs at once, of which one is killed; what the others leave must be everything."""
     chance = random.Random(seed)
     wanted = sorted(path.name for path in folder.rglob("*") if path.is_file())
     for number in range(6):
         place = output / str(number)
-        children = [forked(lambda place=place: run(upscaler, folder, place)) for _ in range(3)]
+        children = [forked(lambda place=place: run(engine, folder, place)) for _ in range(3)]
         while not (place.is_dir() and any(place.rglob("*.*"))):
             time.sleep(0.001)
         time.sleep(chance.uniform(0, 0.2))
@@ -103,7 +105,7 @@ def survive(upscaler: Upscaler, folder: Path, output: Path, seed: int) -> None:
 if __name__ == "__main__":
     what, artifact, folder, output, *seed = sys.argv[1:]
     # With one thread it starts none, so that children may use it.
-    engine = Upscaler(OnnxRuntimeEngine(Path(artifact), threads=1))
+    engine = OnnxRuntimeEngine(Path(artifact), threads=1)
     if what == "kill":
         kill(engine, Path(folder), Path(output), int(seed[0]))
     elif what == "survive":

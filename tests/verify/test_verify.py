@@ -16,6 +16,7 @@ from tiny import amplified, random_network, tiny_config
 
 from hat_deploy import artifact, cli, images
 from hat_deploy.engines.base import Array
+from hat_deploy.engines.openvino import supports
 from hat_deploy.engines.torch import TorchEngine
 from hat_deploy.errors import UsageError
 from hat_deploy.export.to_onnx import ExportReport
@@ -195,6 +196,8 @@ def test_the_wider_limits_of_half_precision_find_it_too(
     precision: str,
     damage: Damage,
 ) -> None:
+    if precision == "bf16" and not supports(precision):
+        pytest.skip("this CPU has no bf16 instructions")
     monkeypatch.setattr(verification, "_foreign_constants", lambda *_: None)
     half = redescribed(good, tmp_path / "half.onnx", precision=precision)
     assert run(half, tiny_checkpoint, photo, whole=False).passed

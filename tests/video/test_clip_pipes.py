@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from clip_files import decoded, make, packets, pattern, planes, times_of
 from fakes import IdentityEngine
-from test_exact import with_company
+from test_clip_exact import with_company
 
 from hat_deploy import folders
 from hat_deploy.api import Upscaler
