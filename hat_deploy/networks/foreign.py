@@ -39,11 +39,11 @@ def explain(names: Collection[str], looked_for: tuple[str, ...], known: Collecti
     Args:
         names: of the tensors.
         looked_for: names that the nearest network has.
-        known: the names of all known networks.
+        known: the names of all known networks, each with its article.
     """
     missing = [name for name in looked_for if name not in names]
     return (
-        f"the weights are not those of a {' or a '.join(known)}: {len(missing)} of "
+        f"the weights are not those of {' or '.join(known)}: {len(missing)} of "
         f"{len(looked_for)} keys looked for are missing ({listing(missing)}), and there are "
         f"{listing(names, 3)}; {_guess(names)}"
     )

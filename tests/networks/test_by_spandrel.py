@@ -56,6 +56,13 @@ def test_any_size_is_padded_by_reflection_and_cropped(checkpoint: Path) -> None:
         assert torch.equal(network(x), network(padded)[..., :68, :120])
 
 
+def test_a_network_with_a_map_of_noise_takes_several_images(tmp_path: Path) -> None:
+    network = load_network(save("DRUNet", tmp_path))
+    x = picture(32, 32, batch=2)
+    with torch.inference_mode():
+        assert torch.equal(network(x), torch.cat([network(x[:1]), network(x[1:])]))
+
+
 def test_its_shape_says_what_it_is_and_needs_no_torch(checkpoint: Path) -> None:
     shape, _ = inspect(checkpoint)
     assert (shape.architecture, shape.scale, shape.channels) == ("ESRGAN", 4, 3)

@@ -18,6 +18,8 @@ from hat_deploy.networks.weights import shortened
 
 _DECLARED: list[torch.library.Library] = []
 """What :func:`make_torchvision_importable` declared; it lasts as long as this list."""
+_WITH_NOISE_MAP = frozenset({"DRUNet", "DnCNN"})
+"""Architectures that may take a map of the noise besides an image; spandrel makes it for one."""
 
 
 class Unloadable(CheckpointError):
@@ -52,7 +54,7 @@ def find(state_dict: Mapping[str, Tensor]) -> Found | None:
         CheckpointError: it is not a network from one image of so many channels to another.
         MissingExtraError: spandrel is not installed.
     """
-    with needed_for("Reading a checkpoint that is neither a HAT nor a SwinIR"):
+    with needed_for("Reading a checkpoint of no native network"):
         make_torchvision_importable()
         import spandrel  # type: ignore[import-untyped]
 
@@ -118,10 +120,23 @@ def _described(loaded: Any, name: str) -> Found:
     return Found(
         architecture=name,
         model=loaded.model,
-        call=loaded._call_fn,  # calling the descriptor itself clamps and cannot be traced
+        call=_call_of(loaded, name),
         scale=int(loaded.scale),
         channels=int(loaded.input_channels),
         minimum=sizes.minimum,
         multiple=sizes.multiple_of,
         square=sizes.square,
     )
+
+
+def _call_of(loaded: Any, name: str) -> Callable[[nn.Module, Tensor], Tensor]:
+    # Calling the descriptor itself clamps and cannot be traced.
+    call: Callable[[nn.Module, Tensor], Tensor] = loaded._call_fn
+    taken = next(loaded.model.parameters()).shape[1:2]
+    if name not in _WITH_NOISE_MAP or taken == (loaded.input_channels,):
+        return call
+
+    def one_by_one(model: nn.Module, x: Tensor) -> Tensor:
+        return torch.cat([call(model, image) for image in x.split(1)])
+
+    return one_by_one
