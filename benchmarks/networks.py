@@ -11,6 +11,7 @@ its own with a time limit. With names, only those run, and the rows of the other
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from hat_deploy.errors import ArtifactError, CheckFailed, HatDeployError
+from hat_deploy.machine import usable_cores
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results" / "networks.json"
@@ -127,7 +129,13 @@ def measure_apart(name: str, seconds: float = SECONDS) -> Result:
         order = [sys.executable, "-m", "benchmarks.networks", "--one", name, folder]
         try:
             done = subprocess.run(
-                order, cwd=ROOT, capture_output=True, text=True, timeout=seconds, check=False
+                order,
+                cwd=ROOT,
+                capture_output=True,
+                text=True,
+                timeout=seconds,
+                check=False,
+                env=os.environ | {"OMP_NUM_THREADS": str(max(1, usable_cores() // AT_ONCE))},
             )
         except subprocess.TimeoutExpired:
             return Result(name=name, reason=f"not done after {seconds:.0f} s")

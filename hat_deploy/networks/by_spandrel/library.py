@@ -13,6 +13,7 @@ from hat_deploy.errors import CheckpointError, needed_for
 with needed_for("Reading a checkpoint"):
     import torch
     from torch import Tensor, nn
+    from torch.overrides import TorchFunctionMode
 
 from hat_deploy.networks.weights import shortened
 
@@ -20,6 +21,10 @@ _DECLARED: list[torch.library.Library] = []
 """What :func:`make_torchvision_importable` declared; it lasts as long as this list."""
 _WITH_NOISE_MAP = frozenset({"DRUNet", "DnCNN"})
 """Architectures that may take a map of the noise besides an image; spandrel makes it for one."""
+_OF_ONE_IMAGE = frozenset({"IPT"})
+"""Architectures that cut one image into patches and take no second."""
+_SORTING = frozenset({"ATD"})
+"""Architectures that sort pixels by a category, and so depend on the order of equal ones."""
 
 
 class Unloadable(CheckpointError):
@@ -133,10 +138,25 @@ def _call_of(loaded: Any, name: str) -> Callable[[nn.Module, Tensor], Tensor]:
     # Calling the descriptor itself clamps and cannot be traced.
     call: Callable[[nn.Module, Tensor], Tensor] = loaded._call_fn
     taken = next(loaded.model.parameters()).shape[1:2]
-    if name not in _WITH_NOISE_MAP or taken == (loaded.input_channels,):
-        return call
+    with_map = name in _WITH_NOISE_MAP and taken != (loaded.input_channels,)
 
     def one_by_one(model: nn.Module, x: Tensor) -> Tensor:
         return torch.cat([call(model, image) for image in x.split(1)])
 
-    return one_by_one
+    def in_order(model: nn.Module, x: Tensor) -> Tensor:
+        with _StableSort():
+            return call(model, x)
+
+    if name in _SORTING:
+        return in_order
+    return one_by_one if with_map or name in _OF_ONE_IMAGE else call
+
+
+class _StableSort(TorchFunctionMode):
+    """Within it, equal values stay in their order, which PyTorch leaves open otherwise."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        return func(*args, **(kwargs | {"stable": True} if func is torch.sort else kwargs))

@@ -90,9 +90,10 @@ def _measured(found: Found) -> SpandrelShape:
     def call(x: Tensor) -> Tensor:
         return found.call(found.model, x)
 
-    first = counting.count(call, (1, found.channels, side, side))
+    first = counting.count(found.architecture, call, (1, found.channels, side, side))
     try:
-        second = counting.count(call, (1, found.channels, 2 * side, 2 * side))
+        shape = (1, found.channels, 2 * side, 2 * side)
+        second = counting.count(found.architecture, call, shape)
     except CheckpointError as error:
         raise CheckpointError(
             f"this {found.architecture} computes {side}x{side} pixels and nothing larger: only "
