@@ -27,7 +27,8 @@ _FOREIGN: tuple[tuple[str, str], ...] = (
         "an incomplete or modified HAT or SwinIR",
         r"residual_group\.blocks\.[0-9]+\.(attn\.|norm1\.|mlp\.)",
     ),
-    ("an EDSR", r"(^|\.)body\.0\.(conv1|body\.0)\.weight$"),
+    ("an EDSR with BasicSR's names", r"(^|\.)body\.0\.conv1\.weight$"),
+    ("an incomplete or modified EDSR", r"(^|\.)body\.0\.body\.0\.weight$"),
     ("a compact SRVGG", r"(^|\.)body\.1\.weight$"),
     ("a discriminator", r"(^|\.)(conv9|linear2)\.weight$"),
 )
