@@ -36,6 +36,8 @@ PRECISIONS = ("fp16", "fp32")
 AT_ONCE = 2
 """Processes at a time."""
 TILE = 64
+LONGEST = 250
+"""Characters of a remark in the page."""
 EQUAL = 200.0
 """Stands for the infinite PSNR of equal values."""
 
@@ -187,7 +189,10 @@ def _row(result: Result) -> str:
     share = "" if result.share is None else f"{result.share:.0%}"
     wide = "" if result.share is None else f"{result.wide} of {result.layers}"
     sizes = "any" if result.any_size else "one"
-    remark = result.reason.replace("|", "/") or ("native here" if result.native else "")
+    said = result.reason.replace("|", "/")
+    remark = (said if len(said) <= LONGEST else f"{said[:LONGEST]} ...") or (
+        "native here" if result.native else ""
+    )
     known = [f"x{result.scale}", str(result.window), sizes] if result.window else ["", "", ""]
     exported = result.precision or "no"
     plan = "yes" if result.built else "no"
