@@ -137,8 +137,6 @@ def _described(loaded: Any, name: str) -> Found:
 def _call_of(loaded: Any, name: str) -> Callable[[nn.Module, Tensor], Tensor]:
     # Calling the descriptor itself clamps and cannot be traced.
     call: Callable[[nn.Module, Tensor], Tensor] = loaded._call_fn
-    taken = next(loaded.model.parameters()).shape[1:2]
-    with_map = name in _WITH_NOISE_MAP and taken != (loaded.input_channels,)
 
     def one_by_one(model: nn.Module, x: Tensor) -> Tensor:
         return torch.cat([call(model, image) for image in x.split(1)])
@@ -149,7 +147,15 @@ def _call_of(loaded: Any, name: str) -> Callable[[nn.Module, Tensor], Tensor]:
 
     if name in _SORTING:
         return in_order
-    return one_by_one if with_map or name in _OF_ONE_IMAGE else call
+    return one_by_one if name in _OF_ONE_IMAGE or _takes_noise(loaded, name) else call
+
+
+def _takes_noise(loaded: Any, name: str) -> bool:
+    """Whether the first layer takes more than the image."""
+    if name not in _WITH_NOISE_MAP:
+        return False
+    taken = next(loaded.model.parameters()).shape[1]
+    return bool(taken != loaded.input_channels)
 
 
 class _StableSort(TorchFunctionMode):
