@@ -66,6 +66,13 @@ def test_a_network_with_a_map_of_noise_takes_several_images(tmp_path: Path) -> N
         assert torch.equal(network(x), torch.cat([network(x[:1]), network(x[1:])]))
 
 
+def test_an_input_is_left_as_it_was(tmp_path: Path) -> None:
+    x = picture(16, 16)
+    with torch.inference_mode():
+        load_network(save("RCAN", tmp_path))(x)
+    assert torch.equal(x, picture(16, 16))
+
+
 def test_random_numbers_are_refused() -> None:
     with pytest.raises(CheckpointError, match=r"this Noisy draws random numbers \(aten.randn_like"):
         count("Noisy", lambda x: x + torch.randn_like(x), (1, 3, 16, 16))

@@ -38,7 +38,7 @@ class SpandrelNetwork(SearchedNetwork):
 
     def compute(self, x: Tensor) -> Tensor:
         """See :meth:`SearchedNetwork.compute`."""
-        return self._call(self.model, x)
+        return self._call(self.model, x.clone())  # RCAN multiplies its input in place
 
     def padded(self, height: int, width: int) -> tuple[int, int]:
         """See :meth:`SearchedNetwork.padded`."""
