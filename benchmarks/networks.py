@@ -4,33 +4,40 @@
 
 A tiny network with random weights of each is saved, read back, exported in fp16, proved in ONNX
 Runtime against PyTorch and, where TensorRT for RTX is installed, built into a plan for sm89,
-which takes no GPU. One that has no export in fp16 is exported in fp32. Each runs in a process of
-its own with a time limit. With names, only those run, and the rows of the others stay.
+which takes no GPU. One that has no export in fp16, or none in time, is exported in fp32. Each runs
+in a process of its own. With names, only those run, and the rows of the others stay.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from hat_deploy.errors import ArtifactError, CheckFailed, HatDeployError
+from hat_deploy.machine import usable_cores
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results" / "networks.json"
 PAGE = ROOT / "docs" / "networks.md"
 START, END = "<!-- networks: start -->", "<!-- networks: end -->"
-SECONDS = 600
-"""Time limit of each."""
+SECONDS = 300
+"""Time limit of each, in fp16 and again in fp32."""
+PRECISIONS = ("fp16", "fp32")
+"""What is tried, in this order, until one is exported."""
 AT_ONCE = 2
 """Processes at a time."""
 TILE = 64
+LONGEST = 250
+"""Characters of a remark in the page."""
 EQUAL = 200.0
 """Stands for the infinite PSNR of equal values."""
 
@@ -61,7 +68,7 @@ class Result:
     """Why it was not exported, or not in fp16, or not built."""
 
 
-def measure(name: str, folder: Path) -> Result:
+def measure(name: str, folder: Path, precisions: Sequence[str] = PRECISIONS) -> Result:
     """One architecture in this process, its files in ``folder``."""
     import torch
 
@@ -78,11 +85,7 @@ def measure(name: str, folder: Path) -> Result:
         shape: Any = network.config
         result.native = not isinstance(shape, SpandrelShape)
         result.scale, result.window, result.any_size = shape.scale, shape.window, shape.any_size
-        try:
-            source = _export(network, folder, result, "fp16")
-        except (CheckFailed, ArtifactError) as error:
-            result.reason = _told(error, folder)
-            source = _export(network, folder, result, "fp32")
+        source = _first_export(network, folder, result, precisions)
         _build(source, folder, result)
     except HatDeployError as error:
         result.reason = _told(error, folder)
@@ -92,6 +95,16 @@ def measure(name: str, folder: Path) -> Result:
 def _told(error: HatDeployError, folder: Path) -> str:
     """What it says, without the names of files that are gone by then."""
     return re.sub(rf"{folder}\S*:? ?", "", str(error))
+
+
+def _first_export(network: Any, folder: Path, result: Result, precisions: Sequence[str]) -> Path:
+    *others, last = precisions
+    for precision in others:
+        try:
+            return _export(network, folder, result, precision)
+        except (CheckFailed, ArtifactError) as error:
+            result.reason = f"{precision}: {_told(error, folder)}"
+    return _export(network, folder, result, last)
 
 
 def _export(network: Any, folder: Path, result: Result, precision: str) -> Path:
@@ -121,21 +134,36 @@ def _build(source: Path, folder: Path, result: Result) -> None:
     result.built = True
 
 
-def measure_apart(name: str, seconds: float = SECONDS) -> Result:
-    """The same in a process of its own, which is ended after so many seconds."""
+def measure_apart(
+    name: str, seconds: float = SECONDS, precisions: Sequence[str] = PRECISIONS
+) -> Result:
+    """The same in a process of its own, which is ended after so many seconds.
+
+    What came to no result is tried once more without the first precision.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        order = [sys.executable, "-m", "benchmarks.networks", "--one", name, folder]
+        order = [sys.executable, "-m", "benchmarks.networks", "--one", name, folder, *precisions]
         try:
             done = subprocess.run(
-                order, cwd=ROOT, capture_output=True, text=True, timeout=seconds, check=False
+                order,
+                cwd=ROOT,
+                capture_output=True,
+                text=True,
+                timeout=seconds,
+                check=False,
+                env=os.environ | {"OMP_NUM_THREADS": str(max(1, usable_cores() // AT_ONCE))},
             )
+            return Result(**json.loads(done.stdout.splitlines()[-1]))
         except subprocess.TimeoutExpired:
-            return Result(name=name, reason=f"not done after {seconds:.0f} s")
-    try:
-        return Result(**json.loads(done.stdout.splitlines()[-1]))
-    except (ValueError, IndexError):
-        lines = done.stderr.strip().splitlines()
-        return Result(name=name, reason=f"the process ended: {lines[-1] if lines else ''}"[:300])
+            reason = f"not done after {seconds:.0f} s"
+        except (ValueError, IndexError):
+            lines = done.stderr.strip().splitlines()
+            reason = f"the process ended: {lines[-1] if lines else ''}"[:300]
+    if len(precisions) == 1:
+        return Result(name=name, reason=reason)
+    result = measure_apart(name, seconds, precisions[1:])
+    result.reason = f"{precisions[0]}: {reason}; {result.reason}".removesuffix("; ")
+    return result
 
 
 def table(results: list[Result]) -> str:
@@ -161,7 +189,10 @@ def _row(result: Result) -> str:
     share = "" if result.share is None else f"{result.share:.0%}"
     wide = "" if result.share is None else f"{result.wide} of {result.layers}"
     sizes = "any" if result.any_size else "one"
-    remark = result.reason.replace("|", "/") or ("native here" if result.native else "")
+    said = result.reason.replace("|", "/")
+    remark = (said if len(said) <= LONGEST else f"{said[:LONGEST]} ...") or (
+        "native here" if result.native else ""
+    )
     known = [f"x{result.scale}", str(result.window), sizes] if result.window else ["", "", ""]
     exported = result.precision or "no"
     plan = "yes" if result.built else "no"
@@ -182,13 +213,15 @@ def write(result: Result) -> None:
 
 def main() -> None:
     if sys.argv[1:2] == ["--one"]:
-        print(json.dumps(asdict(measure(sys.argv[2], Path(sys.argv[3])))))
+        name, folder, *precisions = sys.argv[2:]
+        print(json.dumps(asdict(measure(name, Path(folder), precisions))))
         return
     from benchmarks.instances import PARAMETERS
 
     names = sys.argv[1:] or list(PARAMETERS)
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        for result in pool.map(measure_apart, names):
+        for done in as_completed([pool.submit(measure_apart, name) for name in names]):
+            result = done.result()
             print(_row(result), flush=True)
             write(result)
 

@@ -15,7 +15,7 @@ from hat_deploy.errors import ArtifactError, UsageError
 from hat_deploy.geometry import check_tile
 from hat_deploy.networks import shape_of
 from hat_deploy.networks.assignment import Assignment
-from hat_deploy.networks.limits import MAX_SCALE, MAX_WINDOW, check_network
+from hat_deploy.networks.limits import MAX_MULTIPLE, MAX_SCALE, check_network
 from hat_deploy.precision import Precision
 
 FORMAT = 1
@@ -34,7 +34,7 @@ _MOST_AVERAGES = 65_536
 _COUNTS = (
     ("format", 1, FORMAT),
     ("scale", 1, MAX_SCALE),
-    ("window", 1, MAX_WINDOW),
+    ("window", 1, MAX_MULTIPLE),
     ("channels", 1, 3),
     ("batch", 1, 65_536),
     ("halo", 0, _LONGEST_SIDE),

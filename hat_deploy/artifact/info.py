@@ -430,7 +430,7 @@ def _unstored_line(config: Shape) -> str:
     return (
         f"{config.unstored}: "
         "as published, or as a config.json beside the file says; commands take others as "
-        f"{options_for(config.in_use)}"
+        f"{options_for(config)}"
     )
 
 

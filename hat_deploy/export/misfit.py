@@ -56,7 +56,7 @@ def doubt(network: Network) -> str | None:
     return (
         f"the result is off by {found:.2g} from the image it was made from (RMS, range 0 to 1), "
         f"and with {option} by {best:.2g}: the checkpoint was probably trained with that; "
-        f"{options_for(config.in_use)} say what it does not store"
+        f"{options_for(config)} say what it does not store"
     )
 
 

@@ -43,6 +43,7 @@ with needed_for("Exporting a checkpoint"):
 from hat_deploy.engines.torch import TorchEngine, require_averages
 from hat_deploy.export import exact_proof, halving
 from hat_deploy.export.misfit import doubt
+from hat_deploy.export.translations import translations
 from hat_deploy.export.untraceable import untraceable
 from hat_deploy.networks.deployed import Deployed
 
@@ -565,6 +566,7 @@ def _trace(network: Network, description: Description) -> ir.Model:
                 input_names=[spec.name for spec in ports.inputs],
                 output_names=[spec.name for spec in ports.outputs],
                 dynamic_shapes=_open_sides(description) if description.any_size else None,
+                custom_translation_table=translations(),
                 optimize=False,
                 verbose=False,
             )

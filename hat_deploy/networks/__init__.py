@@ -22,6 +22,7 @@ def shape_of(values: Mapping[str, Any]) -> Shape:
         ValueError: a value is unknown, missing or out of range.
     """
     from hat_deploy.networks.by_spandrel import shape as by_spandrel
+    from hat_deploy.networks.edsr import config as edsr
     from hat_deploy.networks.hat import config as hat
     from hat_deploy.networks.swinir import config as swinir
 
@@ -32,7 +33,9 @@ def shape_of(values: Mapping[str, Any]) -> Shape:
         return hat.HATConfig.from_dict(values)
     if architecture == swinir.NAME:
         return swinir.SwinIRConfig.from_dict(values)
+    if architecture == edsr.NAME:
+        return edsr.EDSRConfig.from_dict(values)
     raise ValueError(
-        f"architecture is {reprlib.repr(architecture)}; this release knows {hat.NAME} and "
-        f"{swinir.NAME}, and what {by_spandrel.LIBRARY} knows"
+        f"architecture is {reprlib.repr(architecture)}; this release knows {hat.NAME}, "
+        f"{swinir.NAME} and {edsr.NAME}, and what {by_spandrel.LIBRARY} knows"
     )

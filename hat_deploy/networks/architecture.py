@@ -36,3 +36,8 @@ class Architecture(Generic[S, N]):
     """Whether a stored tensor, by its name, follows from the shape and is not needed."""
     stored: Callable[[N], dict[str, Tensor]]
     """The weights on the CPU with the buffers that the authors' files have."""
+
+    @property
+    def named(self) -> str:
+        """Its name with its article: ``a HAT``, ``an EDSR``."""
+        return f"{'an' if self.name[0] in 'AEIO' else 'a'} {self.name}"

@@ -26,11 +26,12 @@ with needed_for("Reading a checkpoint"):
     from torch import Tensor
 
 from hat_deploy.files import replacing
-from hat_deploy.networks import foreign
+from hat_deploy.networks import foreign, srcnn
 from hat_deploy.networks.architecture import Architecture
 from hat_deploy.networks.by_spandrel import network as by_spandrel
 from hat_deploy.networks.by_spandrel.library import Unloadable
 from hat_deploy.networks.by_spandrel.shape import SpandrelShape
+from hat_deploy.networks.edsr.architecture import ARCHITECTURE as EDSR
 from hat_deploy.networks.hat.architecture import ARCHITECTURE as HAT
 from hat_deploy.networks.network import Network
 from hat_deploy.networks.shape import Shape
@@ -50,7 +51,7 @@ __all__ = [
 _MAX_JSON = 2**20
 """Characters of a ``config.json`` that are read; ours have 500."""
 
-ARCHITECTURES: tuple[Architecture[Any, Any], ...] = (HAT, SWINIR)
+ARCHITECTURES: tuple[Architecture[Any, Any], ...] = (HAT, SWINIR, EDSR)
 """All that are known."""
 
 _TORCH_SUFFIXES = (".pth", ".pt", ".ckpt")
@@ -126,7 +127,7 @@ def detect_config(state_dict: Mapping[str, Tensor], **given: Any) -> Shape:
     if not claimants:
         return _by_spandrel(state_dict, given).config
     if len(claimants) > 1:
-        both = " and ".join(f"a {known.name}" for known in claimants)
+        both = " and ".join(known.named for known in claimants)
         raise CheckpointError(
             f"the weights are those of {both} alike: save them again with the training code that "
             "they come from, without the other's buffers"
@@ -203,6 +204,7 @@ def _claimants(state_dict: Mapping[str, Tensor]) -> list[Architecture[Any, Any]]
 def _by_spandrel(state_dict: Mapping[str, Tensor], given: Mapping[str, Any]) -> Network:
     """The network by spandrel; where it knows none, or is not there, the refusal says what the
     weights look like."""
+    srcnn.refuse(state_dict)
     try:
         network = by_spandrel.load(state_dict)
     except (MissingExtraError, Unloadable) as error:
@@ -216,7 +218,7 @@ def _by_spandrel(state_dict: Mapping[str, Tensor], given: Mapping[str, Any]) -> 
 def _unknown(state_dict: Mapping[str, Tensor]) -> str:
     """Why the weights are of no native network, for people."""
     nearest = max(ARCHITECTURES, key=lambda known: _share(known.looked_for, state_dict))
-    names = [known.name for known in ARCHITECTURES]
+    names = [known.named for known in ARCHITECTURES]
     return foreign.explain(state_dict.keys(), nearest.looked_for, names)
 
 

@@ -66,6 +66,34 @@ class Memory:
         return self.weights + self.position_biases + self.activations
 
 
+def pixels_of(height: int, width: int, window: int) -> int:
+    """How many there are.
+
+    Raises:
+        ValueError: a size is not a positive multiple of the window.
+    """
+    if height < 1 or width < 1 or height % window or width % window:
+        raise ValueError(
+            f"an input of {width}x{height} does not fit: both sides must be positive "
+            f"multiples of the window, {window}"
+        )
+    return height * width
+
+
+def process_memory(parameters: int, alive: int) -> dict[str, int]:
+    """An estimate, by engine, of the resident bytes of a process that runs a network on a CPU.
+
+    The libraries hold weights and values twice.
+
+    Args:
+        alive: bytes of float32 values alive at once.
+    """
+    return {
+        "openvino": 110_000_000 + 16 * parameters + 2 * alive,
+        "onnxruntime": 75_000_000 + 8 * parameters + 2 * alive,
+    }
+
+
 def conv(inputs: int, outputs: int, pixels: int, side: int = 3) -> Part:
     """A square convolution with a bias."""
     weights = side**2 * inputs * outputs

@@ -27,7 +27,8 @@ _FOREIGN: tuple[tuple[str, str], ...] = (
         "an incomplete or modified HAT or SwinIR",
         r"residual_group\.blocks\.[0-9]+\.(attn\.|norm1\.|mlp\.)",
     ),
-    ("an EDSR", r"(^|\.)body\.0\.(conv1|body\.0)\.weight$"),
+    ("an EDSR with BasicSR's names", r"(^|\.)body\.0\.conv1\.weight$"),
+    ("an incomplete or modified EDSR", r"(^|\.)body\.0\.body\.0\.weight$"),
     ("a compact SRVGG", r"(^|\.)body\.1\.weight$"),
     ("a discriminator", r"(^|\.)(conv9|linear2)\.weight$"),
 )
@@ -39,11 +40,11 @@ def explain(names: Collection[str], looked_for: tuple[str, ...], known: Collecti
     Args:
         names: of the tensors.
         looked_for: names that the nearest network has.
-        known: the names of all known networks.
+        known: the names of all known networks, each with its article.
     """
     missing = [name for name in looked_for if name not in names]
     return (
-        f"the weights are not those of a {' or a '.join(known)}: {len(missing)} of "
+        f"the weights are not those of {' or '.join(known)}: {len(missing)} of "
         f"{len(looked_for)} keys looked for are missing ({listing(missing)}), and there are "
         f"{listing(names, 3)}; {_guess(names)}"
     )

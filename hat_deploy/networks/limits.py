@@ -17,6 +17,9 @@ MAX_SCALE = 16
 """The published networks have 8 at most."""
 MAX_WINDOW = 64
 """The published networks have 16. Scores and biases grow with the fourth power of it."""
+MAX_MULTIPLE = 128
+"""Of sizes and offsets of tiles, for a network whose windows are not all of that size: Uformer
+halves an image four times around windows of 8. A tile with a halo takes two of them at least."""
 MAX_FILE_BYTES = 16 * 2**30
 """A network of ``MAX_PARAMETERS`` in float32, its moving average and two moments of Adam."""
 MAX_TENSORS = 100_000

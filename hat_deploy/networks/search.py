@@ -169,10 +169,13 @@ class _Trial:
             self._expected = [network(batch) for batch in batches]
 
     def psnr(self, layers: Sequence[Layer], wide: Iterable[str]) -> float:
-        """The lowest of any image, in dB; minus infinity if a value is not finite."""
+        """The lowest of any image, in dB: infinite if all are equal, minus infinity if a value is
+        not finite."""
         names = frozenset(layer.name for layer in layers) - frozenset(wide)
         worst = max(self._error(names, number) for number in range(len(self._batches)))
-        return -10 * math.log10(worst) if 0 < worst < math.inf else math.copysign(math.inf, -worst)
+        if worst == 0:
+            return math.inf
+        return -10 * math.log10(worst) if worst < math.inf else -math.inf
 
     def error(self, layers: Iterable[Layer]) -> float:
         """The mean squared error of these layers alone, on the first batch."""

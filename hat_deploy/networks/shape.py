@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from hat_deploy.networks.cost import Cost, Memory
     from hat_deploy.networks.points import Point
 
+GRID = 16
+"""Least multiple of a tile's sides and offsets, in pixels, where a network demands less; the
+default halo is one of them. Most windows divide it, and people overlap tiles by as much."""
+
 
 class Shape(Protocol):
     """What it takes to build a network that fits given weights, and what it then costs."""

@@ -69,10 +69,10 @@ def side_of(state_dict: StateDict, key: str) -> int:
     return side
 
 
-def upsampler_scale(state_dict: StateDict) -> int:
+def upsampler_scale(state_dict: StateDict, upsampler: str = "upsample") -> int:
     """The product of the upsampler's pixel shuffles, from (r^2 F, F, 3, 3)."""
     scale, stage = 1, 0
-    while (key := f"upsample.{stage}.weight") in state_dict:
+    while (key := f"{upsampler}.{stage}.weight") in state_dict:
         rows, channels, *_ = dimensions_of(state_dict, key, 4)
         factor = math.isqrt(rows // channels) if channels else 0
         if factor not in (2, 3) or rows != factor**2 * channels or (factor == 3 and stage):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hat_deploy.networks.shape import Shape
 
 UNSTORED = ("conv_scale", "img_range", "qk_scale", "shift")
 """The fields that change a network's result and that no checkpoint stores."""
@@ -43,14 +45,12 @@ PUBLISHED = Unstored()
 """Nothing given: as published, or as a ``config.json`` beside the checkpoint says."""
 
 
-def options_for(in_use: Iterable[str]) -> str:
-    """The options that say what a network's checkpoint does not store, for people.
-
-    Args:
-        in_use: names of the numbers that differ between such networks.
-    """
-    names = [f"--{name.replace('_', '-')}" for name in (*in_use, "qk_scale")]
-    return f"{', '.join(names)} and --no-shift"
+def options_for(shape: Shape) -> str:
+    """The options that say what a network's checkpoint does not store, for people."""
+    of_attention = {"qk_scale": "qk_scale", "shift": "no_shift"}
+    names = [*shape.in_use, *(of_attention[name] for name in of_attention if hasattr(shape, name))]
+    *others, last = (f"--{name.replace('_', '-')}" for name in names)
+    return f"{', '.join(others)} and {last}"
 
 
 def is_finite_number(value: object) -> bool:

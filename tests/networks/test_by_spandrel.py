@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from commands import runner
@@ -20,7 +21,9 @@ from hat_deploy import networks
 from hat_deploy.artifact import describe
 from hat_deploy.errors import CheckpointError, UsageError
 from hat_deploy.export.to_onnx import ExportOptions, export_onnx
+from hat_deploy.export.translations import translations
 from hat_deploy.networks.by_spandrel import library
+from hat_deploy.networks.by_spandrel.counting import count
 from hat_deploy.networks.by_spandrel.network import SpandrelNetwork
 from hat_deploy.networks.by_spandrel.shape import SpandrelShape, window_for
 from hat_deploy.networks.checkpoint import build, detect_config, inspect, load_network
@@ -54,6 +57,40 @@ def test_any_size_is_padded_by_reflection_and_cropped(checkpoint: Path) -> None:
     padded = torch.from_numpy(np.pad(x.numpy(), [(0, 0), (0, 0), (0, 15), (0, 2)], "reflect"))
     with torch.inference_mode():
         assert torch.equal(network(x), network(padded)[..., :68, :120])
+
+
+def test_a_network_with_a_map_of_noise_takes_several_images(tmp_path: Path) -> None:
+    network = load_network(save("DRUNet", tmp_path))
+    x = picture(32, 32, batch=2)
+    with torch.inference_mode():
+        assert torch.equal(network(x), torch.cat([network(x[:1]), network(x[1:])]))
+
+
+def test_an_input_is_left_as_it_was(tmp_path: Path) -> None:
+    x = picture(16, 16)
+    with torch.inference_mode():
+        load_network(save("RCAN", tmp_path))(x)
+    assert torch.equal(x, picture(16, 16))
+
+
+def test_random_numbers_are_refused() -> None:
+    with pytest.raises(CheckpointError, match=r"this Noisy draws random numbers \(aten.randn_like"):
+        count("Noisy", lambda x: x + torch.randn_like(x), (1, 3, 16, 16))
+
+
+def test_a_sort_is_exported_as_pytorch_computes_it(tmp_path: Path) -> None:
+    class Sorting(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.sort(x, dim=-1, stable=True)[1]
+
+    x = torch.randint(0, 5, (2, 300), generator=torch.Generator().manual_seed(0))
+    table = translations()
+    program = torch.onnx.export(Sorting().eval(), (x,), dynamo=True, custom_translation_table=table)
+    assert program is not None
+    program.save(tmp_path / "x.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "x.onnx")
+    (found,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+    assert np.array_equal(found, Sorting()(x).numpy())
 
 
 def test_its_shape_says_what_it_is_and_needs_no_torch(checkpoint: Path) -> None:

@@ -82,6 +82,14 @@ def test_ordinary_weights_are_all_in_half() -> None:
     assert psnr(Small(), found, emulated=True) == pytest.approx(psnr(Small(), found), abs=1)
 
 
+def test_a_network_without_any_rounding_is_all_in_half() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 3, 1), nn.ReLU()).eval().requires_grad_(False)
+    network[0].weight.copy_(torch.eye(3)[..., None, None])
+    network[0].bias.zero_()
+    found = search(network, [torch.ones(1, 3, 8, 8)], Precision.FP16, floor=60)
+    assert (found.wide, found.share, found.psnr) == ({}, 1, 999)
+
+
 def test_every_layer_is_measured_with_its_multi_adds() -> None:
     layers = {layer.name: layer for layer in measure(Small(), batches())}
     assert list(layers) == ["first", OWN, "wide", "last"]

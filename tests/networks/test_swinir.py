@@ -206,5 +206,7 @@ def test_a_stream_beyond_half_precision_is_lost_in_pure_half_and_kept_in_mixed(n
 
 def test_it_is_built_from_a_description() -> None:
     assert isinstance(build(shape_of(FORMS["JPEG"].to_dict())), SwinIR)
-    with pytest.raises(ValueError, match="architecture is 'EDSR'; this release knows HAT and"):
-        shape_of({"architecture": "EDSR"})
+    with pytest.raises(
+        ValueError, match="architecture is 'IPT'; this release knows HAT, SwinIR and"
+    ):
+        shape_of({"architecture": "IPT"})

@@ -13,11 +13,18 @@ from hat_deploy.errors import CheckpointError, needed_for
 with needed_for("Reading a checkpoint"):
     import torch
     from torch import Tensor, nn
+    from torch.overrides import TorchFunctionMode
 
 from hat_deploy.networks.weights import shortened
 
 _DECLARED: list[torch.library.Library] = []
 """What :func:`make_torchvision_importable` declared; it lasts as long as this list."""
+_WITH_NOISE_MAP = frozenset({"DRUNet", "DnCNN"})
+"""Architectures that may take a map of the noise besides an image; spandrel makes it for one."""
+_OF_ONE_IMAGE = frozenset({"IPT"})
+"""Architectures that cut one image into patches and take no second."""
+_SORTING = frozenset({"ATD"})
+"""Architectures that sort pixels by a category, and so depend on the order of equal ones."""
 
 
 class Unloadable(CheckpointError):
@@ -52,7 +59,7 @@ def find(state_dict: Mapping[str, Tensor]) -> Found | None:
         CheckpointError: it is not a network from one image of so many channels to another.
         MissingExtraError: spandrel is not installed.
     """
-    with needed_for("Reading a checkpoint that is neither a HAT nor a SwinIR"):
+    with needed_for("Reading a checkpoint of no native network"):
         make_torchvision_importable()
         import spandrel  # type: ignore[import-untyped]
 
@@ -118,10 +125,44 @@ def _described(loaded: Any, name: str) -> Found:
     return Found(
         architecture=name,
         model=loaded.model,
-        call=loaded._call_fn,  # calling the descriptor itself clamps and cannot be traced
+        call=_call_of(loaded, name),
         scale=int(loaded.scale),
         channels=int(loaded.input_channels),
         minimum=sizes.minimum,
         multiple=sizes.multiple_of,
         square=sizes.square,
     )
+
+
+def _call_of(loaded: Any, name: str) -> Callable[[nn.Module, Tensor], Tensor]:
+    # Calling the descriptor itself clamps and cannot be traced.
+    call: Callable[[nn.Module, Tensor], Tensor] = loaded._call_fn
+
+    def one_by_one(model: nn.Module, x: Tensor) -> Tensor:
+        return torch.cat([call(model, image) for image in x.split(1)])
+
+    def in_order(model: nn.Module, x: Tensor) -> Tensor:
+        with _StableSort():
+            return call(model, x)
+
+    if name in _SORTING:
+        return in_order
+    return one_by_one if name in _OF_ONE_IMAGE or _takes_noise(loaded, name) else call
+
+
+def _takes_noise(loaded: Any, name: str) -> bool:
+    """Whether the first layer takes more than the image."""
+    if name not in _WITH_NOISE_MAP:
+        return False
+    taken = next(loaded.model.parameters()).shape[1]
+    return bool(taken != loaded.input_channels)
+
+
+class _StableSort(TorchFunctionMode):
+    """Within it, equal values stay in their order, which PyTorch leaves open otherwise."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        return func(*args, **(kwargs | {"stable": True} if func is torch.sort else kwargs))

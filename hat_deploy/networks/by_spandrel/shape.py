@@ -10,8 +10,9 @@ from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from hat_deploy.geometry import round_up
-from hat_deploy.networks.cost import Cost, Memory, Part
+from hat_deploy.networks.cost import Cost, Memory, Part, pixels_of, process_memory
 from hat_deploy.networks.fields import differences
+from hat_deploy.networks.shape import GRID
 
 if TYPE_CHECKING:
     from typing import Self
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
 
 LIBRARY = "spandrel"
 """What such a shape's JSON says as its ``library``."""
-GRID = 16
-"""Least multiple of a tile's sides and offsets, in pixels; the default halo is one of them. Most
-windows of these networks divide it, and their users overlap tiles by as much."""
 OF_ANY_SIZE = frozenset({"Compact", "DnCNN", "ESRGAN", "MoSR", "PLKSR", "RCAN", "SPAN"})
 """Architectures of convolutions alone, whose graphs hold for any height and width."""
 
@@ -129,12 +127,8 @@ class SpandrelShape:
         )
 
     def process_memory(self, height: int, width: int, *, batch: int = 1) -> dict[str, int]:
-        """An estimate: the libraries hold weights and values twice."""
-        alive = batch * self._at(self.activations, height, width)
-        return {
-            "openvino": 110_000_000 + 16 * self.parameters + 2 * alive,
-            "onnxruntime": 75_000_000 + 8 * self.parameters + 2 * alive,
-        }
+        """See :func:`hat_deploy.networks.cost.process_memory`."""
+        return process_memory(self.parameters, batch * self._at(self.activations, height, width))
 
     def to_dict(self) -> dict[str, Any]:
         """The shape as JSON types."""
@@ -168,14 +162,10 @@ class SpandrelShape:
         return differences(self, other)
 
     def _at(self, pair: tuple[int, int], height: int, width: int) -> int:
-        if height < 1 or width < 1 or height % self.window or width % self.window:
-            raise ValueError(
-                f"an input of {width}x{height} does not fit: both sides must be positive "
-                f"multiples of {self.window}"
-            )
+        pixels = pixels_of(height, width, self.window)
         near, far = pair
         slope = (far - near) / (3 * self.side**2)
-        return max(0, round(near + slope * (height * width - self.side**2)))
+        return max(0, round(near + slope * (pixels - self.side**2)))
 
 
 def window_for(minimum: int, multiple: int) -> int:

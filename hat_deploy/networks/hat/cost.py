@@ -8,7 +8,7 @@ of its figures: 103.9 G where it has 103.7 for HAT x4 at 64x64, 54.6 where it ha
 
 from __future__ import annotations
 
-from hat_deploy.networks.cost import Cost, Memory, Part, conv, linear, products
+from hat_deploy.networks.cost import Cost, Memory, Part, conv, linear, pixels_of, products
 from hat_deploy.networks.hat.dimensions import Dimensions
 
 
@@ -24,7 +24,7 @@ def cost(config: Dimensions, height: int = 64, width: int = 64) -> Cost:
     Raises:
         ValueError: a size is not a positive multiple of the window.
     """
-    pixels = _pixels(config, height, width)
+    pixels = pixels_of(height, width, config.window_size)
     dim, hidden, window = config.embed_dim, config.mlp_channels, config.window_size
     blocks, groups = sum(config.depths), len(config.depths)
     mlp = linear(dim, hidden, pixels) + linear(hidden, dim, pixels)
@@ -67,7 +67,7 @@ def memory(
     Raises:
         ValueError: a size is not a positive multiple of the window.
     """
-    pixels = _pixels(config, height, width)
+    pixels = pixels_of(height, width, config.window_size)
     moments = _moments(config, fused=fused)
     moment = max(moments, key=lambda name: moments[name])
     return Memory(
@@ -95,7 +95,7 @@ def process_memory(
     Raises:
         ValueError: a size is not a positive multiple of the window.
     """
-    pixels = _pixels(config, height, width) * batch
+    pixels = pixels_of(height, width, config.window_size) * batch
     constants = 4 * (cost(config, height, width).parameters + _expanded_biases(config))
     fused, stored = _moments(config, fused=True), _moments(config, fused=False)
     if config.overlap_size:
@@ -104,16 +104,6 @@ def process_memory(
         "openvino": 110_000_000 + 4 * constants + 4 * pixels * max(fused.values()),
         "onnxruntime": 75_000_000 + constants + 4 * pixels * max(stored.values()),
     }
-
-
-def _pixels(config: Dimensions, height: int, width: int) -> int:
-    window = config.window_size
-    if height < 1 or width < 1 or height % window or width % window:
-        raise ValueError(
-            f"an input of {width}x{height} does not fit: both sides must be positive "
-            f"multiples of the window, {window}"
-        )
-    return height * width
 
 
 def _cab(config: Dimensions, pixels: int) -> Part:
