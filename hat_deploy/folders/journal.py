@@ -213,6 +213,13 @@ class Journal:
             entries = [entry for entry in found if entry is not None]
         return _latest(self.folder, entries + self._shares.last(output))
 
+    @property
+    def beats(self) -> list[Beat]:
+        """The last of each run that is known."""
+        with self._lock:
+            indices = [self._index, *self._shares.indices]
+            return [beat for index in indices for beat in index.beats.values()]
+
     def append(self, entry: Entry) -> None:
         """Add a result's line; it is on the disk when this returns.
 

@@ -96,6 +96,12 @@ class RemoteJournal:
         with self._guard:
             return self.index.last(self._spool.fileno(), output)
 
+    @property
+    def beats(self) -> list[Beat]:
+        """The last of each run that is known."""
+        with self._guard:
+            return [*self.index.beats.values()]
+
     def append(self, entry: Entry) -> None:
         """Add a result's line; it is in the bucket when this returns.
 

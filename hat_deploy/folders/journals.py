@@ -122,7 +122,7 @@ class Journals:
         source: tuple[int, int, str],
         settings: dict[str, Any],
     ) -> None:
-        """Add a result's line.
+        """Add a result's line, unless its last one is the same: a run that was killed wrote it.
 
         Args:
             output: size and SHA-256.
@@ -132,23 +132,31 @@ class Journals:
             OSError, StoreError: it cannot be written.
         """
         journal = self._journal(job.root)
-        journal.append(
-            Entry(
-                output=journal.name(job.target),
-                output_size=output[0],
-                output_sha256=output[1],
-                source=journal.name(job.source),
-                source_size=source[0],
-                source_mtime_ns=source[1],
-                source_sha256=source[2],
-                settings=settings,
-            )
+        entry = Entry(
+            output=journal.name(job.target),
+            output_size=output[0],
+            output_sha256=output[1],
+            source=journal.name(job.source),
+            source_size=source[0],
+            source_mtime_ns=source[1],
+            source_sha256=source[2],
+            settings=settings,
         )
+        if journal.last(entry.output) != entry:
+            journal.append(entry)
 
     def tell(self, root: Location, event: Failure | Beat) -> None:
         """Add a line for people to the journal of a folder of results, if it can be written."""
         with suppress(FolderUnusable):
             self._journal(root).tell(event)
+
+    def images(self, root: Location) -> int | None:
+        """How many images this run's share has, as an earlier run of it said; None if none did."""
+        with suppress(FolderUnusable):
+            beats = sorted(self._journal(root).beats, key=lambda beat: beat.time)
+            told = [beat.images for beat in beats if beat.shard == str(self._shard)]
+            return next((images for images in reversed(told) if images is not None), None)
+        return None
 
     def fail(self, source: Location, target: Location, reason: str) -> None:
         """Write down that an image could not be processed."""

@@ -72,9 +72,10 @@ class _Same:
 
     @property
     def unchanged(self) -> bool:
-        """Same name, size and time."""
+        """Same name, size and time, where the time is known."""
         found = (self._status.size, self._status.mtime_ns)
-        return self.name and found == (self._entry.source_size, self._entry.source_mtime_ns)
+        known = (self._entry.source_size, self._entry.source_mtime_ns)
+        return self.name and found == known and self._status.mtime_ns != 0
 
     @property
     def content(self) -> bool:

@@ -1,6 +1,7 @@
 """What a run leaves in the journals for those who ask how far it is: failures, and beats.
 
-A run that finds everything done leaves nothing.
+A run that finds everything done leaves nothing, unless no run before it said how many images
+there are.
 """
 
 from __future__ import annotations
@@ -53,8 +54,6 @@ class Record:
 
     def _beat(self, *, ended: bool = False) -> None:
         self._last, self._beaten = time.time(), True
-        roots = self._journals.roots
-        images = None if self._images is None else self._images - self._refused
         beat = Beat(
             run=self._run,
             shard=str(self._shard),
@@ -62,15 +61,27 @@ class Record:
             time=self._last,
             done=self._done,
             settled=self._settled,
-            images=images if len(roots) == 1 else None,
+            images=self._total,
             ended=ended,
         )
-        for root in roots:
+        for root in self._journals.roots:
             self._journals.tell(root, beat)
+
+    @property
+    def _total(self) -> int | None:
+        """Images of this share; None while not all names are known, or with several folders."""
+        if self._images is None or len(self._journals.roots) != 1:
+            return None
+        return self._images - self._refused
+
+    @property
+    def _untold(self) -> bool:
+        """Whether a run that was killed left open how many images there are."""
+        return self._total is not None and self._journals.images(self._journals.roots[0]) is None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._beaten:
+        if self._beaten or self._untold:
             self._beat(ended=True)

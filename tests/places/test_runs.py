@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import socket
 import sys
 import threading
-from contextlib import closing
+from contextlib import ExitStack, closing
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 import pytest
+import s3fs
 from commands import Run
 from fakes import IdentityEngine
 from stores import Faulty
+from werkzeug.serving import make_server
 
 from hat_deploy import folders
 from hat_deploy.api import Upscaler
@@ -118,6 +121,8 @@ def test_what_is_redone_and_what_is_left_alone(bucket: Remote, store: Store) -> 
     found = upscale(bucket / "in", bucket / "out")
     assert "".join(kinds(found)[name][0] for name in sorted(found)) == "DDSS"
     assert "the journal does not know it" in str(found["003.png"].reason)
+    # 001.png came out as its line says already.
+    assert lines(bucket / "out") == ["000.png", "000.png", "001.png", "002.png"]
     found = upscale(bucket / "in", bucket / "out", overwrite=True)
     assert set(kinds(found).values()) == {"Done"}
 
@@ -134,6 +139,23 @@ def test_one_bad_image_stops_nothing(bucket: Remote, store: Store) -> None:
     store.write(noise(7), bucket / "in/bad.png")
     upscale(bucket / "in", bucket / "out")
     assert not status_of(bucket / "out").failures
+
+
+def test_a_run_with_nothing_to_do_tells_how_many_images_there_are(
+    bucket: Remote, store: Store
+) -> None:
+    """As after a run that was killed between its last image and its end."""
+    fill(bucket / "in", 2)
+    upscale(bucket / "in", bucket / "out")
+    for segment, data in segments(bucket / "out"):
+        rows = data.splitlines(keepends=True)
+        store.write(b"".join(row for row in rows if b'"images"' not in row), segment.place)
+    assert status_of(bucket / "out").missing is None
+    assert set(kinds(upscale(bucket / "in", bucket / "out")).values()) == {"Skipped"}
+    assert status_of(bucket / "out").missing == 0
+    before = len(list(segments(bucket / "out")))
+    upscale(bucket / "in", bucket / "out")
+    assert len(list(segments(bucket / "out"))) == before
 
 
 @pytest.mark.slow
@@ -184,6 +206,24 @@ def test_what_fails_for_a_moment_is_done_all_the_same(bucket: Remote, app: Fault
     assert set(kinds(found).values()) == {"Done"}
     assert min(app.counts[kind] for kind in ("503", "reset before", "reset after")) > 0
     assert len(objects(bucket / "out")) == 30
+
+
+def test_a_server_that_is_not_up_yet_is_asked_again(
+    bucket: Remote, app: Faulty, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store_of(bucket).write(b"image", bucket / "a.png")
+    with socket.socket() as held, ExitStack() as stack:
+        held.bind(("127.0.0.1", 0))  # without listening: connections are refused
+        port = held.getsockname()[1]
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+        files = s3fs.S3FileSystem(skip_instance_cache=True)
+
+        def begin(_: float) -> None:
+            server = make_server("127.0.0.1", port, app, threaded=True, fd=held.fileno())
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            stack.callback(server.shutdown)
+
+        assert patience.patiently(lambda: files.cat_file("bucket/a.png"), 2, begin) == b"image"
 
 
 def test_what_never_works_is_told_at_once(bucket: Remote, monkeypatch: pytest.MonkeyPatch) -> None:

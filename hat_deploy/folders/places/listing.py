@@ -58,6 +58,7 @@ def _of_s3(
                 "type": "file",
                 "size": found["Size"],
                 "LastModified": found["LastModified"],
+                "ETag": found.get("ETag"),
             }
         if not page.get("IsTruncated"):
             return
@@ -121,6 +122,7 @@ async def _azure_entries(
                 "type": "directory" if folder else "file",
                 "size": getattr(blob, "size", 0),
                 "last_modified": getattr(blob, "last_modified", None),
+                "etag": getattr(blob, "etag", None),
             }
 
 

@@ -22,6 +22,7 @@ _LATER = {errno.EBUSY, errno.EAGAIN, getattr(errno, "EREMOTEIO", errno.EIO), err
 _NETWORK = (
     "ClientConnectionError",
     "ClientPayloadError",
+    "EndpointConnectionError",
     "HTTPClientError",
     "IncompleteReadError",
     "ResponseParserError",

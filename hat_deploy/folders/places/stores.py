@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -64,7 +65,8 @@ class Standing:
     size: int
     """Bytes."""
     mtime_ns: int
-    """Time of change; 0 where the store does not tell it."""
+    """Time of change in whole seconds, which is what stores tell, with a number made of the ETag
+    below: an object may be replaced twice in one second. 0 where the store tells neither."""
 
 
 class Store:
@@ -185,7 +187,9 @@ def standing_of(info: dict[str, Any]) -> Standing:
     if isinstance(changed, str):
         changed = _time(changed)
     seconds = changed.timestamp() if isinstance(changed, datetime) else changed or 0
-    return Standing(int(info.get("size") or 0), round(seconds * 1000) * 10**6)
+    tag = str(info.get("ETag") or info.get("etag") or "").strip('"')
+    below = zlib.crc32(tag.encode()) % 10**9 if tag else 0
+    return Standing(int(info.get("size") or 0), int(seconds) * 10**9 + below)
 
 
 def told(error: BaseException, location: Remote) -> StoreError:
