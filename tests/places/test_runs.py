@@ -219,6 +219,7 @@ def test_a_server_that_is_not_up_yet_is_asked_again(
         files = s3fs.S3FileSystem(skip_instance_cache=True)
 
         def begin(_: float) -> None:
+            held.listen()
             server = make_server("127.0.0.1", port, app, threaded=True, fd=held.fileno())
             threading.Thread(target=server.serve_forever, daemon=True).start()
             stack.callback(server.shutdown)
