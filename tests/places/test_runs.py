@@ -217,6 +217,7 @@ def test_a_server_that_is_not_up_yet_is_asked_again(
         port = held.getsockname()[1]
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
         files = s3fs.S3FileSystem(skip_instance_cache=True)
+        files.retries = 1
 
         def begin(_: float) -> None:
             held.listen()
