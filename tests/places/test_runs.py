@@ -216,8 +216,8 @@ def test_a_server_that_is_not_up_yet_is_asked_again(
         held.bind(("127.0.0.1", 0))  # without listening: connections are refused
         port = held.getsockname()[1]
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
-        files = s3fs.S3FileSystem(skip_instance_cache=True)
-        files.retries = 1
+        s3fs.S3FileSystem.clear_instance_cache()
+        files = Store("s3").files
 
         def begin(_: float) -> None:
             held.listen()
