@@ -60,6 +60,20 @@ def test_tiles_inside_and_at_the_edge_are_cut_alike() -> None:
     assert np.array_equal(at_the_edge[0, :, 7, :7], inside[0, :, 5, :7])  # reflected
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("values", [(np.nan,), (np.inf,), (-np.inf,), (np.inf, -np.inf)])
+def test_one_value_that_is_not_finite_is_found(values: tuple[float, ...], dtype: type) -> None:
+    engine = IdentityEngine((80, 80))
+    (tile,) = tiling.grid_for(engine, (80, 80), 0).tiles
+    out = np.empty((160, 160, 3), dtype)
+    for row in (0, 63, 64, 159):
+        value = np.full((3, 160, 160), 3e38, np.float32)  # a sum of these is beyond fp32
+        tiling.finish(value, tile, 2, engine.output, out)
+        value[1, row, -len(values) :] = values
+        with pytest.raises(CheckFailed, match="not finite"):
+            tiling.finish(value, tile, 2, engine.output, out)
+
+
 def test_values_that_are_not_finite_are_refused() -> None:
     engine = NaNEngine((8, 8))
     (tile,) = tiling.grid_for(engine, (8, 8), 0).tiles
