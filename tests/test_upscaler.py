@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fakes import IdentityEngine, NaNEngine
-from tiny import random_network, tiny_config
+from tiny import random_edsr
 
 import hat_deploy
 from hat_deploy import Upscaler, artifact, cache, engines, folders, images
@@ -230,9 +230,9 @@ def test_what_does_not_exist_is_said(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def tiny_checkpoint(shallow_checkpoint: Path) -> Path:
-    """One that is exported in half the time."""
-    return shallow_checkpoint
+def tiny_checkpoint(quick_checkpoint: Path) -> Path:
+    """One that is exported quickly."""
+    return quick_checkpoint
 
 
 @pytest.mark.slow
@@ -254,7 +254,7 @@ def test_other_weights_and_other_batches_are_other_entries(
     tmp_path: Path, tiny_checkpoint: Path
 ) -> None:
     other = tmp_path / "tiny.pth"
-    save_checkpoint(random_network(tiny_config(depths=(1,)), seed=1), other)
+    save_checkpoint(random_edsr(seed=1), other)
     Upscaler(tiny_checkpoint, tile=(8, 8))
     Upscaler(other, tile=(8, 8))
     Upscaler(other, tile=(8, 16))

@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from hat_deploy.networks.edsr.config import EDSRConfig
+from hat_deploy.networks.edsr.network import EDSR
 from hat_deploy.networks.hat.blocks import CAB, HAB, OCAB, Attention, ChannelAttention
 from hat_deploy.networks.hat.config import HATConfig
 from hat_deploy.networks.hat.network import HAT, RHAG
@@ -67,6 +69,13 @@ def random_network(config: HATConfig, seed: int = 0) -> HAT:
     """A HAT with random weights, frozen."""
     with skip_initialisation():
         network = HAT(config)
+    randomise(network, seed)
+    return network.freeze()
+
+
+def random_edsr(seed: int = 0) -> EDSR:
+    """An EDSR of one block and 8 channels with random weights, x2, frozen."""
+    network = EDSR(EDSRConfig(scale=2, features=8, blocks=1))
     randomise(network, seed)
     return network.freeze()
 

@@ -305,10 +305,10 @@ class TestUpscaleOptions:
 
     @pytest.mark.slow
     def test_a_dry_run_exports_nothing(
-        self, folder: Path, tiny_checkpoint: Path, tmp_path: Path
+        self, folder: Path, quick_checkpoint: Path, tmp_path: Path
     ) -> None:
         cache = tmp_path / "cache"  # see conftest
-        command = ("upscale", folder, "--model", tiny_checkpoint, "--tile", "24x16")
+        command = ("upscale", folder, "--model", quick_checkpoint, "--tile", "24x16")
         told = cli(*command, "--dry-run")
         assert told.returncode == 3, told.stderr
         what, first, _, summary = told.stdout.splitlines()

@@ -33,9 +33,9 @@ def artifact_for(
 
 
 @pytest.fixture
-def tiny_checkpoint(shallow_checkpoint: Path) -> Path:
-    """One that is exported in half the time."""
-    return shallow_checkpoint
+def tiny_checkpoint(quick_checkpoint: Path) -> Path:
+    """One that is exported quickly."""
+    return quick_checkpoint
 
 
 @pytest.fixture

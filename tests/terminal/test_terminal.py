@@ -191,10 +191,10 @@ def test_a_terminal_gets_no_sequence_but_our_own(evil: Path) -> None:
 
 
 @pytest.mark.slow
-def test_markup_in_a_name_is_text_on_a_terminal(evil: Path, tiny_checkpoint: Path) -> None:
+def test_markup_in_a_name_is_text_on_a_terminal(evil: Path, quick_checkpoint: Path) -> None:
     model = evil / "m[" / "x].pth"
     model.parent.mkdir()
-    model.write_bytes(tiny_checkpoint.read_bytes())
+    model.write_bytes(quick_checkpoint.read_bytes())
     sent = run_on_terminal(
         "upscale", f"{NAME}.png", "--model", "m[/x].pth", "--tile", "16", cwd=evil
     )
