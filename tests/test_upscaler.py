@@ -255,11 +255,11 @@ def test_other_weights_and_other_batches_are_other_entries(
 ) -> None:
     other = tmp_path / "tiny.pth"
     save_checkpoint(random_edsr(seed=1), other)
-    Upscaler(tiny_checkpoint, tile=(8, 8))
-    Upscaler(other, tile=(8, 8))
-    Upscaler(other, tile=(8, 16))
+    Upscaler(tiny_checkpoint, tile=(16, 16))
+    Upscaler(other, tile=(16, 16))
+    Upscaler(other, tile=(16, 32))
     assert len(list(cache.cache_folder().glob("*.onnx"))) == 2  # one runs at any size
-    Upscaler(other, tile=(8, 16), batch=2)
+    Upscaler(other, tile=(16, 32), batch=2)
     assert len(list(cache.cache_folder().glob("*.onnx"))) == 3
 
 

@@ -11,6 +11,7 @@ import typer
 
 from hat_deploy.cli.options import AsJson, parse_age, print_json
 from hat_deploy.errors import UsageError
+from hat_deploy.terminal.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -92,7 +93,7 @@ def clear_command(
 
 
 def _count(entries: Sequence[Entry]) -> str:
-    return "1 entry" if len(entries) == 1 else f"{len(entries)} entries"
+    return counted(len(entries), "entry", "entries")
 
 
 def _megabytes(size: int) -> str:

@@ -17,6 +17,7 @@ from hat_deploy.folders.job_stream import JobStream
 from hat_deploy.folders.preview import Pending
 from hat_deploy.geometry import image_size
 from hat_deploy.terminal.printable import display_name
+from hat_deploy.terminal.wording import counted
 
 INCOMPLETE = 3
 """Exit code of a run that finished, but could not process some inputs."""
@@ -122,7 +123,8 @@ class Display:
                 size = image_size(found.height, found.width)
                 large = image_size(*found.result)
                 source, target = map(display_name, (found.job.source, found.job.target))
-                self.say(f"{source} -> {target}, {size} to {large}, {found.tiles} tiles")
+                tiles = counted(found.tiles, "tile")
+                self.say(f"{source} -> {target}, {size} to {large}, {tiles}")
                 if self._as_json:
                     self._foretold.append(
                         {
@@ -171,7 +173,7 @@ class Display:
     def _summarise(self, bad: int) -> None:
         kept = sum(self._kept.values())
         if self._dry:
-            head = f"{self._pending} to upscale, {self._tiles} tiles"
+            head = f"{self._pending} to upscale, {counted(self._tiles, 'tile')}"
         else:
             head = f"{self._done} upscaled"
         self.say(f"{head}, {kept} skipped (results exist), {bad} not processed; {self._engine}")

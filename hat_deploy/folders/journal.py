@@ -23,6 +23,7 @@ from hat_deploy.folders.journal_index import Beat, Entry, Failure, Index
 from hat_deploy.folders.places.remote import Location, Remote, inside
 from hat_deploy.folders.shards import WHOLE, Shard
 from hat_deploy.terminal.printable import display_name
+from hat_deploy.terminal.wording import counted
 
 NAME = ".hat-deploy-journal.jsonl"
 """The journal's name in the folder that results go to."""
@@ -329,5 +330,5 @@ def _is(path: Path, descriptor: int) -> bool:
 def _note(folder: Path, index: Index) -> str | None:
     if not index.ignored:
         return None
-    lines = "1 line" if index.ignored == 1 else f"{index.ignored} lines"
+    lines = counted(index.ignored, "line")
     return f"{lines} of {display_name(folder / NAME)} cannot be read as entries: ignored"

@@ -30,6 +30,7 @@ from hat_deploy.folders.places.remote import Location, Remote
 from hat_deploy.folders.places.stores import Missing, store_of
 from hat_deploy.folders.shards import WHOLE, Shard
 from hat_deploy.terminal.printable import display_name
+from hat_deploy.terminal.wording import counted
 
 FOLDER = ".hat-deploy-journal"
 """Where results go, the folder of the journals."""
@@ -138,7 +139,7 @@ class RemoteJournal:
     def note(self) -> str | None:
         """A remark on the journal for the user, if there is one."""
         count = self.index.ignored
-        lines = "1 line" if count == 1 else f"{count} lines"
+        lines = counted(count, "line")
         where = display_name(f"{self.folder}/{FOLDER}")
         return f"{lines} of {where} cannot be read as entries: ignored" if count else None
 

@@ -13,6 +13,7 @@ from hat_deploy.reports.album import MAP_SIDE, SIDE, Album
 from hat_deploy.reports.machine import machine
 from hat_deploy.reports.page import Table
 from hat_deploy.terminal.printable import display_name
+from hat_deploy.terminal.wording import counted
 
 
 class EvaluationPage:
@@ -97,13 +98,9 @@ def _headline(evaluations: Sequence[Evaluation], names: Sequence[str]) -> str:
     which = f"{best} is nearest to the originals: " if len(names) > 1 else ""
     return (
         f"{which}x{first.scale}: {mean.psnr:.2f} dB, SSIM {mean.ssim:.4f} over "
-        f"{_counted(len(first.scores), 'image')}; bicubic {mean.bicubic_psnr:.2f} dB, "
+        f"{counted(len(first.scores), 'image')}; bicubic {mean.bicubic_psnr:.2f} dB, "
         f"{mean.bicubic_ssim:.4f}"
     )
-
-
-def _counted(number: int, thing: str) -> str:
-    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 def _not_scored(evaluation: Evaluation) -> list[str]:

@@ -308,15 +308,15 @@ class TestUpscaleOptions:
         self, folder: Path, quick_checkpoint: Path, tmp_path: Path
     ) -> None:
         cache = tmp_path / "cache"  # see conftest
-        command = ("upscale", folder, "--model", quick_checkpoint, "--tile", "24x16")
+        command = ("upscale", folder, "--model", quick_checkpoint, "--tile", "48x48")
         told = cli(*command, "--dry-run")
         assert told.returncode == 3, told.stderr
         what, first, _, summary = told.stdout.splitlines()
         assert what == (
-            "tiny would be exported first, once: an .onnx in fp32, tile 24x16, batch 1, "
+            "tiny would be exported first, once: an .onnx in fp32, tile 48x48, batch 1, "
             "kept in the cache"
         )
-        assert first == f"{folder}/a.png -> {folder}-x2/a.png, 30x30 to 60x60, 6 tiles"
+        assert first == f"{folder}/a.png -> {folder}-x2/a.png, 30x30 to 60x60, 1 tile"
         assert summary.endswith("1 not processed; tiny, not exported yet")
         assert not cache.exists() and not Path(f"{folder}-x2").exists()
         assert "2 upscaled" in cli(*command).stdout
