@@ -1,11 +1,16 @@
-"""What becomes of a command when nobody reads its output any more, as in ``| head``."""
+"""Standard input and output: their name, and what becomes of a command that nobody reads any more,
+as in ``| head``."""
 
 from __future__ import annotations
 
 import signal
 import sys
+from pathlib import Path
 
 from hat_deploy.terminal.streams import is_descriptor, lasting
+
+STREAM = Path("-")
+"""Standard input or output, where a command is given it in place of a file."""
 
 
 def end_with_the_reader() -> None:

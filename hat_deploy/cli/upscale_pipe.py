@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hat_deploy.cli import upscale_pipe_video as video
+from hat_deploy.cli.streams import STREAM
 from hat_deploy.errors import PictureError, UsageError
 from hat_deploy.terminal.printable import display_name
 from hat_deploy.video.names import is_clip
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from hat_deploy.api import Upscaler
     from hat_deploy.folders import Options
 
-STREAM = Path("-")
-"""Standard input or output."""
 _LOOKED_AT = 32
 """Bytes of standard input that tell a clip from an image."""
 

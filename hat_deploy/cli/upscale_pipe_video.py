@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import typer
 
+from hat_deploy.cli.streams import STREAM
 from hat_deploy.errors import PictureError, UsageError
 from hat_deploy.terminal.printable import display_name
 
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from hat_deploy.api import Upscaler
     from hat_deploy.folders import Options
 
-STREAM = Path("-")
-"""Standard input or output."""
 INCOMPLETE = 3
 """Exit code of a run that finished, but could not read all of the clip."""
 _STARTS = (b"YUV4MPEG2 ", b"nut/multimedia container")
@@ -80,7 +79,7 @@ def pipe(
     except PictureError as error:
         raise PictureError(f"{name}: {error}") from error
     for note in notes:
-        console.print(f"note: {name}: {note}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"note: {name}: {note}", soft_wrap=True)
     for damage in damages:
         typer.echo(f"damaged: {name}: {display_name(damage)}", err=True)
     if damages:

@@ -67,7 +67,8 @@ class OpenVINOEngine(PortsEngine):
         self._models = CompiledModels(artifact, settings, streams)
         self._own_model = self.description.any_size
         own = ports_of(self.description).inputs[0]
-        # The first model is what small tiles need, or that of a tile that is small itself.
+        # An artifact of any size starts with the model that small tiles share, unless its own tile is
+        # large.
         small = self._own_model and own.size[0] * own.size[1] <= SHARED_UP_TO
         model = self._models.get(own.shape if small else None).model
         self._window = self.description.window
