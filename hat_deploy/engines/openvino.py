@@ -67,8 +67,8 @@ class OpenVINOEngine(PortsEngine):
         self._models = CompiledModels(artifact, settings, streams)
         self._own_model = self.description.any_size
         own = ports_of(self.description).inputs[0]
-        # An artifact of any size starts with the model that small tiles share, unless its own tile is
-        # large.
+        # What is compiled now and checked is the open model, which small images share; where the
+        # artifact's own tile is small, it is that tile's.
         small = self._own_model and own.size[0] * own.size[1] <= SHARED_UP_TO
         model = self._models.get(own.shape if small else None).model
         self._window = self.description.window
