@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import pickle
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from filelock import FileLock
 from tiny import fingerprint, random_edsr, random_network, tiny_config
 
 from hat_deploy.export.to_onnx import ExportOptions, ExportReport, export_onnx
@@ -60,27 +63,38 @@ def quick_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+def of_all_workers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all processes of one test run share."""
+    own = tmp_path_factory.getbasetemp()
+    shared = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "shared"
+    shared.mkdir(exist_ok=True)
+    return shared
+
+
+@pytest.fixture(scope="session")
+def exported(of_all_workers: Path) -> Exported:
     """Exports a network, or gives what an earlier test exported with the same weights and options.
 
     The files are for reading only: a test that changes one copies it.
     """
-    folder = tmp_path_factory.mktemp("exported")
-    made: dict[object, ExportReport] = {}
-    numbers = count()
 
     def export(network: HAT, *, checkpoint_sha256: str = "00" * 32, **options: Any) -> ExportReport:
         asked = ExportOptions(**options)
         asked = replace(asked, opset=asked.chosen_opset)
-        key = (network.config, fingerprint(network), asked, checkpoint_sha256)
-        if key not in made:
-            path = folder / str(next(numbers)) / "tiny.onnx"
-            path.parent.mkdir()
-            made[key] = export_onnx(
-                network, path, asked, model="tiny", checkpoint_sha256=checkpoint_sha256
-            )
-            path.chmod(0o444)
-        return made[key]
+        key = repr((network.config, fingerprint(network), asked, checkpoint_sha256))
+        folder = of_all_workers / hashlib.sha256(key.encode()).hexdigest()
+        with FileLock(f"{folder}.lock"):
+            known = folder / "report.pickle"
+            if not known.exists():
+                folder.mkdir(exist_ok=True)
+                path = folder / "tiny.onnx"
+                report = export_onnx(
+                    network, path, asked, model="tiny", checkpoint_sha256=checkpoint_sha256
+                )
+                path.chmod(0o444)
+                known.write_bytes(pickle.dumps(report))
+            found: ExportReport = pickle.loads(known.read_bytes())
+            return found
 
     return export
 
@@ -102,18 +116,12 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HAT_DEPLOY_CACHE", str(tmp_path / "cache"))
 
 
-@pytest.fixture(scope="session")
-def _cache_of_the_session(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
 @pytest.fixture
-def shared_cache(
-    _own_cache: None, _cache_of_the_session: Path, monkeypatch: pytest.MonkeyPatch
-) -> Path:
+def shared_cache(_own_cache: None, of_all_workers: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache with what earlier tests exported, for tests that are about something else."""
-    monkeypatch.setenv("HAT_DEPLOY_CACHE", str(_cache_of_the_session))
-    return _cache_of_the_session
+    cache = of_all_workers / "cache"
+    monkeypatch.setenv("HAT_DEPLOY_CACHE", str(cache))
+    return cache
 
 
 @pytest.fixture(autouse=True)
