@@ -37,11 +37,11 @@ def kill_after(shard: str, bucket: Remote, images: int) -> bool:
     return process.wait() == -signal.SIGKILL
 
 
-def survive(bucket: Remote, *, images: int, kills: int, shards: int) -> tuple[int, Counter[str]]:
-    """Kill shares until there were so many; what they leave at last must be everything.
+def survive(bucket: Remote, *, images: int, kills: int, shards: int) -> int:
+    """Kill shares until there were so many; what they leave at last must be everything, once.
 
     Returns:
-        How many were killed, and how many lines each result has beyond its first.
+        How many were killed.
     """
     fill(bucket / "in", images)
     chance = random.Random(19)
@@ -61,19 +61,18 @@ def survive(bucket: Remote, *, images: int, kills: int, shards: int) -> tuple[in
     made = objects(bucket / "out")
     assert set(kinds(upscale(bucket / "in", bucket / "undisturbed")).values()) == {"Done"}
     assert made == objects(bucket / "undisturbed") and len(made) == images
-    return killed, Counter(lines(bucket / "out")) - Counter(list(made))
+    assert sorted(lines(bucket / "out")) == sorted(made)
+    return killed
 
 
 @pytest.mark.slow
 def test_killed_shares_go_on(bucket: Remote) -> None:
-    killed, _ = survive(bucket, images=12, kills=1, shards=1)
-    assert killed == 1
+    assert survive(bucket, images=12, kills=1, shards=1) == 1
 
 
 @pytest.mark.slowest
 def test_twenty_kills(bucket: Remote) -> None:
-    killed, again = survive(bucket, images=400, kills=20, shards=4)
-    print(f"\n{killed} kills, {again.total()} lines of results that had one, {len(again)} results")
+    assert survive(bucket, images=400, kills=20, shards=4) >= 20
 
 
 @pytest.mark.slowest
