@@ -30,7 +30,8 @@ _FIXED = {
 """Options that make a result independent of the machine's cores: the number of threads decides
 how x264 and x265 split their work, and so what they write."""
 _PARAMETERS = {
-    "h264": ("x264-params", {"open-gop": "0"}),
+    # With AVX-512, x264 of its own accord writes other bytes in each run.
+    "h264": ("x264-params", {"open-gop": "0", "cpu-independent": "1"}),
     "h265": (
         "x265-params",
         {"log-level": "none", "pools": "none", "frame-threads": "1", "open-gop": "0"},
@@ -38,6 +39,8 @@ _PARAMETERS = {
     "av1": ("svtav1-params", {"lp": "1"}),
 }
 """The option that an encoder's own parameters go into, and what is fixed in it."""
+_ONE_BLOCK = 64
+"""Width of x265's blocks. Where one is as wide as the frame, other bytes come in each run."""
 _MASTERS = ("ffv1", "prores")
 """Codecs that keep transparency, and RGB and gray as they are where they hold them."""
 _PACKED = {"gbrp": "bgr0", "gbrap": "bgra"}
@@ -129,7 +132,7 @@ def recipe_for(
         aspect=facts.aspect,
         time_base=facts.time_base,
         rate=facts.rate,
-        options=tuple(sorted(_options(codec, layout, facts.hdr, options).items())),
+        options=tuple(sorted(_options(codec, size[1], layout, facts.hdr, options).items())),
         global_header=global_header,
     )
 
@@ -249,7 +252,9 @@ def told(recipe: Recipe) -> Iterator[None]:
         ) from error
 
 
-def _options(codec: str, layout: Layout, hdr: Hdr, asked: VideoOptions) -> dict[str, str]:
+def _options(
+    codec: str, width: int, layout: Layout, hdr: Hdr, asked: VideoOptions
+) -> dict[str, str]:
     known = CODECS[codec]
     options = dict(_FIXED[codec])
     if known.crf is not None:
@@ -261,6 +266,8 @@ def _options(codec: str, layout: Layout, hdr: Hdr, asked: VideoOptions) -> dict[
     if codec in _PARAMETERS:
         name, fixed = _PARAMETERS[codec]
         parameters = fixed | hdr.options(codec)
+        if codec == "h265" and width <= _ONE_BLOCK:
+            parameters["ctu"] = "16"
         options[name] = ":".join(f"{key}={value}" for key, value in parameters.items())
     return options
 

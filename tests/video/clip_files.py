@@ -36,6 +36,10 @@ def pattern(number: int, size: tuple[int, int], layout: Layout) -> Planes:
     return tuple(planes)
 
 
+X265 = "log-level=none:pools=none:frame-threads=1:ctu=32"
+"""Parameters of x265 that give the same packets each time, for frames wider than 32."""
+
+
 def make(
     path: Path,
     codec: str = "libx264",

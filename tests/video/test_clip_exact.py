@@ -11,7 +11,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from clip_files import decoded, make, packets, planes, run, times_of
+from clip_files import X265, decoded, make, packets, planes, run, times_of
 
 from hat_deploy.folders import Done, Failed
 
@@ -26,8 +26,7 @@ SOURCES: list[Any] = [
     ("one.mov", "libx264", {"frames": 1}),
     ("vfr.mkv", "libx264", {"times": [0, 13, 40, 41, 99, 200, 207, 300],
                             "time_base": Fraction(1, 1000), "options": H264_B}),
-    ("hevc.mp4", "libx265", {"pixel_format": "yuv420p10le", "options": {"x265-params":
-                             "log-level=none"}}),
+    ("hevc.mp4", "libx265", {"pixel_format": "yuv420p10le", "options": {"x265-params": X265}}),
     ("ntsc.mov", "prores_ks", {"pixel_format": "yuv422p10le", "rate": Fraction(30000, 1001),
                                "time_base": Fraction(1, 30000)}),
     ("vp9.webm", "libvpx-vp9", {"time_base": Fraction(1, 1000), "size": (37, 65),
@@ -93,10 +92,10 @@ def test_every_frame_comes_at_its_time(
 def test_colours_are_written_as_they_were_read(
     tmp_path: Path, colour: tuple[int, int, int, int], pixel_format: str, codec: str
 ) -> None:
-    quiet = {"x265-params": "log-level=none"} if codec == "libx265" else {}
+    options = {"x265-params": X265} if codec == "libx265" else {}
     clip = make(
         tmp_path / "a.mkv", codec, colour=colour, pixel_format=pixel_format, frames=2,
-        options=quiet, time_base=Fraction(1, 1000),
+        options=options, time_base=Fraction(1, 1000),
     )  # fmt: skip
     done = run(clip, codec="ffv1" if codec == "ffv1" else None)
     frame = next(decoded(done.target))

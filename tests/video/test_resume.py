@@ -54,23 +54,24 @@ def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def test_an_interrupted_run_goes_on_where_it_was(tmp_path: Path) -> None:
+@pytest.mark.parametrize("codec", ["h264", "h265"])
+def test_an_interrupted_run_goes_on_where_it_was(tmp_path: Path, codec: str) -> None:
     clip = long(tmp_path)
-    whole = run(clip, tmp_path / "whole" / "a.mp4")
+    whole = run(clip, tmp_path / "whole" / "a.mp4", codec=codec)
     assert isinstance(whole, Done) and whole.tiles == LONG
     target = tmp_path / "b" / "a.mp4"
     with pytest.raises(KeyboardInterrupt):
-        run(clip, target, Upscaler(Interrupted(FRAMES + 37)))
+        run(clip, target, Upscaler(Interrupted(FRAMES + 37)), codec=codec)
     assert not target.exists()
     kept = sorted(path.name for path in folder_of(target).glob("*.part"))
     assert kept == ["000000.part"]
     engine = IdentityEngine()
-    done = run(clip, target, Upscaler(engine))
+    done = run(clip, target, Upscaler(engine), codec=codec)
     assert isinstance(done, Done) and engine.calls == LONG - FRAMES
     assert digest(target) == digest(whole.target)
     assert not folder_of(target).exists()
     assert times_of(target) == times_of(clip)
-    assert isinstance(run(clip, target), Skipped)
+    assert isinstance(run(clip, target, codec=codec), Skipped)
 
 
 def test_parts_that_do_not_fit_are_made_again(tmp_path: Path) -> None:
