@@ -31,7 +31,7 @@ def sees(monkeypatch: pytest.MonkeyPatch) -> Sees:
             monkeypatch.delenv(VARIABLE)
         found = SimulatedDriver(*GPUS)
         monkeypatch.setattr(driver, "_library", lambda: found)
-        monkeypatch.setattr(visible, "_chosen", 0)
+        monkeypatch.setattr(visible, "_chosen", ())
         return found
 
     return start
