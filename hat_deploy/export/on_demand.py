@@ -131,7 +131,7 @@ def plan_target(on_stage: OnStage = lambda stage: None, *, gpus: int = 1) -> Pla
     sm = local_gpu()
     if sm is None or not cuda.installed():
         return None
-    if len({local_gpu(number) for number in range(gpus)}) > 1:
+    if any(local_gpu(number) != sm for number in range(1, gpus)):
         found = ", ".join(f"{local_gpu_name(n)} ({local_gpu(n)})" for n in range(gpus))
         raise UsageError(
             "a plan runs on GPUs of one compute capability, and these differ: "
