@@ -32,6 +32,11 @@ PATIENCE = 60.0
 """Seconds after which a test that hangs fails."""
 
 
+@pytest.fixture(scope="module")
+def of_bytes(exported: Exported) -> Path:
+    return exported(random_edsr(), tile=(32, 32), batch=2, io="uint8").path
+
+
 @pytest.fixture(autouse=True)
 def _no_thread_is_left() -> Iterator[None]:
     yield
@@ -264,17 +269,17 @@ def test_a_program_that_never_closes_it_exits() -> None:
 
 # ---------------------------------------------------------------- simulated GPUs
 
-BYTES = {"input": (2, 24, 16, 3), "output": (2, 48, 32, 3), "peak": (2,)}
+BYTES = {"input": (2, 32, 32, 3), "output": (2, 64, 64, 3), "peak": (2,)}
 
 
 class OneThreadCuda(SimulatedCuda):
-    """As CUDA's current device and pycuda's context ask for: all calls from one thread. It computes
-    while ``open`` is set."""
+    """As CUDA's current device and pycuda's context ask for: all calls from one thread. With two
+    batches in flight it computes once its peers have as many."""
 
     def __init__(self, **how: int) -> None:
         self.thread = threading.get_ident()
-        self.open = threading.Event()
-        self.open.set()
+        self.peers: list[OneThreadCuda] = []
+        self.full = threading.Event()
         super().__init__(**how)
 
     def _call(self) -> None:
@@ -282,7 +287,9 @@ class OneThreadCuda(SimulatedCuda):
         super()._call()
 
     def synchronize(self, stream: int) -> None:
-        assert self.open.wait(PATIENCE)
+        if all(self.streams.values()) and len(self.streams) == 2:
+            self.full.set()
+            assert all(peer.full.wait(PATIENCE) for peer in self.peers)
         super().synchronize(stream)
 
     def close(self) -> None:
@@ -291,15 +298,10 @@ class OneThreadCuda(SimulatedCuda):
 
 
 @pytest.fixture
-def gpus(tiny_onnx: Path, tmp_path: Path) -> Callable[..., SeveralEngines]:
+def gpus(of_bytes: Path, tmp_path: Path) -> Callable[..., SeveralEngines]:
     """Opens a plan for bytes on simulated GPUs, which it notes."""
     described = replace(
-        describe(tiny_onnx),
-        versions={"tensorrt": "10.13.0"},
-        targets=("sm89",),
-        precision="fp16",
-        io="uint8",
-        outputs=("output", "peak"),
+        describe(of_bytes), versions={"tensorrt": "10.13.0"}, targets=("sm89",), precision="fp16"
     )
     plan = plan_file(tmp_path / "tiny.plan", described.to_json())
 
@@ -326,22 +328,13 @@ def test_gpus_keep_batches_in_flight_each_in_a_thread_of_its_own(
     gpus: Callable[..., SeveralEngines],
 ) -> None:
     made: list[OneThreadCuda] = []
-
-    def batches() -> Iterator[Array]:
-        """Both GPUs begin when all are on their way that may be."""
-        for cuda in made:
-            cuda.open.clear()
-        for value in range(20):
-            if value == 2 * AHEAD - 1:
-                for cuda in made:
-                    cuda.open.set()
-            yield bytes_of(value)
-
     with gpus(made, {}, {}) as engine:
+        for cuda in made:
+            cuda.peers = made
         assert engine.on_gpu and engine.input.dtype == "uint8"
         assert engine.name.startswith("2 x TensorRT 10.13.0, NVIDIA Imaginary, fp16, 2 in flight")
         peaks = set()
-        for value, result in enumerate(engine.stream(batches())):
+        for value, result in enumerate(engine.stream(map(bytes_of, range(200)))):
             assert value_of(result) == value
             assert engine.peaks is not None
             peaks |= {*engine.peaks.tolist()}
@@ -368,11 +361,6 @@ def test_a_gpu_that_fails_ends_the_stream_and_leaves_nothing(
 @pytest.fixture(scope="module")
 def any_size(exported: Exported) -> Path:
     return exported(random_edsr(), tile=(32, 32), any_size=True).path
-
-
-@pytest.fixture(scope="module")
-def of_bytes(exported: Exported) -> Path:
-    return exported(random_edsr(), tile=(32, 32), batch=2, io="uint8").path
 
 
 def pictures() -> list[Array]:
