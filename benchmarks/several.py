@@ -3,8 +3,9 @@
 On a CPU: one engine of one thread, one engine of all cores, one engine with that many streams, and
 that many engines of one thread each. With ``--devices``, whatever is named, such as
 ``cuda cuda:all``. Each round streams the same batches through each of them; what is given is the
-median and the range over the rounds, and each against the first. Prints a Markdown table and a line
-of JSON.
+median and the range over the rounds, and each against the first. The processor's time for a tile is
+all threads' together: it shows the cost of dealing where other work shares the machine. Prints a
+Markdown table and a line of JSON.
 
     python benchmarks/several.py [--engine FILE] [--tile SIDE] [--batches N] [--rounds N]
         [--devices NAME ...]
@@ -53,11 +54,12 @@ def labels_on_a_cpu() -> list[str]:
     ]
 
 
-def seconds(engine: Engine, batches: list[Array]) -> float:
-    started = time.perf_counter()
+def seconds(engine: Engine, batches: list[Array]) -> tuple[float, float]:
+    """By the clock, and of the processor."""
+    started = time.perf_counter(), time.process_time()
     for _ in engine.stream(batches):
         pass
-    return time.perf_counter() - started
+    return time.perf_counter() - started[0], time.process_time() - started[1]
 
 
 def main() -> None:
@@ -85,23 +87,25 @@ def main() -> None:
         loads = [load()]
         for engine in engines:
             seconds(engine, batches[:4])  # compiles
-        taken: list[list[float]] = [[] for _ in engines]
+        taken: list[list[tuple[float, float]]] = [[] for _ in engines]
         for _ in range(given.rounds):
             for times, engine in zip(taken, engines, strict=True):
                 times.append(seconds(engine, batches))
         loads.append(load())
         names = [engine.name for engine in engines]
     tiles = given.batches * spec.batch
-    rates = [[tiles / each for each in times] for times in taken]
+    rates = [[tiles / clock for clock, _ in times] for times in taken]
+    costs = [statistics.median(1000 * busy / tiles for _, busy in times) for times in taken]
     first = statistics.median(rates[0])
     print(f"{cpu_name()}, {usable_cores()} cores, load {loads[0]} before and {loads[1]} after")
     print(f"{tiles} tiles of {spec.size[0]}x{spec.size[1]}, {given.rounds} rounds in turns\n")
-    print("| | tiles a second | range | times the first |\n|---|---:|---:|---:|")
-    for label, found in zip(labels, rates, strict=True):
+    print("| | tiles a second | range | times the first | processor ms a tile |")
+    print("|---|---:|---:|---:|---:|")
+    for label, found, cost in zip(labels, rates, costs, strict=True):
         middle = statistics.median(found)
         span = f"{min(found):.3g} to {max(found):.3g}"
-        print(f"| {label} | {middle:.3g} | {span} | {middle / first:.2f} |")
-    print(json.dumps({"names": names, "rates": rates, "load": loads}))
+        print(f"| {label} | {middle:.3g} | {span} | {middle / first:.2f} | {cost:.1f} |")
+    print(json.dumps({"names": names, "rates": rates, "processor": costs, "load": loads}))
 
 
 if __name__ == "__main__":

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 
 import pytest
+from fakes import IdentityEngine
 from simulated import SimulatedDriver
 from typer.testing import CliRunner
 
-from hat_deploy import Upscaler
+from hat_deploy import Upscaler, engines
+from hat_deploy.artifact import Artifact, zoo
 from hat_deploy.cli.commands import app
 from hat_deploy.cli.options import Device, named_device, named_devices
+from hat_deploy.engines import self_test
+from hat_deploy.engines.base import Engine
 from hat_deploy.engines.cuda import driver, visible
 from hat_deploy.engines.cuda.visible import VARIABLE, Devices, settle, settle_all
+from hat_deploy.engines.several import count_of
 from hat_deploy.errors import UsageError
 from hat_deploy.folders import auto_tile
 
@@ -204,3 +210,33 @@ def test_the_free_memory_is_that_of_the_gpu_with_the_least(
     assert auto_tile._free(gpu=True, engines=3) == 1
     assert auto_tile._free(gpu=True) == 4
     assert auto_tile._free(gpu=False, engines=4) < auto_tile._free(gpu=False)
+
+
+def test_an_engine_is_opened_and_tested_on_each(
+    sees: Sees, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sees(None)
+    opened: list[tuple[str, int, int]] = []
+    tested: list[dict[str, object]] = []
+
+    def note(artifact: Artifact, device: str, *how: object) -> Engine:
+        assert isinstance(how[-1], int)
+        opened.append((device, how[-1], threading.get_ident()))
+        return IdentityEngine()
+
+    monkeypatch.setattr(engines, "_open", note)
+    monkeypatch.setattr(self_test, "require", lambda *_, **how: tested.append(how))
+    artifact = zoo.find(zoo.DEFAULT).artifact
+    with engines.open_artifact(artifact, device="cuda:1,cuda:2") as engine:
+        assert count_of(engine) == 2
+    assert [(device, gpu) for device, gpu, _ in opened] == [("cuda", 0), ("cuda", 1)]
+    assert len({thread for *_, thread in opened} - {threading.get_ident()}) == 2
+    assert [how["gpu"] for how in tested] == [0, 1]
+
+
+def test_a_test_is_remembered_for_the_gpu_that_passed_it(sees: Sees) -> None:
+    sees(None)
+    artifact = zoo.find(zoo.DEFAULT).artifact
+    known = [self_test._known_by(IdentityEngine(), artifact, gpu) for gpu in (0, 1, None)]
+    assert [found["computed by"][0] for found in known[:2]] == ["NVIDIA L4", "NVIDIA L40S"]
+    assert "NVIDIA" not in known[2]["computed by"][0]
