@@ -8,7 +8,7 @@ import sys
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import closing
+from contextlib import ExitStack, closing
 from functools import partial
 from typing import Any
 
@@ -164,13 +164,12 @@ class _Crew:
         self._deal, self._served = None, []
 
     def close(self) -> None:
-        """End all threads."""
+        """End all threads, whatever one of them raises."""
         threads, self.threads = self.threads, []
-        try:
-            self.stop(self._deal)
-        finally:
+        with ExitStack() as stack:
             for thread in threads:
-                thread.close()
+                stack.callback(thread.close)
+            self.stop(self._deal)
 
 
 def count_of(engine: Engine) -> int:

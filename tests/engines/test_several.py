@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +18,8 @@ from tiny import random_edsr, random_network, tiny_config
 from hat_deploy import Upscaler
 from hat_deploy.artifact import describe
 from hat_deploy.engines import BACKENDS, open_artifact
-from hat_deploy.engines.base import Array, Engine, sized
+from hat_deploy.engines.base import Array, Arrays, Engine, sized
+from hat_deploy.engines.dealing import Deal
 from hat_deploy.engines.engine_thread import NAME
 from hat_deploy.engines.several import AHEAD, SeveralEngines, count_of
 from hat_deploy.engines.tensorrt.engine import TensorRTEngine
@@ -171,6 +172,22 @@ def test_the_callers_thread_alone_asks_for_batches() -> None:
     assert threads == {threading.get_ident()}
 
 
+class EndingBadly(IdentityEngine):
+    """Fails once it has given all results."""
+
+    def stream(self, batches: Iterable[Array]) -> Iterator[Array]:
+        yield self.run(next(iter(batches)))
+        raise ArtifactError("on purpose")
+
+
+class GivingUp(IdentityEngine):
+    """Takes a batch and gives nothing."""
+
+    def stream(self, batches: Iterable[Array]) -> Iterator[Array]:
+        next(iter(batches))
+        return iter(())
+
+
 @pytest.mark.parametrize("at", [0, 5, 19])
 def test_what_fails_ends_the_stream_in_its_turn(at: int) -> None:
     asked: list[int] = []
@@ -202,6 +219,31 @@ def test_one_that_fails_of_several_loses_nothing_silently() -> None:
                 assert found == [*range(6)]
             else:
                 assert found == [*range(12)]
+
+
+@pytest.mark.parametrize("kind", [EndingBadly, GivingUp])
+def test_an_engine_whose_stream_ends_badly_hangs_nothing(kind: Callable[[], Engine]) -> None:
+    with identities(1, kind) as engine, pytest.raises(ArtifactError, match="on purpose|fewer"):
+        list(engine.stream(map(batch, range(40))))
+
+
+def test_a_second_batch_in_flight_comes_after_the_first_of_the_others() -> None:
+    """Two tiles keep two GPUs busy, and do not queue at one of them."""
+    took: list[int] = []
+
+    def compute(batches: Iterator[Arrays]) -> Iterator[Arrays]:
+        taken = list(batches)
+        took.append(len(taken))
+        return iter(taken)
+
+    for engines, expected in ((1, [2]), (2, [1, 1])):
+        deal = Deal(engines)
+        tickets = [deal.add((batch(value),)) for value in range(2)]
+        deal.close()
+        deal.serve(IdentityEngine(), compute)
+        assert [value_of(deal.collect(ticket)[0]) for ticket in tickets] == [0, 1]
+        assert took == expected
+        took.clear()
 
 
 def test_an_error_of_what_feeds_it_goes_through() -> None:
@@ -247,6 +289,16 @@ def test_where_one_cannot_be_opened_the_others_are_closed() -> None:
     with pytest.raises(ArtifactError, match="on purpose"):
         SeveralEngines([Noting, refuses, Noting])
     assert closed == [NAME]
+
+
+def test_one_that_does_not_close_leaves_no_thread() -> None:
+    class Stuck(IdentityEngine):
+        def close(self) -> None:
+            raise ArtifactError("on purpose")
+
+    with pytest.raises(ArtifactError, match="on purpose"), identities(2, Stuck) as engine:
+        engine.run(batch(0))
+    assert ours() == []
 
 
 def test_a_program_that_never_closes_it_exits() -> None:
