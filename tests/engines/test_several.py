@@ -223,7 +223,7 @@ def test_one_that_fails_of_several_loses_nothing_silently() -> None:
 
 @pytest.mark.parametrize("kind", [EndingBadly, GivingUp])
 def test_an_engine_whose_stream_ends_badly_hangs_nothing(kind: Callable[[], Engine]) -> None:
-    with identities(1, kind) as engine, pytest.raises(ArtifactError, match="on purpose|fewer"):
+    with identities(1, kind) as engine, pytest.raises(ArtifactError, match=r"on purpose|fewer"):
         list(engine.stream(map(batch, range(40))))
 
 
