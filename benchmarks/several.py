@@ -5,7 +5,7 @@ that many engines of one thread each. With ``--devices``, whatever is named, suc
 ``cuda cuda:all``. Each round streams the same batches through each of them; what is given is the
 median and the range over the rounds, and each against the first. The processor's time for a tile is
 all threads' together: it shows the cost of dealing where other work shares the machine. Prints a
-Markdown table and a line of JSON.
+Markdown table, what dealing alone costs, and a line of JSON.
 
     python benchmarks/several.py [--engine FILE] [--tile SIDE] [--batches N] [--rounds N]
         [--devices NAME ...]
@@ -24,7 +24,8 @@ import numpy as np
 
 from hat_deploy.artifact import Artifact, zoo
 from hat_deploy.engines import open_artifact
-from hat_deploy.engines.base import Array, Engine, sized
+from hat_deploy.engines.base import Array, Engine, EngineBase, TensorSpec, sized
+from hat_deploy.engines.several import SeveralEngines
 from hat_deploy.machine import cpu_name, load, usable_cores
 
 
@@ -60,6 +61,29 @@ def seconds(engine: Engine, batches: list[Array]) -> tuple[float, float]:
     for _ in engine.stream(batches):
         pass
     return time.perf_counter() - started[0], time.process_time() - started[1]
+
+
+class Idle(EngineBase):
+    """Gives the same result at once: what is left is dealing."""
+
+    name = "idle"
+    _window = 16
+    _input = TensorSpec("input", (1, 3, 256, 256), "float32", "NCHW")
+    _output = TensorSpec("output", (1, 3, 1024, 1024), "float32", "NCHW")
+
+    def __init__(self) -> None:
+        self._result = np.zeros(self.output.shape, np.float32)
+
+    def run(self, batch: Array) -> Array:
+        return self._result
+
+
+def dealing(rounds: int, batches: int = 100) -> float:
+    """The processor's milliseconds for a batch that is dealt and comes back, in floats, x4."""
+    with SeveralEngines([Idle] * usable_cores()) as engine:
+        batch = np.zeros(engine.input.shape, np.float32)
+        found = [seconds(engine, [batch] * batches)[1] for _ in range(rounds + 1)]
+    return 1000 * statistics.median(found[1:]) / batches
 
 
 def main() -> None:
@@ -105,7 +129,13 @@ def main() -> None:
         middle = statistics.median(found)
         span = f"{min(found):.3g} to {max(found):.3g}"
         print(f"| {label} | {middle:.3g} | {span} | {middle / first:.2f} | {cost:.1f} |")
-    print(json.dumps({"names": names, "rates": rates, "processor": costs, "load": loads}))
+    alone = dealing(given.rounds)
+    print(f"\ndealing alone, 256x256 to 1024x1024 in floats: {alone:.2f} ms of processor a batch")
+    print(
+        json.dumps(
+            {"names": names, "rates": rates, "processor": costs, "dealing": alone, "load": loads}
+        )
+    )
 
 
 if __name__ == "__main__":
