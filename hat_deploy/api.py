@@ -39,8 +39,11 @@ class Upscaler(Enlarger):
         passes: over an image, at most, where the artifact is exact; fewer where averages stand
             still. Default: 2.
         device: ``cpu`` or ``cuda``; with ``cuda:1`` the whole process sees that GPU alone, which
-            it must be told before it first uses CUDA. On a GPU, a checkpoint or a name becomes an
-            artifact that takes bytes, and one that takes floats when the first 16-bit image comes.
+            it must be told before it first uses CUDA. ``cuda:all`` takes every GPU that it sees,
+            ``cuda:0,cuda:2`` those two, and ``cpu,cpu`` divides the cores between two engines:
+            batches are dealt to whichever is free, and results are those of one. On a GPU, a
+            checkpoint or a name becomes an artifact that takes bytes, and one that takes floats
+            when the first 16-bit image comes.
         backend: ``openvino`` or ``onnxruntime``, for an ``.onnx``; by default OpenVINO on a CPU
             where it is installed.
         compute: ``fp32`` or ``bf16``, for OpenVINO; by default fp32, or bf16 for an artifact
@@ -48,7 +51,7 @@ class Upscaler(Enlarger):
         precision: ``fp32``, ``fp16``, ``bf16`` or ``fp16-pure``: what a checkpoint or a name is
             exported in; an artifact has its own. Default: fp32 on a CPU; on a GPU fp16 where its
             proof holds, else fp32.
-        threads: of the engine on a CPU; by default all cores.
+        threads: of each engine on a CPU; by default all cores, divided among the engines.
         streams: tiles that OpenVINO computes side by side, each in memory of its own.
         conv_scale: weight of CAB beside window attention. A checkpoint does not store it, nor
             the next three; an artifact has its own. Default: that of a ``config.json`` beside

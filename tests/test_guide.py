@@ -7,6 +7,7 @@ line itself, and their Python is executed.
 from __future__ import annotations
 
 import ast
+import os
 import re
 import shlex
 import sys
@@ -25,6 +26,7 @@ from tiny import random_network, tiny_config
 
 from hat_deploy import cli
 from hat_deploy.engines import doctor
+from hat_deploy.engines.cuda import visible
 from hat_deploy.folders import Done, Failed
 from hat_deploy.networks.checkpoint import save_checkpoint
 from hat_deploy.precision import Precision
@@ -249,6 +251,15 @@ def test_only_blocks_of_commands_and_code_are_fenced() -> None:
         assert not block.remark or block.remark.removeprefix("run where ") in RUN_WHERE
 
 
+@pytest.fixture
+def four_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For commands that name several: the command line looks for them."""
+    monkeypatch.setenv(visible.VARIABLE, "0,1,2,3")
+    monkeypatch.setattr(visible, "count", lambda: len(os.environ[visible.VARIABLE].split(",")))
+    monkeypatch.setattr(visible, "_chosen", ())
+
+
+@pytest.mark.usefixtures("four_gpus")
 def test_commands_that_are_not_run_exist_with_their_options() -> None:
     shown = [line for block in of("console") for line in block.lines]
     ours = [line for line in shown if not line.startswith("pip ")]
@@ -262,6 +273,7 @@ def test_an_option_that_does_not_exist_would_be_found() -> None:
         parse("hat-deploy upscale photos/ --no-such-option")
 
 
+@pytest.mark.usefixtures("four_gpus")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_of_every_page_are_read_by_the_command_line(page: Path) -> None:
     for line in shown_commands(page):

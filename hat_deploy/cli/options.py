@@ -143,6 +143,18 @@ def named_device(text: str) -> Device:
     return Device(settle(text))
 
 
+def named_devices(text: str) -> str:
+    """One device or several, as :class:`hat_deploy.Upscaler` takes them; GPUs that were named
+    become the only ones.
+
+    Raises:
+        UsageError: there are no such devices.
+    """
+    from hat_deploy.engines.cuda.visible import settle_all
+
+    return settle_all(text).text
+
+
 DEVICES = "[cpu|cuda|cuda:N]"
 DeviceOption = Annotated[
     Device,
@@ -151,6 +163,16 @@ DeviceOption = Annotated[
         parser=named_device,
         metavar=DEVICES,
         help="Run on the CPU, or on an NVIDIA GPU: cuda takes the first, cuda:1 the second.",
+    ),
+]
+DevicesOption = Annotated[
+    str,
+    typer.Option(
+        envvar=environment.DEVICE,
+        parser=named_devices,
+        metavar="[cpu|cuda|cuda:N|cuda:all|LIST]",
+        help="Run on the CPU, or on NVIDIA GPUs: cuda takes the first, cuda:1 the second, cuda:all "
+        "all of them and cuda:0,cuda:2 those two. cpu,cpu divides the cores between two engines.",
     ),
 ]
 Backend = Annotated[
@@ -246,7 +268,7 @@ def refuse_for_artifact(context: typer.Context, path: Path | None, backend: str 
     suffix = "" if path is None else path.suffix.lower()
     if suffix == ".plan":
         names = ["backend", "compute", "streams", "retry_wider"]
-        if context.params.get("device") != Device.CUDA:
+        if not str(context.params.get("device")).startswith(Device.CUDA):
             names.append("device")
         known = [name for name in names if name in context.params]
         refuse(context, known, "a plan runs in TensorRT on the GPU, as it was built")

@@ -16,7 +16,7 @@ from hat_deploy.cli.options import (
     Compute,
     ConvScale,
     Device,
-    DeviceOption,
+    DevicesOption,
     EngineFile,
     Exact,
     Halo,
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from hat_deploy.artifact import Artifact
     from hat_deploy.artifact.resolve import Checkpoint
     from hat_deploy.cli.upscale_display import Display
+    from hat_deploy.engines.cuda.visible import Devices
     from hat_deploy.folders import Options
     from hat_deploy.folders.job_list import JobList
     from hat_deploy.folders.job_stream import JobStream
@@ -202,7 +203,7 @@ def command(
             help="Whether frames of a clip that are as the one before are computed once.",
         ),
     ] = True,
-    device: DeviceOption = Device.CPU,
+    device: DevicesOption = Device.CPU.value,
     backend: Backend = None,
     compute: Compute = None,
     precision: PrecisionOption = None,
@@ -372,7 +373,7 @@ def command(
         "halo": halo,
         "exact": exact,
         "passes": passes,
-        "device": device.value,
+        "device": device,
         "backend": backend,
         "compute": compute,
         "precision": precision,
@@ -462,6 +463,7 @@ def _upscale(
     """
     from hat_deploy.artifact.resolve import resolve
     from hat_deploy.cli.upscale_display import Display
+    from hat_deploy.engines.cuda.visible import settle_all
     from hat_deploy.errors import require
     from hat_deploy.folders.job_list import JobList
     from hat_deploy.folders.unexported import Unexported
@@ -472,9 +474,9 @@ def _upscale(
 
     with libraries_silenced():
         console = SafeConsole(stderr=True, quiet=quiet)
-        gpu = how["device"] == Device.CUDA
         named = resolve(chosen)
-        sides, batch = _tile(tile, named, find, options, console, gpu=gpu, exact=how["exact"])
+        where = settle_all(how["device"])
+        sides, batch = _tile(tile, named, find, options, console, where, exact=how["exact"])
         how = how | {"tile": sides, "batch": batch or how["batch"]}
         with _open(named, how, console, dry=dry) as upscaler:
             listed = find(upscaler.scale)
@@ -511,8 +513,8 @@ def _tile(
     find: Callable[[int], JobList | JobStream],
     options: Options,
     console: Console,
+    where: Devices,
     *,
-    gpu: bool,
     exact: bool,
 ) -> tuple[tuple[int, int] | None, int]:
     """The tile and batch that were asked for, or chosen ones, announced with their reason.
@@ -528,7 +530,9 @@ def _tile(
     jobs = listed.jobs if isinstance(listed, JobList) else []
     if not jobs:
         return None, 0
-    tile, batch, why = auto_tile.choose_tile(jobs, named, options, gpu=gpu, exact=exact)
+    tile, batch, why = auto_tile.choose_tile(
+        jobs, named, options, gpu=where.on_gpu, exact=exact, engines=where.count
+    )
     console.print(why, markup=False, highlight=False, soft_wrap=True)
     return tile, batch
 

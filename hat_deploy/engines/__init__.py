@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import importlib.util
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,9 @@ from hat_deploy.artifact import Artifact
 from hat_deploy.engines.cuda import visible
 from hat_deploy.errors import ArtifactError, UsageError
 from hat_deploy.geometry import whole_number
+from hat_deploy.machine import usable_cores
 from hat_deploy.precision import OPENVINO, Precision
+from hat_deploy.terminal.wording import counted
 
 if TYPE_CHECKING:
     from hat_deploy.engines.base import Engine
@@ -81,15 +84,17 @@ def open_artifact(
 
     Args:
         named: ``.onnx`` or ``.plan``; an :class:`Artifact` is not read again.
-        device: as :func:`hat_deploy.engines.cuda.visible.settle` takes it; a plan runs on CUDA
-            whatever is asked.
-        threads: of one call on a CPU; all cores by default.
+        device: as :func:`hat_deploy.engines.cuda.visible.settle_all` takes it; a plan runs on CUDA
+            whatever is asked. On several devices it is a
+            :class:`hat_deploy.engines.several.SeveralEngines`.
+        threads: of one call of an engine on a CPU; by default all cores, divided among the
+            engines.
         backend: one of :data:`BACKENDS`, for an ``.onnx``. Default: on a CPU OpenVINO, or ONNX
             Runtime where OpenVINO is not installed; ONNX Runtime on CUDA.
         streams: batches that OpenVINO computes side by side.
         compute: ``fp32`` or ``bf16``, for OpenVINO; by default what the artifact was made in.
-        self_test: whether it is tested, where that was not done before; see
-            :func:`hat_deploy.engines.self_test.require`.
+        self_test: whether it is tested, where that was not done before, on each device of another
+            name; see :func:`hat_deploy.engines.self_test.require`.
 
     Raises:
         ArtifactError: the file is missing, damaged, foreign, not for this machine, or fails its
@@ -98,13 +103,39 @@ def open_artifact(
         UsageError: there is no such device, or the engine cannot do what is asked.
     """
     check_options(backend=backend, compute=compute, threads=threads, streams=streams)
-    artifact, device = Artifact.of(named), visible.settle(device)
-    engine = _open(artifact, device, threads, backend, compute, streams)
+    artifact, devices = Artifact.of(named), visible.settle_all(device)
+    if devices.count > 1 and artifact.is_plan and not devices.on_gpu:
+        raise UsageError(f"{artifact.path} is a plan, which runs on GPUs: not on {device}")
+    note = ""
+    if devices.count > 1 and not devices.on_gpu:
+        threads = threads or max(1, usable_cores() // devices.count)
+        note = counted(threads, "thread")
+    opened = partial(
+        _open_tested, artifact, devices.kind, threads, backend, compute, streams, self_test
+    )
+    if devices.count == 1:
+        return opened(0)
+    from hat_deploy.engines.several import SeveralEngines
+
+    return SeveralEngines([partial(opened, gpu) for gpu in range(devices.count)], note=note)
+
+
+def _open_tested(
+    artifact: Artifact,
+    device: str,
+    threads: int | None,
+    backend: str | None,
+    compute: str | None,
+    streams: int,
+    self_test: bool,
+    gpu: int,
+) -> Engine:
+    engine = _open(artifact, device, threads, backend, compute, streams, gpu)
     if self_test:
         from hat_deploy.engines import self_test as test
 
         try:
-            test.require(engine, artifact, device=device, compute=compute)
+            test.require(engine, artifact, device=device, compute=compute, gpu=gpu)
         except BaseException:
             engine.__exit__(None, None, None)
             raise
@@ -118,6 +149,7 @@ def _open(
     backend: str | None,
     compute: str | None,
     streams: int,
+    gpu: int,
 ) -> Engine:
     if artifact.is_plan:
         if backend or compute:
@@ -126,7 +158,7 @@ def _open(
             raise UsageError("a plan runs in TensorRT, as it was built: leave streams out")
         from hat_deploy.engines.tensorrt.engine import TensorRTEngine
 
-        return TensorRTEngine(artifact)
+        return TensorRTEngine(artifact, gpu=gpu)
     path = artifact.path
     if not artifact.is_onnx:
         raise ArtifactError(
@@ -148,7 +180,7 @@ def _open(
         raise UsageError(
             f"onnxruntime computes as the artifact says, not in {compute}: use openvino"
         )
-    return OnnxRuntimeEngine(artifact, device=device, threads=threads)
+    return OnnxRuntimeEngine(artifact, device=device, threads=threads, gpu=gpu)
 
 
 def backend_for(device: str, backend: str | None = None, compute: str | None = None) -> str:

@@ -45,6 +45,7 @@ class OnnxRuntimeEngine(PortsEngine):
         named: an artifact made by ``hat-deploy export``.
         device: ``cpu`` or ``cuda``.
         threads: threads of one call on the CPU; all cores by default.
+        gpu: number of the GPU among those that are visible.
 
     Raises:
         ArtifactError: the file is damaged, foreign, or the library refuses it.
@@ -52,7 +53,12 @@ class OnnxRuntimeEngine(PortsEngine):
     """
 
     def __init__(
-        self, named: Path | Artifact, *, device: str = "cpu", threads: int | None = None
+        self,
+        named: Path | Artifact,
+        *,
+        device: str = "cpu",
+        threads: int | None = None,
+        gpu: int = 0,
     ) -> None:
         artifact = Artifact.of(named)
         path = artifact.path
@@ -69,7 +75,7 @@ class OnnxRuntimeEngine(PortsEngine):
             self._session = ort.InferenceSession(
                 str(path),
                 _session_options(threads),
-                providers=[(provider, _PROVIDER_OPTIONS[device])],
+                providers=[(provider, _provider_options(device, gpu))],
             )
         except Exception as error:  # the library raises bare Exceptions of its own
             raise _failed(f"ONNX Runtime cannot load {path}", error) from error
@@ -89,7 +95,7 @@ class OnnxRuntimeEngine(PortsEngine):
         )
         self._bound = None
         if device != "cpu":
-            self._bound = Bound(self._session, self._ports, device)
+            self._bound = Bound(self._session, self._ports, device, gpu)
 
     @property
     def name(self) -> str:
@@ -139,19 +145,22 @@ class Bound:
         session: loaded on the device.
         ports: its inputs and outputs.
         device: where they go, as ONNX Runtime calls it: ``cuda``, or ``cpu`` to try it out.
+        number: of the device.
 
     Raises:
         ArtifactError: there is not enough memory for them.
     """
 
-    def __init__(self, session: ort.InferenceSession, ports: Ports, device: str) -> None:
+    def __init__(
+        self, session: ort.InferenceSession, ports: Ports, device: str, number: int = 0
+    ) -> None:
         self._session = session
         self._binding = session.io_binding()
         try:
             self._inputs, self._outputs = (
                 [
                     ort.OrtValue.ortvalue_from_shape_and_type(
-                        spec.shape, np.dtype(spec.dtype), device
+                        spec.shape, np.dtype(spec.dtype), device, number
                     )
                     for spec in specs
                 ]
@@ -179,6 +188,11 @@ class Bound:
             return tuple(np.array(value.numpy()) for value in self._outputs)
         except Exception as error:  # as above
             raise _failed("ONNX Runtime failed", error) from error
+
+
+def _provider_options(device: str, gpu: int) -> dict[str, str]:
+    options = _PROVIDER_OPTIONS[device]
+    return options if device == "cpu" else {**options, "device_id": str(gpu)}
 
 
 @cache

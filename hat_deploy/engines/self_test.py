@@ -27,13 +27,20 @@ SUFFIX = ".tested"
 
 
 def require(
-    engine: Engine, artifact: Artifact, *, device: str = "cpu", compute: str | None = None
+    engine: Engine,
+    artifact: Artifact,
+    *,
+    device: str = "cpu",
+    compute: str | None = None,
+    gpu: int = 0,
 ) -> None:
     """Run the test of an artifact, unless it was passed here before or there is none.
 
     Args:
         engine: what was opened from it.
-        device, compute: as for :func:`hat_deploy.engines.open_artifact`.
+        device: ``cpu`` or ``cuda``.
+        compute: as for :func:`hat_deploy.engines.open_artifact`.
+        gpu: its number among those that are visible.
 
     Raises:
         ArtifactError: the engine computes something else than the reference, or it failed.
@@ -41,7 +48,8 @@ def require(
     test = artifact.description.self_test
     if test is None or not test.usable:
         return
-    known = _known_by(engine, artifact, on_gpu=artifact.is_plan or device != "cpu")
+    on_gpu = artifact.is_plan or device != "cpu"
+    known = _known_by(engine, artifact, gpu if on_gpu else None)
     if _passed_before(known):
         return
     floor = min(test.floor, Precision.of(compute).floor if compute else test.floor) - MARGIN
@@ -96,9 +104,9 @@ def batch_of(spec: TensorSpec) -> Array:
     return np.array(np.broadcast_to(scaled, spec.shape), order="C")
 
 
-def _known_by(engine: Engine, artifact: Artifact, *, on_gpu: bool) -> dict[str, Any]:
+def _known_by(engine: Engine, artifact: Artifact, gpu: int | None) -> dict[str, Any]:
     """All that the result depends on."""
-    computed_by = [local_gpu_name(), driver_version()] if on_gpu else [cpu_name()]
+    computed_by = [cpu_name()] if gpu is None else [local_gpu_name(gpu), driver_version()]
     return {"test of": artifact.sha256, "engine": engine.name, "computed by": computed_by}
 
 

@@ -43,6 +43,8 @@ class Wanted:
     device: str = "cpu"
     """``cpu``: an ``.onnx`` in fp32. ``cuda``: a ``.plan`` for this GPU where there is a TensorRT
     that can build and run it, else an ``.onnx``; both in fp16 where its proof holds, else fp32."""
+    gpus: int = 1
+    """How many of the visible GPUs run it: for a plan, all of one compute capability."""
     exact: bool = False
     """Whether it takes and gives averages; an artifact that was named must be what is wanted."""
     precision: str | None = None
@@ -114,17 +116,27 @@ def to_be_made(named: Artifact | Checkpoint, wanted: Wanted = ANYTHING) -> OnDem
     return None if cache.find(found.made_from, found.suffix) else found
 
 
-def plan_target(on_stage: OnStage = lambda stage: None) -> PlanTarget | None:
+def plan_target(on_stage: OnStage = lambda stage: None, *, gpus: int = 1) -> PlanTarget | None:
     """The TensorRT that can build and run plans for this machine's GPU; None without one.
 
     TensorRT before TensorRT for RTX, which does not build for every GPU.
 
     Args:
         on_stage: told why one that is installed is not taken.
+        gpus: how many of the visible ones are to run it; it is built on the first.
+
+    Raises:
+        UsageError: they are not of one compute capability.
     """
     sm = local_gpu()
     if sm is None or not cuda.installed():
         return None
+    if any(local_gpu(number) != sm for number in range(1, gpus)):
+        found = ", ".join(f"{local_gpu_name(n)} ({local_gpu(n)})" for n in range(gpus))
+        raise UsageError(
+            "a plan runs on GPUs of one compute capability, and these differ: "
+            f"{found}; name GPUs of one kind, as --device cuda:0,cuda:1"
+        )
     for flavour in library.installed():
         if not flavour.builds_for(sm):
             on_stage(f"{flavour.label} does not build for this GPU, {sm}")
@@ -157,7 +169,7 @@ def _ready_or_export(
         batch=wanted.batch,
         io=wanted.io,
         precisions=_precisions(wanted),
-        target=plan_target(on_stage) if on_gpu else None,
+        target=plan_target(on_stage, gpus=wanted.gpus) if on_gpu else None,
         exact=wanted.exact,
         any_size=not (on_gpu or wanted.exact),
         unstored=wanted.unstored,

@@ -67,6 +67,7 @@ def choose_tile(
     *,
     gpu: bool,
     exact: bool = False,
+    engines: int = 1,
 ) -> tuple[tuple[int, int], int, str]:
     """A tile for these jobs, the batch size, and a line that says why.
 
@@ -75,6 +76,8 @@ def choose_tile(
 
     Args:
         exact: whether a checkpoint's artifact is to take averages of the whole image.
+        engines: how many compute side by side: one on each of so many GPUs, or all in the
+            machine's memory.
 
     Raises:
         UsageError: nothing can be chosen; see :func:`hat_deploy.tiles.choice.choose`.
@@ -96,7 +99,7 @@ def choose_tile(
     chosen = choose(
         sizes,
         config,
-        free=_free(gpu=gpu),
+        free=_free(gpu=gpu, engines=engines),
         gpu=gpu,
         exact=exact,
         any_size=not made_for_one,
@@ -139,8 +142,10 @@ def _sizes(jobs: Sequence[Job], max_pixels: int) -> Iterable[tuple[int, int]]:
             continue
 
 
-def _free(*, gpu: bool) -> int:
-    """Half of the free memory; the runtime and the images need the rest."""
-    if gpu and (free := gpu_memory("free", local_gpu_address())):
-        return free // 2
-    return available_memory() // 2
+def _free(*, gpu: bool, engines: int = 1) -> int:
+    """Half of the free memory for each engine; the runtime and the images need the rest."""
+    if not gpu:
+        return available_memory() // (2 * engines)
+    found = [gpu_memory("free", local_gpu_address(number)) for number in range(engines)]
+    known = [free for free in found if free]
+    return (min(known) if known else available_memory()) // 2

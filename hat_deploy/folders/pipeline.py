@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from threading import BoundedSemaphore
 
+from hat_deploy.engines.several import count_of
 from hat_deploy.folders.budget import Budget
 from hat_deploy.folders.clips import ClipLoop
 from hat_deploy.folders.engine_loop import FIRST_FAILURE, EngineLoop, untried
@@ -39,7 +40,7 @@ from hat_deploy.video.names import is_clip
 log = logging.getLogger(__name__)
 
 PLACES = 64
-"""Images in progress at once, or eight batches where that is more."""
+"""Images in progress at once for each engine, or eight batches where that is more."""
 PATIENCE = 600.0
 """Seconds to wait at the end for images of other runs while none of them is finished."""
 SHORTEST_PAUSE = 0.05
@@ -138,9 +139,10 @@ def _round(
     others: int,
     far: bool,
 ) -> EngineLoop:
-    places = max(PLACES, 8 * upscaler.engine.input.batch)
+    engines = count_of(upscaler.engine)
+    places = engines * max(PLACES, 8 * upscaler.engine.input.batch)
     budget = Budget(options.memory or available_memory() // 4, places)
-    counts = threads(usable_cores(), on_gpu=upscaler.engine.on_gpu)
+    counts = threads(usable_cores(), on_gpu=upscaler.engine.on_gpu, engines=engines)
     codecs = BoundedSemaphore(sum(counts)) if far else None
     stages = Stages(upscaler, options, journals, budget, codecs=codecs)
     workers = Workers(jobs, stages, budget, (TRANSFERS, TRANSFERS) if far else counts)

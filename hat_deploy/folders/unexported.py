@@ -8,6 +8,7 @@ from typing import Any, Self
 from hat_deploy.artifact import Artifact
 from hat_deploy.artifact.resolve import Checkpoint, resolve
 from hat_deploy.engines import backend_for
+from hat_deploy.engines.cuda import visible
 from hat_deploy.export import on_demand
 from hat_deploy.export.on_demand_export import OnDemandExport
 from hat_deploy.folders.auto_tile import config_of
@@ -119,13 +120,15 @@ def find_unexported(
     Raises:
         HatDeployError: there is no such model, or it cannot be read; see the subclasses.
     """
-    io = "uint8" if device == "cuda" else "float"
+    devices = visible.settle_all(device)
+    io = "uint8" if devices.on_gpu else "float"
     unstored = Unstored(conv_scale=conv_scale, img_range=img_range, qk_scale=qk_scale, shift=shift)
     wanted = on_demand.Wanted(
         tile=tile,
         batch=batch,
         io=io,
-        device=device,
+        device=devices.kind,
+        gpus=devices.count if devices.on_gpu else 1,
         exact=exact,
         precision=precision,
         unstored=unstored,
@@ -134,5 +137,5 @@ def find_unexported(
     if export is None:
         return None
     shape = config_of(export.checkpoint)
-    library = backend_for(device, backend, compute)
+    library = backend_for(devices.kind, backend, compute)
     return Unexported(export, shape, halo=halo, passes=passes, compute=compute, backend=library)

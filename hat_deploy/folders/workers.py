@@ -93,20 +93,27 @@ class Workers:
 
 
 MOST_ENCODERS = 8
-"""Each may take 128 MiB."""
+"""For each GPU; each may take 128 MiB."""
 TRANSFERS = 16
 """Threads at each end where images or results are not on this machine: they mostly wait."""
 
 
-def threads(cores: int, *, on_gpu: bool = False) -> tuple[int, int]:
+def threads(cores: int, *, on_gpu: bool = False, engines: int = 1) -> tuple[int, int]:
     """Decoders and encoders for a machine.
 
     An engine on the processor has the cores to itself most of the time. One on a GPU leaves them:
-    one core for the engine loop, two for decoders, the rest for encoders. Results are larger than
-    sources and take longer to compress.
+    one core for the engine loop, two for decoders, the rest for encoders. Several GPUs take as many
+    times the decoders, up to a quarter of the cores, and as many times the encoders. Results are
+    larger than sources and take longer to compress.
+
+    Args:
+        cores: that this process may use.
+        on_gpu: whether engines compute on GPUs.
+        engines: how many compute side by side.
     """
     if cores < 4:
         return 1, 1
     if on_gpu:
-        return 2, max(2, min(cores - 3, MOST_ENCODERS))
+        decoders = max(2, min(2 * engines, cores // 4))
+        return decoders, max(2, min(cores - 1 - decoders, MOST_ENCODERS * engines))
     return 2, 2 if cores < 12 else 4

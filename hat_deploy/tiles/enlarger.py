@@ -23,6 +23,7 @@ from hat_deploy.artifact.resolve import Checkpoint, resolve
 from hat_deploy.engines import averages as engine_averages
 from hat_deploy.engines.base import Array, Engine, pays, scale_of, sized
 from hat_deploy.engines.cuda import visible
+from hat_deploy.engines.several import count_of, one_of
 from hat_deploy.errors import (
     CheckFailed,
     HatDeployError,
@@ -58,7 +59,7 @@ from hat_deploy.tiles.target_size import TargetSize, steps_to
 WHOLE_SHARE = 0.6
 """Share of the free memory that an image computed at once may be expected to take."""
 AHEAD = 16
-"""Batches that images are taken for at a time: one of them at most is not full."""
+"""Batches of each engine that images are taken for at a time: one of them at most is not full."""
 OnTiles = Callable[[int, int], None]
 """Called after each batch: tiles done, tiles in all."""
 
@@ -110,7 +111,8 @@ class Enlarger:
         whole_number("batch", batch)
         if halo is not None:
             whole_number("halo", halo, least=0)
-        device = visible.settle(device)
+        devices = visible.settle_all(device)
+        kind = devices.kind
         unstored = Unstored(
             conv_scale=conv_scale, img_range=img_range, qk_scale=qk_scale, shift=shift
         )
@@ -130,7 +132,7 @@ class Enlarger:
                 "tile": tile is not None,
                 "batch": batch != 1,
                 "exact": exact,
-                "device": device != "cpu",
+                "device": devices != visible.Devices("cpu"),
                 "backend": backend is not None,
                 "compute": compute is not None,
                 "precision": precision is not None,
@@ -155,7 +157,8 @@ class Enlarger:
         wanted = on_demand.Wanted(
             tile=sides,
             batch=batch,
-            device=device,
+            device=kind,
+            gpus=devices.count if devices.on_gpu else 1,
             exact=exact,
             precision=precision,
             unstored=unstored,
@@ -171,7 +174,9 @@ class Enlarger:
                 on_warning=on_warning,
             )
 
-        def load(found: Artifact, compute: str | None = compute) -> Engine:
+        def load(
+            found: Artifact, compute: str | None = compute, device: str = devices.text
+        ) -> Engine:
             return engines.open_artifact(
                 found,
                 device=device,
@@ -185,16 +190,16 @@ class Enlarger:
         def load_wider() -> Engine:
             on_warning("a tile was not finite in half precision: it is computed again in fp32")
             if not made or described.precision == Precision.FP32:
-                return load(found, Precision.FP32)
-            return load(make(replace(named), "float", Precision.FP32), None)
+                return load(found, Precision.FP32, kind)
+            return load(make(replace(named), "float", Precision.FP32), None, kind)
 
         named = resolve(model)
         made = isinstance(named, Checkpoint)
         if made and precision is not None:
-            engines.require_computable(precision, device=device, backend=backend, compute=compute)
-        found = _with_bytes(partial(make, named)) if device == "cuda" else make(named, "float")
-        if tile is None and made and found.description.any_size and device == "cpu":
-            library = engines.backend_for(device, backend, compute)
+            engines.require_computable(precision, device=kind, backend=backend, compute=compute)
+        found = _with_bytes(partial(make, named)) if devices.on_gpu else make(named, "float")
+        if tile is None and made and found.description.any_size and not devices.on_gpu:
+            library = engines.backend_for(kind, backend, compute)
             shape = shape_of(found.description.config)
             found = replace(found, tile=usual_tile(shape, library, total_memory()))
         described = found.description
@@ -434,7 +439,7 @@ class Enlarger:
         requests: deque[Request] = deque()
         tiles = 0
         try:
-            while tiles < AHEAD * self.engine.input.batch:
+            while tiles < AHEAD * self.engine.input.batch * count_of(self.engine):
                 pixels = next(source)
                 requests.append(self._request(pixels, size, linear_light=linear_light))
                 tiles += self.tiles(*pixels.shape[:2])
@@ -586,7 +591,8 @@ def _any_size(engine: Engine) -> bool:
 
 def _engine_identity(engine: Engine) -> str:
     """Of an engine that was handed in: what it says of itself."""
-    text = f"{engine.name} {engine.input} {engine.output}"
+    one = one_of(engine)
+    text = f"{one.name} {one.input} {one.output}"
     if (described := _described(engine)) is not None:
         text += described.to_json()
     return hashlib.sha256(text.encode()).hexdigest()

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from hat_deploy.engines.several import count_of
 from hat_deploy.errors import PictureError
 from hat_deploy.images import Colour as Background
 from hat_deploy.images import over, shrink
@@ -33,7 +34,7 @@ from hat_deploy.video.source import Frame, Source
 LINGER = 0.05
 """Seconds to wait for another frame before a batch is computed that is not full."""
 MOST_PLACES = 32
-"""Frames on their way at once, but for as many as fill two batches."""
+"""Frames on their way at once for each engine, but for as many as fill two batches."""
 _LOOK = 0.1
 """Seconds between two looks at whether the others still work."""
 _FLOATS = 9
@@ -307,9 +308,10 @@ class Computation:
         sample = 1 if facts.layout.bits == 8 else 2
         each = sum(sizes) * (4 if facts.layout.alpha else 3) * sample
         tiles = self.upscaler.tiles(facts.height, facts.width)
-        needed = 2 + -(-2 * self.upscaler.engine.input.batch // tiles)
+        engines = count_of(self.upscaler.engine)
+        needed = 2 + -(-2 * engines * self.upscaler.engine.input.batch // tiles)
         left = self.memory - 8 * _FLOATS * max(sizes)
-        return max(needed, min(MOST_PLACES, left // each))
+        return max(needed, min(engines * MOST_PLACES, left // each))
 
     def _take_place(self) -> None:
         while not self._places.acquire(timeout=_LOOK):

@@ -184,6 +184,7 @@ class SimulatedDriver:
             yield int(name)
 
     def cuDeviceGetCount(self, count: Any) -> int:  # noqa: N802
+        count._obj.value = len(self.visible or ())
         return 0 if self.visible else self.NOT_INITIALIZED
 
     def cuDeviceGet(self, device: Any, ordinal: int) -> int:  # noqa: N802

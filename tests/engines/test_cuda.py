@@ -68,6 +68,8 @@ def test_threads_that_wait_are_told_to_sleep_before_the_device_is_set(
         def __getattr__(self, name: str) -> object:
             if name == "cudaDeviceScheduleBlockingSync":
                 return 4
+            if name == "cudaInitDeviceFlagsAreValid":
+                return 1
 
             def call(*arguments: object) -> tuple[object, ...]:
                 calls.append((name, *arguments))
@@ -83,6 +85,10 @@ def test_threads_that_wait_are_told_to_sleep_before_the_device_is_set(
     assert cuda_python.CudaPython().gpu.sm == "sm89"
     assert calls[0] == ("cudaSetDeviceFlags", 4)
     assert ("cudaSetDevice", 0) in calls[1:]
+    calls.clear()
+    cuda_python.CudaPython(2)
+    assert calls[0] == ("cudaInitDevice", 2, 4, 1)
+    assert ("cudaSetDevice", 2) in calls[1:]
 
 
 def test_the_interface_loads_no_library() -> None:

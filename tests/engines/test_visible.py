@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 
 import pytest
+from fakes import IdentityEngine
 from simulated import SimulatedDriver
 from typer.testing import CliRunner
 
-from hat_deploy import Upscaler
+from hat_deploy import Upscaler, engines
+from hat_deploy.artifact import Artifact, zoo
 from hat_deploy.cli.commands import app
-from hat_deploy.cli.options import Device, named_device
+from hat_deploy.cli.options import Device, named_device, named_devices
+from hat_deploy.engines import self_test
+from hat_deploy.engines.base import Engine
 from hat_deploy.engines.cuda import driver, visible
-from hat_deploy.engines.cuda.visible import VARIABLE, settle
+from hat_deploy.engines.cuda.visible import VARIABLE, Devices, settle, settle_all
+from hat_deploy.engines.several import count_of
 from hat_deploy.errors import UsageError
 from hat_deploy.folders import auto_tile
 
@@ -31,7 +37,7 @@ def sees(monkeypatch: pytest.MonkeyPatch) -> Sees:
             monkeypatch.delenv(VARIABLE)
         found = SimulatedDriver(*GPUS)
         monkeypatch.setattr(driver, "_library", lambda: found)
-        monkeypatch.setattr(visible, "_chosen", 0)
+        monkeypatch.setattr(visible, "_chosen", ())
         return found
 
     return start
@@ -116,3 +122,121 @@ def test_its_memory_is_asked_for_by_its_place_on_the_bus(
     monkeypatch.setattr(auto_tile, "gpu_memory", lambda *how: asked.append(how))
     assert auto_tile._free(gpu=True) > 0
     assert asked == [("free", "00000000:02:00.0")]
+
+
+@pytest.mark.parametrize(
+    ("told", "device", "names", "text"),
+    [
+        (None, "cuda:all", GPUS, "cuda:all"),
+        ("2,0", "cuda:all", ("NVIDIA H200", "NVIDIA L4"), "cuda:all"),
+        ("1", "cuda:all", ("NVIDIA L40S",), "cuda"),
+        (None, "cuda:0,cuda:2", ("NVIDIA L4", "NVIDIA H200"), "cuda:0,cuda:2"),
+        (None, "cuda:2, cuda:1", ("NVIDIA H200", "NVIDIA L40S"), "cuda:2,cuda:1"),
+        ("2,1,0", "cuda:0,cuda:2", ("NVIDIA H200", "NVIDIA L4"), "cuda:0,cuda:2"),
+        (None, "cuda", GPUS[:1], "cuda"),
+    ],
+)
+def test_several_are_the_first_that_are_visible_then(
+    sees: Sees, told: str | None, device: str, names: tuple[str, ...], text: str
+) -> None:
+    sees(told)
+    devices = settle_all(device)
+    assert devices == Devices("cuda", len(names), text) and devices.on_gpu
+    assert tuple(map(driver.local_gpu_name, range(len(names)))) == names
+    assert settle_all(text) == devices  # a command settles, and so does what it calls
+    assert driver.local_gpu_name(3) is None
+
+
+def test_a_process_that_uses_cuda_already_may_take_the_first_of_them(sees: Sees) -> None:
+    sees(None).cuInit(0)
+    assert settle_all("cuda:0,cuda:1").count == 2
+    assert settle_all("cuda:all").count == 3
+    with pytest.raises(UsageError, match="cuda:0,cuda:2 cannot be chosen any more"):
+        settle_all("cuda:0,cuda:2")
+    with pytest.raises(UsageError, match="there is no GPU cuda:0,cuda:1,cuda:2,cuda:3 here"):
+        settle_all("cuda:0,cuda:1,cuda:2,cuda:3")
+    assert VARIABLE not in os.environ
+
+
+def test_those_that_were_chosen_stay(sees: Sees) -> None:
+    sees(None)
+    assert settle_all("cuda:1,cuda:2").count == settle_all("cuda:all").count == 2
+    assert settle("cuda") == "cuda"
+    with pytest.raises(UsageError, match=r"cuda:0,cuda:1 cannot be .* uses cuda:1,cuda:2 already"):
+        settle_all("cuda:0,cuda:1")
+
+
+@pytest.mark.parametrize(
+    ("device", "says"),
+    [
+        ("cuda:0,cuda:3", "there is no GPU cuda:0,cuda:3 here"),
+        ("cuda:1,cuda:1", "a GPU is named twice"),
+        ("cpu,cuda:0", "name GPUs or the CPU, not both"),
+        ("cuda:all,cpu", "name GPUs or the CPU, not both"),
+        ("cuda:0,", "several as cuda:all, cuda:0,cuda:1 or cpu,cpu"),
+        ("cuda,cuda:1", "use cpu, cuda, or a GPU by number"),
+        (",".join(["cpu"] * 300), "300 engines on the CPU; at most 256"),
+    ],
+)
+def test_lists_that_make_no_sense_are_refused(sees: Sees, device: str, says: str) -> None:
+    sees(None)
+    with pytest.raises(UsageError, match=says):
+        settle_all(device)
+    assert VARIABLE not in os.environ
+
+
+def test_without_a_gpu_all_of_them_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(driver, "_library", lambda: None)
+    with pytest.raises(UsageError, match="there is no GPU here for cuda:all"):
+        settle_all("cuda:all")
+
+
+def test_upscale_takes_several_and_other_commands_one(sees: Sees) -> None:
+    sees(None)
+    assert named_devices("cuda:all") == "cuda:all"
+    assert named_devices("cpu,cpu") == "cpu,cpu"
+    for device in ("cuda:all", "cuda:0,cuda:1", "cpu,cpu"):
+        for command in ("verify", "bench", "evaluate"):
+            done = CliRunner().invoke(app, [command, "--device", device])
+            assert f"device {device}: name one device here" in str(done.exception)
+
+
+def test_the_free_memory_is_that_of_the_gpu_with_the_least(
+    sees: Sees, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sees(None)
+    free = {"00000000:00:00.0": 8, "00000000:01:00.0": 2, "00000000:02:00.0": 4}
+    monkeypatch.setattr(auto_tile, "gpu_memory", lambda field, address: free[address])
+    assert auto_tile._free(gpu=True, engines=3) == 1
+    assert auto_tile._free(gpu=True) == 4
+    assert auto_tile._free(gpu=False, engines=4) < auto_tile._free(gpu=False)
+
+
+def test_an_engine_is_opened_and_tested_on_each(
+    sees: Sees, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sees(None)
+    opened: list[tuple[str, int, int]] = []
+    tested: list[dict[str, object]] = []
+
+    def note(artifact: Artifact, device: str, *how: object) -> Engine:
+        assert isinstance(how[-1], int)
+        opened.append((device, how[-1], threading.get_ident()))
+        return IdentityEngine()
+
+    monkeypatch.setattr(engines, "_open", note)
+    monkeypatch.setattr(self_test, "require", lambda *_, **how: tested.append(how))
+    artifact = zoo.find(zoo.DEFAULT).artifact
+    with engines.open_artifact(artifact, device="cuda:1,cuda:2") as engine:
+        assert count_of(engine) == 2
+    assert [(device, gpu) for device, gpu, _ in opened] == [("cuda", 0), ("cuda", 1)]
+    assert len({thread for *_, thread in opened} - {threading.get_ident()}) == 2
+    assert [how["gpu"] for how in tested] == [0, 1]
+
+
+def test_a_test_is_remembered_for_the_gpu_that_passed_it(sees: Sees) -> None:
+    sees(None)
+    artifact = zoo.find(zoo.DEFAULT).artifact
+    known = [self_test._known_by(IdentityEngine(), artifact, gpu) for gpu in (0, 1, None)]
+    assert [found["computed by"][0] for found in known[:2]] == ["NVIDIA L4", "NVIDIA L40S"]
+    assert "NVIDIA" not in known[2]["computed by"][0]

@@ -203,6 +203,19 @@ def test_a_tensorrt_that_does_not_load_is_said_and_passed_over(
     assert stages == ["tensorrt is installed but does not load: no libnvinfer"]
 
 
+def test_a_plan_is_for_gpus_of_one_compute_capability(
+    gpu: Callable[..., None], monkeypatch: pytest.MonkeyPatch, tiny_checkpoint: Path
+) -> None:
+    gpu()
+    found = {0: "sm89", 1: "sm89", 2: "sm90"}
+    monkeypatch.setattr(on_demand, "local_gpu", lambda number=0: found[number])
+    monkeypatch.setattr(on_demand, "local_gpu_name", lambda number=0: f"GPU {number}")
+    for gpus in (1, 2):
+        assert on_demand.to_be_made(resolve(tiny_checkpoint), Wanted(device="cuda", gpus=gpus))
+    with pytest.raises(UsageError, match=r"of one compute capability.*GPU 2 \(sm90\)"):
+        on_demand.to_be_made(resolve(tiny_checkpoint), Wanted(device="cuda", gpus=3))
+
+
 def test_nothing_to_call_cuda_with_is_no_target(
     gpu: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:

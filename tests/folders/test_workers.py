@@ -21,3 +21,10 @@ def test_encoders_take_the_cores_that_a_gpu_engine_leaves(
 ) -> None:
     assert threads(cores) == beside_a_cpu
     assert threads(cores, on_gpu=True) == beside_a_gpu
+
+
+def test_several_gpus_take_more_of_both() -> None:
+    assert threads(64, on_gpu=True, engines=4) == (8, 4 * MOST_ENCODERS)
+    assert threads(32, on_gpu=True, engines=8) == (8, 23)
+    assert threads(8, on_gpu=True, engines=2) == (2, 5)
+    assert threads(64, engines=4) == threads(64)

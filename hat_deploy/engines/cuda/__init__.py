@@ -20,10 +20,13 @@ PYCUDA = ("pycuda.driver",)
 """Modules that each library consists of, the older name last."""
 
 
-def open_device(*, extra: str, purpose: str) -> Cuda:
-    """The first GPU, through ``cuda-python`` or, where only that is there, ``pycuda``.
+def open_device(*, extra: str, purpose: str, number: int = 0) -> Cuda:
+    """A GPU, through ``cuda-python`` or, where only that is there, ``pycuda``.
+
+    It becomes the current one of this thread, which alone may use what is made here.
 
     Args:
+        number: of the GPU among those that are visible.
         extra: what to install where neither is there.
         purpose: starts the sentence that says so.
 
@@ -41,10 +44,10 @@ def open_device(*, extra: str, purpose: str) -> Cuda:
         first_installed(*CUDA_PYTHON, title="cuda-python", purpose=purpose, extra=extra)
         with needed_for(purpose, library="cuda"):
             from hat_deploy.engines.cuda.cuda_python import CudaPython
-        return CudaPython()
+        return CudaPython(number)
     with needed_for(purpose, library="pycuda"):
         from hat_deploy.engines.cuda.pycuda import PyCuda
-    return PyCuda()
+    return PyCuda(number)
 
 
 def installed() -> bool:

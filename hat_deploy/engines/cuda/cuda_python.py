@@ -50,24 +50,33 @@ def _explain(status: Any) -> tuple[str, str]:
     return name, meaning
 
 
-def _let_waiting_threads_sleep() -> None:
+def _let_waiting_threads_sleep(number: int) -> None:
     """Before the device is set: a thread that waits for it would otherwise keep a core busy, which
     decoding and encoding need. Where the device is in use already, its owner has decided."""
-    runtime.cudaSetDeviceFlags(runtime.cudaDeviceScheduleBlockingSync)
+    flags = runtime.cudaDeviceScheduleBlockingSync
+    if number == 0:
+        runtime.cudaSetDeviceFlags(flags)
+    else:  # those of a device that is not the current one
+        runtime.cudaInitDevice(number, flags, runtime.cudaInitDeviceFlagsAreValid)
     runtime.cudaGetLastError()  # or the next call that checks would report it again
 
 
 class CudaPython:
-    """A :class:`~hat_deploy.engines.cuda.base.Cuda` on the first device that is visible.
+    """A :class:`~hat_deploy.engines.cuda.base.Cuda` on one device.
+
+    The device becomes the current one of the thread, which must be the one that uses it.
+
+    Args:
+        number: of the device among those that are visible.
 
     Raises:
         CudaError: there is none, or it cannot be used.
     """
 
-    def __init__(self) -> None:
-        _let_waiting_threads_sleep()
-        call(runtime.cudaSetDevice, 0)
-        properties = call(runtime.cudaGetDeviceProperties, 0)
+    def __init__(self, number: int = 0) -> None:
+        _let_waiting_threads_sleep(number)
+        call(runtime.cudaSetDevice, number)
+        properties = call(runtime.cudaGetDeviceProperties, number)
         name = properties.name.decode("utf-8", "replace").rstrip("\0")
         self._gpu = GPU(name, f"sm{properties.major}{properties.minor}")
 

@@ -6,35 +6,45 @@ import ctypes
 import sys
 
 
-def local_gpu() -> str | None:
-    """The first GPU the driver sees, as ``sm89``; None without one. Needs no CUDA toolkit."""
+def count() -> int:
+    """GPUs that this process sees."""
+    driver = _driver()
+    found = ctypes.c_int()
+    if driver is None or driver.cuDeviceGetCount(ctypes.byref(found)) != 0:
+        return 0
+    return found.value
+
+
+def local_gpu(number: int = 0) -> str | None:
+    """A GPU the driver sees, by default the first, as ``sm89``; None without it. Needs no CUDA
+    toolkit."""
     driver = _driver()
     if driver is None:
         return None
     device, major, minor = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
     # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR of the driver API
     found = (
-        driver.cuDeviceGet(ctypes.byref(device), 0) == 0
+        driver.cuDeviceGet(ctypes.byref(device), number) == 0
         and driver.cuDeviceGetAttribute(ctypes.byref(major), 75, device) == 0
         and driver.cuDeviceGetAttribute(ctypes.byref(minor), 76, device) == 0
     )
     return f"sm{major.value}{minor.value}" if found else None
 
 
-def local_gpu_name() -> str | None:
+def local_gpu_name(number: int = 0) -> str | None:
     """What the driver calls that GPU, such as ``NVIDIA L4``."""
     driver = _driver()
     if driver is None:
         return None
     device, name = ctypes.c_int(), ctypes.create_string_buffer(256)
     found = (
-        driver.cuDeviceGet(ctypes.byref(device), 0) == 0
+        driver.cuDeviceGet(ctypes.byref(device), number) == 0
         and driver.cuDeviceGetName(name, len(name), device) == 0
     )
     return name.value.decode("utf-8", "replace") if found else None
 
 
-def local_gpu_address() -> str | None:
+def local_gpu_address(number: int = 0) -> str | None:
     """Where that GPU sits, such as ``00000000:65:00.0``; ``nvidia-smi`` numbers GPUs otherwise than
     CUDA, and knows them by this."""
     driver = _driver()
@@ -42,7 +52,7 @@ def local_gpu_address() -> str | None:
         return None
     device, address = ctypes.c_int(), ctypes.create_string_buffer(32)
     found = (
-        driver.cuDeviceGet(ctypes.byref(device), 0) == 0
+        driver.cuDeviceGet(ctypes.byref(device), number) == 0
         and driver.cuDeviceGetPCIBusId(address, len(address), device) == 0
     )
     return address.value.decode("ascii", "replace") if found else None

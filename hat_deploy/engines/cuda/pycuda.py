@@ -7,8 +7,10 @@ context of its own that ``pycuda.autoinit`` makes would be another one. It has n
 from __future__ import annotations
 
 import atexit
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -24,20 +26,24 @@ NON_BLOCKING = 1
 
 
 class PyCuda:
-    """A :class:`~hat_deploy.engines.cuda.base.Cuda` on the first device. Experimental.
+    """A :class:`~hat_deploy.engines.cuda.base.Cuda` on one device. Experimental.
 
     It must be used by the thread that made it, whose current context it is.
+
+    Args:
+        number: of the device among those that are visible.
 
     Raises:
         CudaError: there is no device, or it cannot be used.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, number: int = 0) -> None:
         self._allocations: dict[int, Any] = {}
         self._pinned: dict[int, Any] = {}
         self._streams: dict[int, Any] = {}
         with _checked("retain_primary_context"):
-            device = _contexts.enter()
+            self._contexts = _contexts_of(number)
+            device = self._contexts.enter()
             self._entered = True
             major, minor = device.compute_capability()
             self._gpu = GPU(device.name(), f"sm{major}{minor}")
@@ -123,45 +129,50 @@ class PyCuda:
         if self._entered:
             self._entered = False
             with _checked("context_pop"):
-                _contexts.leave()
+                self._contexts.leave()
 
 
 class _Contexts:
-    """The primary context of the first device: one for the process, entered by each engine.
+    """The primary context of a device: one for the process, entered by each engine.
 
-    Pycuda keeps a stack of contexts. What is still on it when the process ends aborts the
-    process, so what was never left is left then. The context itself is never given up: to detach
-    it would put it on the stack again.
+    Pycuda keeps a stack of contexts for each thread. What is still on it when the thread ends
+    aborts the process, so what was never left is left then. The context itself is never given up:
+    to detach it would put it on the stack again.
     """
 
-    def __init__(self) -> None:
-        self._context: Any = None
-        self._device: Any = None
-        self._entered = 0
+    def __init__(self, number: int) -> None:
+        driver.init()
+        self._device = driver.Device(number)
+        self._context = self._device.retain_primary_context()
+        self._here = _Entered()
+        atexit.register(self.leave_all)
 
     def enter(self) -> Any:
-        """Make it the current one; returns its device."""
-        if self._context is None:
-            driver.init()
-            self._device = driver.Device(0)
-            self._context = self._device.retain_primary_context()
-            atexit.register(self.leave_all)
+        """Make it the current one of this thread; returns its device."""
         self._context.push()
-        self._entered += 1
+        self._here.times += 1
         return self._device
 
     def leave(self) -> None:
-        """Undo one :meth:`enter`."""
-        self._entered -= 1
+        """Undo one :meth:`enter` of this thread."""
+        self._here.times -= 1
         self._context.pop()
 
     def leave_all(self) -> None:
-        """Undo them all."""
-        while self._entered:
+        """Undo all of this thread."""
+        while self._here.times > 0:
             self.leave()
 
 
-_contexts = _Contexts()
+class _Entered(threading.local):
+    """How often this thread has entered a context and not left it."""
+
+    times = 0
+
+
+@cache
+def _contexts_of(number: int) -> _Contexts:
+    return _Contexts(number)
 
 
 @contextmanager

@@ -31,8 +31,10 @@ class TensorRTEngine(PortsEngine):
     Args:
         named: a plan made by ``hat-deploy export``.
         in_flight: batches under way at once, at least 1.
-        library, device: what to run on; by default what the plan was built for, and the
-            first GPU.
+        library, device: what to run on; by default what the plan was built for, and the GPU
+            of that number.
+        gpu: its number among those that are visible. It becomes the current one of this thread,
+            which alone may use the engine and close it.
 
     Raises:
         ArtifactError: the file is damaged or foreign, was built for another TensorRT or
@@ -50,6 +52,7 @@ class TensorRTEngine(PortsEngine):
         in_flight: int = IN_FLIGHT,
         library: Library | None = None,
         device: Cuda | None = None,
+        gpu: int = 0,
     ) -> None:
         artifact = Artifact.of(named)
         path = artifact.path
@@ -59,7 +62,7 @@ class TensorRTEngine(PortsEngine):
         flavour = self._library.flavour
         with ExitStack() as stack:
             self._device = device or cuda.open_device(
-                extra=flavour.extra, purpose=f"Running {path}"
+                extra=flavour.extra, purpose=f"Running {path}", number=gpu
             )
             stack.callback(self._device.close)
             fit.require_gpu(path, self.description, flavour, self._device.gpu)
