@@ -32,6 +32,7 @@ def joined(address: str, *, verbose: bool) -> Iterator[None]:
         import ray
     terminated = signal.getsignal(signal.SIGTERM)
     level = logging.INFO if verbose else logging.ERROR
+    logging.getLogger("ray.data").setLevel(level)
     try:
         ray.init(address=address, log_to_driver=verbose, logging_level=level)
     except (ConnectionError, ValueError, RuntimeError, OSError) as error:

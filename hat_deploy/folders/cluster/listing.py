@@ -21,7 +21,7 @@ class Listing(Datasource):
     """
 
     def __init__(self, search: Search, workers: int) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._search = search
         self._workers = workers
 

@@ -86,7 +86,7 @@ def run(
                 batch_format="numpy",
                 compute=ActorPoolStrategy(
                     min_size=pool.workers,
-                    max_tasks_in_flight_per_actor=CALLS,
+                    max_tasks_in_flight_per_actor=2 * CALLS,  # fewer, and Ray adds no actors
                     max_concurrent_calls_per_actor=CALLS,
                     enable_true_multi_threading=True,
                 ),

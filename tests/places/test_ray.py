@@ -1,0 +1,94 @@
+"""Runs on a real Ray cluster of several nodes, whose workers are killed."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pyarrow.parquet as parquet
+import pytest
+import rays
+from commands import Run
+from test_runs import fill, lines, objects
+
+from hat_deploy.folders.journal_segments import FOLDER
+from hat_deploy.folders.places import listing
+from hat_deploy.folders.places.remote import Remote
+from hat_deploy.folders.places.stores import Store, store_of
+from hat_deploy.folders.status import status_of
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def _source(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers import this very package."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+
+
+class Killer(threading.Thread):
+    """Kills workers at its moments, each given by the results that are there."""
+
+    def __init__(self, count: Callable[[], int], moments: list[int]) -> None:
+        super().__init__(daemon=True)
+        self._count = count
+        self._moments = moments
+        self._over = threading.Event()
+        self.killed = 0
+
+    def run(self) -> None:
+        for moment in self._moments:
+            while self._count() < moment or not rays.workers():
+                if self._over.wait(0.05):
+                    return
+            rays.kill(rays.workers()[0])
+            self.killed += 1
+
+    def __enter__(self) -> Killer:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self.join()
+
+
+def outcomes(folder: Remote) -> Iterator[dict[str, object]]:
+    """The rows of all tables that runs left."""
+    for place in listing.objects(folder / FOLDER, recursive=True):
+        if place.suffix == ".parquet":
+            yield from parquet.read_table(store_of(place).files.open(place.url)).to_pylist()
+
+
+@pytest.mark.slow
+def test_a_worker_that_was_killed_is_replaced_and_nothing_is_lost(
+    bucket: Remote, store: Store, run: Run, quick_checkpoint: Path
+) -> None:
+    fill(bucket / "in", 12)
+    store.write(b"no image", bucket / "in/bad.png")
+    local = run(f"upscale {bucket}/in -o {bucket}/local --model {quick_checkpoint}")
+    assert local.code == 3, local.err
+    with rays.cluster() as address:
+        line = f"upscale {bucket}/in -o {bucket}/out --model {quick_checkpoint} --ray {address}"
+        with Killer(lambda: len(objects(bucket / "out")), [1]) as killer:
+            first = run(line)
+        assert killer.killed == 1
+        assert first.code == 3 and "12 upscaled, 0 skipped" in first.out, first.err
+        assert "bad.png" in first.err
+        made = objects(bucket / "out")
+        assert made == objects(bucket / "local")
+        assert lines(bucket / "out") == sorted(made)
+        told = status_of(bucket / "out")
+        assert (told.done, told.missing, len(told.failures)) == (12, 0, 1)
+        assert Counter(row["outcome"] for row in outcomes(bucket / "out")) == {
+            "done": 12,
+            "failed": 1,
+        }
+        store.write(b"no image", bucket / "in/other.png")
+        again = run(line)
+        assert "0 upscaled, 12 skipped" in again.out and "other.png" in again.err
+    after = run(f"upscale {bucket}/in -o {bucket}/out --model {quick_checkpoint}")
+    assert "0 upscaled, 12 skipped" in after.out
+    assert lines(bucket / "out") == sorted(made)

@@ -1,0 +1,63 @@
+"""A real Ray cluster of several nodes, each a set of processes of this machine, and its workers."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import ray
+from ray.cluster_utils import Cluster
+
+STORE = 100 * 2**20
+"""Bytes of a node's object store."""
+
+
+@contextmanager
+def cluster(nodes: int = 2) -> Iterator[str]:
+    """A cluster with one core a node, and its address; all its processes end with the block.
+
+    What they need of the environment must be set before.
+    """
+    folder = tempfile.mkdtemp(prefix="ray-")  # sockets lie there, whose names may be 107 bytes long
+    made = Cluster()
+    try:
+        for number in range(nodes):
+            head = {"include_dashboard": False, "temp_dir": folder} if number == 0 else {}
+            made.add_node(num_cpus=1, object_store_memory=STORE, **head)
+        yield made.address
+    finally:
+        ray.shutdown()
+        made.shutdown()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def workers() -> list[int]:
+    """The process IDs of the engines of runs that this process started, the oldest first."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with suppress(OSError):
+                name = (entry / "cmdline").read_bytes()
+                if name.startswith(b"ray::") and b"Crew" in name and _is_ours(int(entry.name)):
+                    found.append(int(entry.name))
+    return sorted(found)
+
+
+def kill(process: int) -> None:
+    """SIGKILL; nothing is left of it when this returns."""
+    with suppress(ProcessLookupError):
+        os.kill(process, signal.SIGKILL)
+
+
+def _is_ours(process: int) -> bool:
+    while process > 1:
+        if process == os.getpid():
+            return True
+        text = Path(f"/proc/{process}/stat").read_text()
+        process = int(text.rpartition(")")[2].split()[1])
+    return False
