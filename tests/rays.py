@@ -48,10 +48,13 @@ def workers() -> list[int]:
     return sorted(found)
 
 
-def kill(process: int) -> None:
-    """SIGKILL; nothing is left of it when this returns."""
-    with suppress(ProcessLookupError):
+def kill(process: int) -> bool:
+    """Send a SIGKILL; whether there was such a process."""
+    try:
         os.kill(process, signal.SIGKILL)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _is_ours(process: int) -> bool:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow.parquet as parquet
@@ -29,22 +30,26 @@ def _source(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Killer(threading.Thread):
-    """Kills workers at its moments, each given by the results that are there."""
+    """Kills a worker at each moment, which is given by the number of results that are there."""
 
-    def __init__(self, count: Callable[[], int], moments: list[int]) -> None:
+    def __init__(self, folder: Remote, moments: list[int]) -> None:
         super().__init__(daemon=True)
-        self._count = count
+        self._folder = folder
         self._moments = moments
+        self._chance = random.Random(23)
         self._over = threading.Event()
         self.killed = 0
 
     def run(self) -> None:
         for moment in self._moments:
-            while self._count() < moment or not rays.workers():
+            while self._results() < moment or not (workers := rays.workers()):
                 if self._over.wait(0.05):
                     return
-            rays.kill(rays.workers()[0])
-            self.killed += 1
+            self.killed += rays.kill(self._chance.choice(workers))
+
+    def _results(self) -> int:
+        found = listing.objects(self._folder, recursive=True)
+        return sum(FOLDER not in place.url for place in found)
 
     def __enter__(self) -> Killer:
         self.start()
@@ -72,7 +77,7 @@ def test_a_worker_that_was_killed_is_replaced_and_nothing_is_lost(
     assert local.code == 3, local.err
     with rays.cluster() as address:
         line = f"upscale {bucket}/in -o {bucket}/out --model {quick_checkpoint} --ray {address}"
-        with Killer(lambda: len(objects(bucket / "out")), [1]) as killer:
+        with Killer(bucket / "out", [1]) as killer:
             first = run(line)
         assert killer.killed == 1
         assert first.code == 3 and "12 upscaled, 0 skipped" in first.out, first.err
@@ -92,3 +97,25 @@ def test_a_worker_that_was_killed_is_replaced_and_nothing_is_lost(
     after = run(f"upscale {bucket}/in -o {bucket}/out --model {quick_checkpoint}")
     assert "0 upscaled, 12 skipped" in after.out
     assert lines(bucket / "out") == sorted(made)
+
+
+@pytest.mark.slowest
+def test_four_hundred_images_and_twenty_kills(
+    bucket: Remote, run: Run, quick_checkpoint: Path
+) -> None:
+    fill(bucket / "in", 400)
+    local = run(f"upscale {bucket}/in -o {bucket}/local --model {quick_checkpoint}")
+    assert local.code == 0, local.err
+    moments = sorted(random.Random(19).randint(0, 380) for _ in range(20))
+    with rays.cluster() as address, Killer(bucket / "out", moments) as killer:
+        line = f"upscale {bucket}/in -o {bucket}/out --model {quick_checkpoint} --ray {address}"
+        ended = run(line)
+    assert killer.killed == 20
+    assert ended.code == 0 and "400 upscaled, 0 skipped" in ended.out, ended.err
+    made = objects(bucket / "out")
+    assert made == objects(bucket / "local") and len(made) == 400
+    assert lines(bucket / "out") == sorted(made)
+    told = status_of(bucket / "out")
+    assert (told.done, told.missing, told.failures) == (400, 0, [])
+    rows = Counter(str(row["source"]) for row in outcomes(bucket / "out"))
+    assert len(rows) == rows.total() == 400

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from itertools import starmap
 from typing import Any
 
 import ray
@@ -15,7 +16,7 @@ from hat_deploy.errors import HatDeployError
 from hat_deploy.folders.cluster.blocks import Block, Broken, Message, Told, packed, unpacked
 from hat_deploy.folders.cluster.line import Line
 from hat_deploy.folders.cluster.shipped import Shipped
-from hat_deploy.folders.job_list import Job
+from hat_deploy.folders.job_list import Job, Rejected
 from hat_deploy.folders.journal import relative
 from hat_deploy.folders.journal_index import Entry
 from hat_deploy.folders.journals import Journals
@@ -62,10 +63,10 @@ class Crew:
     """
 
     def __init__(self, kit: Kit) -> None:
-        self._earlier: dict[tuple[Location, str], Entry] = {}
+        self._earlier: dict[_Name, Entry] = {}
+        self._others: set[_Name] = set()
         self._broken: Broken | None = None
         self._line: Line | None = None
-        self._settings: dict[str, Any] = {}
         try:
             self._line = self._open(kit)
         except (HatDeployError, OSError) as error:
@@ -74,15 +75,14 @@ class Crew:
     def _open(self, kit: Kit) -> Line:
         upscaler = Enlarger(kit.shipped.unpack(), on_warning=log.warning, **kit.how)
         upscaler.settings = kit.settings
-        self._settings = settings_of(upscaler, kit.options)
         worker = ray.get_runtime_context().get_actor_id() or "0"
         memory = kit.options.memory or available_memory() // (4 * kit.neighbours)
         journals = Journals(
             [],
-            self._settings,
+            settings_of(upscaler, kit.options),
             roots=kit.roots,
             shard=Shard(worker=worker),
-            earlier=lambda root, name: self._earlier.get((root, name)),
+            earlier=self._before,
         )
         journals.open()
         return Line(upscaler, replace(kit.options, memory=memory), journals, far=kit.far)
@@ -108,28 +108,31 @@ class Crew:
         for found, entry in block.tasks:
             if isinstance(found, Job) and entry is not None:
                 self._earlier[_name(found)] = entry
-        futures = [self._line.put(task.found) for task in block.tasks]
-        part = -(-len(futures) // PARTS)
-        for first in range(0, len(futures), part):
+        waiting = [(found, self._line.put(found)) for found, _ in block.tasks]
+        part = -(-len(waiting) // PARTS)
+        for first in range(0, len(waiting), part):
             try:
-                yield Told(tuple(map(self._outcome, futures[first : first + part])))
+                yield Told(tuple(starmap(self._outcome, waiting[first : first + part])))
             except (HatDeployError, OSError) as error:
                 yield _broken(error)
                 return
 
-    def _outcome(self, future: Future[Outcome]) -> Outcome:
-        """What became of an image.
+    def _before(self, root: Location, name: str) -> Entry | None:
+        """What earlier runs wrote on a result that the actor's own journal knows nothing of."""
+        self._others.add((root, name))
+        return self._earlier.get((root, name))
 
-        One that was skipped although no earlier run made it so was made by this actor before it
-        died.
-        """
+    def _outcome(self, found: Job | Rejected, future: Future[Outcome]) -> Outcome:
+        """What became of an image; what this actor had done before it died is done."""
         outcome = future.result()
-        if outcome.target is None or not isinstance(outcome, (Done, Skipped)):
+        if isinstance(found, Rejected):
             return outcome
-        entry = self._earlier.pop(_name(outcome.job), None)
-        before = entry is not None and entry.settings == self._settings
-        if isinstance(outcome, Skipped) and outcome.reason is None and not before:
-            return Done(job=outcome.job, seconds=0.0, tiles=0)
+        name = _name(found)
+        self._earlier.pop(name, None)
+        own = name not in self._others
+        self._others.discard(name)
+        if own and isinstance(outcome, Skipped) and outcome.reason is None:
+            return Done(job=found, seconds=0.0, tiles=0)
         return outcome
 
     def __del__(self) -> None:
@@ -137,7 +140,11 @@ class Crew:
             self._line.close()
 
 
-def _name(job: Job) -> tuple[Location, str]:
+_Name = tuple[Location, str]
+"""A folder of results, and the name of one inside it."""
+
+
+def _name(job: Job) -> _Name:
     return job.root, relative(job.target, job.root)
 
 
