@@ -23,29 +23,54 @@ def cluster(nodes: int = 2) -> Iterator[str]:
 
     What they need of the environment must be set before.
     """
-    folder = tempfile.mkdtemp(prefix="ray-")  # sockets lie there, whose names may be 107 bytes long
     made = Cluster()
+    with temporary() as folder:
+        try:
+            for number in range(nodes):
+                head = {"include_dashboard": False, "temp_dir": folder} if number == 0 else {}
+                made.add_node(num_cpus=1, object_store_memory=STORE, **head)
+            yield made.address
+        finally:
+            ray.shutdown()
+            made.shutdown()
+
+
+@contextmanager
+def temporary() -> Iterator[str]:
+    """A folder for a cluster; whatever still runs there is killed in the end.
+
+    Sockets lie there, whose names may be 107 bytes long.
+    """
+    folder = tempfile.mkdtemp(prefix="ray-")
     try:
-        for number in range(nodes):
-            head = {"include_dashboard": False, "temp_dir": folder} if number == 0 else {}
-            made.add_node(num_cpus=1, object_store_memory=STORE, **head)
-        yield made.address
+        yield folder
     finally:
-        ray.shutdown()
-        made.shutdown()
+        for process in processes(folder):
+            kill(process)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def processes(folder: str) -> list[int]:
+    """The process IDs of a cluster's own processes, by the folder on their command lines."""
+    return [process for process, name in _named() if folder.encode() in name]
 
 
 def workers() -> list[int]:
     """The process IDs of the engines of runs that this process started, the oldest first."""
     found = []
+    for process, name in _named():
+        with suppress(OSError):
+            if name.startswith(b"ray::") and b"Crew" in name and _is_ours(process):
+                found.append(process)
+    return sorted(found)
+
+
+def _named() -> Iterator[tuple[int, bytes]]:
+    """All processes of this machine, and their command lines."""
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with suppress(OSError):
-                name = (entry / "cmdline").read_bytes()
-                if name.startswith(b"ray::") and b"Crew" in name and _is_ours(int(entry.name)):
-                    found.append(int(entry.name))
-    return sorted(found)
+                yield int(entry.name), (entry / "cmdline").read_bytes()
 
 
 def kill(process: int) -> bool:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
+import subprocess
+import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
+import interrupts
 import pyarrow.parquet as parquet
 import pytest
 import rays
@@ -19,6 +26,9 @@ from hat_deploy.folders.places import listing
 from hat_deploy.folders.places.remote import Remote
 from hat_deploy.folders.places.stores import Store, store_of
 from hat_deploy.folders.status import status_of
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "folders"))
+from folder_runs import picture
 
 ROOT = Path(__file__).parents[2]
 
@@ -119,3 +129,34 @@ def test_four_hundred_images_and_twenty_kills(
     assert (told.done, told.missing, told.failures) == (400, 0, [])
     rows = Counter(str(row["source"]) for row in outcomes(bucket / "out"))
     assert len(rows) == rows.total() == 400
+
+
+@pytest.mark.slow
+def test_an_interrupt_ends_a_cluster_that_was_started_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(60):
+        picture(tmp_path / "in" / f"{number}.png", seed=number, size=(160, 160))
+    with rays.temporary() as place:
+        environment = {**os.environ, "RAY_TMPDIR": place}
+        process = subprocess.Popen(
+            [sys.executable, str(ROOT / "cli.py"), "upscale", "in", "-o", "out", "--ray", "local"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=tmp_path,
+            env=environment,
+            preexec_fn=interrupts.default,
+        )
+        while process.poll() is None and not [*tmp_path.glob("out/*.png")]:
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=300)
+        assert process.returncode == 130, err
+        assert err.splitlines()[-1] == "interrupted" and "Traceback" not in err
+        assert rays.processes(place) == []
+    made = [*tmp_path.glob("out/*.png")]
+    assert "upscaled" in out and 0 < len(made) < 60
+    assert all(cv2.imread(str(path)).shape == (320, 320, 3) for path in made)
+    assert status_of(tmp_path / "out").done >= len(made)
