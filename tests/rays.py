@@ -18,8 +18,8 @@ STORE = 100 * 2**20
 
 
 @contextmanager
-def cluster(nodes: int = 2) -> Iterator[str]:
-    """A cluster with one core a node, and its address; all its processes end with the block.
+def cluster(nodes: int = 2, cores: int = 1) -> Iterator[str]:
+    """A cluster with so many cores a node, and its address; all its processes end with the block.
 
     What they need of the environment must be set before.
     """
@@ -28,7 +28,7 @@ def cluster(nodes: int = 2) -> Iterator[str]:
         try:
             for number in range(nodes):
                 head = {"include_dashboard": False, "temp_dir": folder} if number == 0 else {}
-                made.add_node(num_cpus=1, object_store_memory=STORE, **head)
+                made.add_node(num_cpus=cores, object_store_memory=STORE, **head)
             yield made.address
         finally:
             ray.shutdown()

@@ -30,6 +30,7 @@ def joined(address: str, *, verbose: bool) -> Iterator[None]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # of a cluster that is started here
     with needed_for("Working on a cluster", library="ray"):
         import ray
+        import ray.data
     terminated = signal.getsignal(signal.SIGTERM)
     level = logging.INFO if verbose else logging.ERROR
     logging.getLogger("ray.data").setLevel(level)
