@@ -23,6 +23,7 @@ def cluster(nodes: int = 2, cores: int = 1) -> Iterator[str]:
 
     What they need of the environment must be set before.
     """
+    os.environ["RAY_AUTH_MODE"] = "disabled"  # a token would be written into the user's home
     made = Cluster()
     with temporary() as folder:
         try:

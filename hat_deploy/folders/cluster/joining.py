@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,9 @@ from hat_deploy.errors import UsageError, needed_for
 
 AUTO, LOCAL = "auto", "local"
 """Values that are no address: the cluster that is running here, and one of this run's own."""
+
+PATIENCE = 10.0
+"""Seconds to wait for a cluster's answer."""
 
 
 @contextmanager
@@ -31,6 +35,7 @@ def joined(address: str, *, verbose: bool) -> Iterator[None]:
     with needed_for("Working on a cluster", library="ray"):
         import ray
         import ray.data
+    _require_somebody(address)
     terminated = signal.getsignal(signal.SIGTERM)
     level = logging.INFO if verbose else logging.ERROR
     logging.getLogger("ray.data").setLevel(level)
@@ -45,6 +50,21 @@ def joined(address: str, *, verbose: bool) -> Iterator[None]:
     finally:
         ray.shutdown()
         _restore(terminated)
+
+
+def _require_somebody(address: str) -> None:
+    """Find out whether anything answers there, which Ray tries for minutes.
+
+    Raises:
+        UsageError: nothing does.
+    """
+    host, _, port = address.removeprefix("ray://").partition("/")[0].rpartition(":")
+    if not host or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), PATIENCE).close()
+    except (OSError, OverflowError) as error:
+        raise UsageError(f"--ray {address}: nothing answers there: {error}") from error
 
 
 def _restore(handler: object) -> None:
