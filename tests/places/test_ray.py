@@ -131,7 +131,7 @@ def test_four_hundred_images_and_twenty_kills(
     assert len(rows) == rows.total() == 400
 
 
-@pytest.mark.slow
+@pytest.mark.slowest
 def test_an_interrupt_ends_a_cluster_that_was_started_here(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
