@@ -51,6 +51,7 @@ EXTRAS = {
     "aiohttp": "cloud",
     "fsspec": "cloud",
     "pyarrow": "cloud",
+    "ray": "ray",
 }
 """Libraries that are not always there, by the name they are imported by, and the package's extra
 that installs each."""

@@ -38,6 +38,16 @@ def test_imports_form_no_circle() -> None:
     TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
 
 
+def test_ray_is_known_to_one_room() -> None:
+    room = "hat_deploy.folders.cluster"
+    for name, path in MODULES.items():
+        if not name.startswith(room):
+            modules = {*imported(path)}
+            assert not any(module.split(".")[0] == "ray" for module in modules), name
+            if name != "hat_deploy.cli.fleet":
+                assert not any(module.startswith(room) for module in modules), name
+
+
 def test_the_root_stays_small() -> None:
     entries = [
         path

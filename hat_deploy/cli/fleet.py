@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from hat_deploy.cli.options import refuse
-from hat_deploy.errors import UsageError
+from hat_deploy.errors import UsageError, require
 
 if TYPE_CHECKING:
+    from hat_deploy.api import Upscaler
+    from hat_deploy.folders import OnProgress, Options, Outcome
     from hat_deploy.folders.job_list import JobList
     from hat_deploy.folders.job_stream import JobStream
     from hat_deploy.folders.places.remote import Location
+    from hat_deploy.folders.search import Search
     from hat_deploy.folders.shards import Shard
 
 Paths = Annotated[
@@ -52,6 +55,14 @@ ShardOf = Annotated[
         "Slurm or, as auto/N, Kubernetes.",
     ),
 ]
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        metavar="auto|local|ADDRESS",
+        help="Work on a Ray cluster: auto joins the one that runs here, local starts one on this "
+        "machine, and an address is HOST:PORT or ray://HOST:PORT.",
+    ),
+]
 
 
 class Asked(NamedTuple):
@@ -61,12 +72,13 @@ class Asked(NamedTuple):
     output: Location | None
     manifest: Location | None
     shard: Shard
+    ray: str | None
 
     @property
     def streamed(self) -> bool:
         """Whether jobs are told while they are listed."""
         places = (*self.paths, self.output)
-        return self.manifest is not None or any(
+        return (self.manifest or self.ray) is not None or any(
             place is not None and not isinstance(place, Path) for place in places
         )
 
@@ -78,7 +90,11 @@ class Asked(NamedTuple):
 
 
 def asked(
-    paths: list[str] | None, output: str | None, manifest: str | None, shard: str | None
+    paths: list[str] | None,
+    output: str | None,
+    manifest: str | None,
+    shard: str | None,
+    ray: str | None = None,
 ) -> Asked:
     """The places and the share that were named.
 
@@ -97,6 +113,21 @@ def asked(
         None if output is None else located(output),
         None if manifest is None else located(manifest),
         shards.WHOLE if shard is None else shards.parse(shard, os.environ),
+        ray,
+    )
+
+
+def search(asked: Asked, *, mark: str, recursive: bool, format_: str | None) -> Search:
+    """What to look for where jobs are told one by one."""
+    from hat_deploy.folders.search import Search
+
+    return Search(
+        paths=tuple(asked.paths),
+        manifest=asked.manifest,
+        output=asked.output,
+        mark=mark,
+        recursive=recursive,
+        format=format_,
     )
 
 
@@ -104,15 +135,11 @@ def find(
     asked: Asked, *, mark: str, recursive: bool, format_: str | None, overwrite: bool
 ) -> JobList | JobStream:
     """The jobs of this share: a list of what lies here, a stream of what does not."""
-    from hat_deploy.folders import job_list, job_stream, manifest
+    from hat_deploy.folders import job_list, job_stream
 
     found: JobList | JobStream
-    if asked.manifest is not None:
-        found = manifest.stream_manifest(asked.manifest, asked.output, format=format_)
-    elif asked.streamed:
-        found = job_stream.stream_jobs(
-            asked.paths, mark=mark, output=asked.output, recursive=recursive, format=format_
-        )
+    if asked.streamed:
+        found = search(asked, mark=mark, recursive=recursive, format_=format_).stream()
     else:
         output = asked.output
         assert output is None or isinstance(output, Path)
@@ -127,6 +154,34 @@ def find(
     return job_stream.share_of(found, asked.shard)
 
 
+def on_cluster(
+    asked: Asked,
+    search: Search,
+    listed: JobStream,
+    upscaler: Upscaler,
+    how: Mapping[str, Any],
+    options: Options,
+    *,
+    progress: OnProgress,
+    on_note: Callable[[str], object],
+    verbose: bool,
+) -> Generator[Outcome, None, None]:
+    """Work through a search on the Ray cluster that was named; Ray is imported here first.
+
+    Args: as for :func:`hat_deploy.folders.cluster.run.run`.
+
+    Raises:
+        HatDeployError: as that one, or there is no such cluster.
+    """
+    from hat_deploy.folders.cluster import joining
+
+    assert asked.ray is not None
+    with joining.joined(asked.ray, verbose=verbose):
+        from hat_deploy.folders.cluster.run import run
+
+        yield from run(search, listed, upscaler, how, options, progress=progress, on_note=on_note)
+
+
 def local(paths: Sequence[Location]) -> list[Path]:
     """The paths of this machine."""
     return [path for path in paths if isinstance(path, Path)]
@@ -139,6 +194,15 @@ def refuse_for_streams(context: typer.Context, asked: Asked, tile: str | None) -
         UsageError: such an option was given.
     """
     auto = tile is not None and tile.strip().lower() == "auto"
+    if asked.ray is not None:
+        refuse(context, ["shard"], "Ray hands the images out itself")
+        if auto:
+            raise UsageError(
+                "--tile auto looks at the images first, which --ray does not: give a size"
+            )
+        if any(str(place) == "-" for place in (*asked.paths, asked.output)):
+            raise UsageError("--ray works on files, and - is standard input or output")
+        require("ray", purpose="Working on a cluster")
     if auto and asked.shard.count > 1:
         raise UsageError("--tile auto would choose another tile in each shard: give a size")
     if not asked.streamed:

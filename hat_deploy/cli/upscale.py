@@ -40,7 +40,7 @@ from hat_deploy.errors import UsageError
 from hat_deploy.terminal.printable import display_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
     from rich.console import Console
 
@@ -49,9 +49,10 @@ if TYPE_CHECKING:
     from hat_deploy.artifact.resolve import Checkpoint
     from hat_deploy.cli.upscale_display import Display
     from hat_deploy.engines.cuda.visible import Devices
-    from hat_deploy.folders import Options
+    from hat_deploy.folders import Options, Outcome
     from hat_deploy.folders.job_list import JobList
     from hat_deploy.folders.job_stream import JobStream
+    from hat_deploy.folders.places.remote import Location
     from hat_deploy.folders.unexported import Unexported
 
 AUTO = "auto"
@@ -79,6 +80,7 @@ def command(
     output: fleet.Output = None,
     manifest: fleet.Manifest = None,
     shard: fleet.ShardOf = None,
+    ray: fleet.Ray = None,
     model: Model = None,
     engine: EngineFile = None,
     tile: Annotated[
@@ -311,7 +313,7 @@ def command(
     again.
     """
     model, engine = one_model(context, model, engine)
-    asked = fleet.asked(paths, output, manifest, shard)
+    asked = fleet.asked(paths, output, manifest, shard, ray)
     artifact = engine if engine is not None else artifact_named(model)
     refuse_for_artifact(context, artifact, backend)
     if artifact is not None:
@@ -367,6 +369,13 @@ def command(
             asked, mark=mark, recursive=recursive, format_=format_, overwrite=overwrite
         )
 
+    def on_cluster(
+        listed: JobStream, upscaler: Upscaler, *given: Any, **heard: Any
+    ) -> Generator[Outcome, None, None]:
+        mark = ending or mark_of(size, upscaler.scale)
+        search = fleet.search(asked, mark=mark, recursive=recursive, format_=format_)
+        return fleet.on_cluster(asked, search, listed, upscaler, *given, **heard, verbose=verbose)
+
     how = {
         "batch": batch,
         "threads": threads,
@@ -412,6 +421,7 @@ def command(
         dry=dry_run,
         quiet=quiet,
         as_json=as_json,
+        on_cluster=None if ray is None else on_cluster,
     )
 
 
@@ -451,6 +461,7 @@ def _upscale(
     dry: bool,
     quiet: bool,
     as_json: bool,
+    on_cluster: Callable[..., Generator[Outcome, None, None]] | None,
 ) -> None:
     """Open what upscales, find the images, and do or foretell the work.
 
@@ -460,7 +471,9 @@ def _upscale(
         how: arguments of ``Upscaler``, but for the tile.
         tile: as the user wrote it.
         find: the jobs, given the network's factor.
+        on_cluster: works through the jobs there; None does it here.
     """
+    from hat_deploy import folders
     from hat_deploy.artifact.resolve import resolve
     from hat_deploy.cli.upscale_display import Display
     from hat_deploy.engines.cuda.visible import settle_all
@@ -491,10 +504,15 @@ def _upscale(
                 require("av", purpose="Upscaling a clip")
             if isinstance(upscaler, Unexported):
                 display.say(upscaler.sentence)
-            if dry:
+            if dry or isinstance(upscaler, Unexported):
                 _preview(listed, upscaler, options, display)
-            elif not isinstance(upscaler, Unexported):
-                _run(listed, upscaler, options, report, display)
+            else:
+                heard: dict[str, Any] = {"progress": display.progress, "on_note": display.note}
+                if on_cluster is None:
+                    outcomes = folders.run_list(listed, upscaler, options, **heard)
+                else:
+                    outcomes = on_cluster(listed, upscaler, how, options, **heard)
+                _run(outcomes, listed, report, display)
     display.finish()
 
 
@@ -559,29 +577,27 @@ def _open(
 
 
 def _run(
+    run: Generator[Outcome, None, None],
     listed: JobList | JobStream,
-    upscaler: Upscaler,
-    options: Options,
     target: Path | None,
     display: Display,
 ) -> None:
-    from hat_deploy import folders
     from hat_deploy.folders.engine_loop import INTERRUPTED, untried
+    from hat_deploy.folders.job_list import JobList
     from hat_deploy.folders.outcome_log import Report
 
-    run = folders.run_list(
-        listed, upscaler, options, progress=display.progress, on_note=display.note
-    )
-    told = set()
+    told: set[tuple[Location, Location | None]] = set()
+    jobs = listed.jobs if isinstance(listed, JobList) else []
     with Report(target) as report, display:
         try:
             with closing(run) as outcomes:
                 for outcome in outcomes:
-                    told.add((outcome.source, outcome.target))
+                    if jobs:
+                        told.add((outcome.source, outcome.target))
                     report.add(outcome)
                     display.add(outcome)
         except KeyboardInterrupt:
-            for job in getattr(listed, "jobs", []):  # where it came while an outcome was shown
+            for job in jobs:  # where it came while an outcome was shown
                 if (job.source, job.target) not in told:
                     report.add(untried(job, INTERRUPTED))
                     display.add(untried(job, INTERRUPTED))

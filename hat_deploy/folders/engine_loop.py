@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from hat_deploy import images
 from hat_deploy.errors import CheckFailed, HatDeployError, PictureError
@@ -25,7 +25,12 @@ _OF_ONE_IMAGE = (PictureError, CheckFailed)
 
 
 class EngineLoop:
-    """The caller's thread: a feed for the engine, and what comes out."""
+    """The caller's thread: a feed for the engine, and what comes out.
+
+    Args:
+        later: told of each job that another run is working on; by default they are kept for
+            another round.
+    """
 
     def __init__(
         self,
@@ -36,6 +41,7 @@ class EngineLoop:
         told: int,
         fail_fast: bool,
         others: int = 0,
+        later: Callable[[Job], object] | None = None,
     ) -> None:
         self._stages = stages
         self._workers = workers
@@ -53,6 +59,7 @@ class EngineLoop:
         """Outcomes given out, those of earlier rounds included."""
         self.elsewhere: list[Job] = []
         """Jobs without an outcome: other runs are working on them."""
+        self._later = later or self.elsewhere.append
         self._halted: str | None = None
 
     def outcomes(self, progress: OnProgress | None) -> Iterator[Outcome]:
@@ -131,7 +138,7 @@ class EngineLoop:
         if message is None:
             self._decoding -= 1
         elif isinstance(message, Elsewhere):
-            self.elsewhere.append(message.job)
+            self._later(message.job)
         else:
             self._settle(message)
         return None

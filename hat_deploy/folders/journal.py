@@ -10,8 +10,8 @@ import json
 import os
 import re
 import threading
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,7 +19,7 @@ from hat_deploy.files import make_folder, open_plain, sha256, staged
 from hat_deploy.folders import claims
 from hat_deploy.folders.claims import Claims
 from hat_deploy.folders.folder_lock import NAME as LOCK
-from hat_deploy.folders.journal_index import Beat, Entry, Failure, Index
+from hat_deploy.folders.journal_index import Beat, Earlier, Entry, Failure, Index
 from hat_deploy.folders.places.remote import Location, Remote, inside
 from hat_deploy.folders.shards import WHOLE, Shard
 from hat_deploy.terminal.printable import display_name
@@ -27,7 +27,7 @@ from hat_deploy.terminal.wording import counted
 
 NAME = ".hat-deploy-journal.jsonl"
 """The journal's name in the folder that results go to."""
-_OF_SHARE = re.compile(r"\.hat-deploy-journal-\d+-of-\d+\.jsonl")
+_OF_SHARE = re.compile(r"\.hat-deploy-journal-(\d+-of-\d+|ray-[0-9a-z]+)\.jsonl")
 SMALL = 1000
 """A journal of at most this many lines is never rewritten."""
 
@@ -45,22 +45,25 @@ def of_share(shard: Shard) -> str:
 class _Shares:
     """The journals that shares of divided runs wrote in a folder, for reading.
 
+    There may be more of them than a process may have open files.
+
     Raises:
         UsageError: one is a link, a pipe or the like.
         OSError: one cannot be read.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._files: list[tuple[int, Index]] = []
+        self._files: list[tuple[Path, Index]] = []
         with suppress(FileNotFoundError, NotADirectoryError):
             for name in sorted(os.listdir(folder)):  # noqa: PTH208 - strings, and many
                 if _OF_SHARE.fullmatch(name):
-                    self._add(open_plain(folder / name, os.O_RDONLY, "journal"))
+                    self._add(folder / name)
 
-    def _add(self, descriptor: int) -> None:
-        self._files.append((descriptor, Index()))
-        self._files[-1][1].refresh(descriptor)
+    def _add(self, path: Path) -> None:
+        index = Index()
+        with _reading(path) as descriptor:
+            index.refresh(descriptor)
+        self._files.append((path, index))
 
     @property
     def indices(self) -> list[Index]:
@@ -69,14 +72,21 @@ class _Shares:
 
     def last(self, output: str) -> list[Entry]:
         """The last entry of each on a result."""
-        found = (index.last(descriptor, output) for descriptor, index in self._files)
+        key, found = Index.key(output), []
+        for path, index in self._files:
+            if key in index.outputs:
+                with _reading(path) as descriptor:
+                    found.append(index.last(descriptor, output))
         return [entry for entry in found if entry is not None]
 
-    def close(self) -> None:
-        """Close the files."""
-        for descriptor, _ in self._files:
-            os.close(descriptor)
-        self._files.clear()
+
+@contextmanager
+def _reading(path: Path) -> Iterator[int]:
+    descriptor = open_plain(path, os.O_RDONLY, "journal")
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def _latest(folder: Path, entries: list[Entry]) -> Entry | None:
@@ -143,8 +153,7 @@ class JournalReader:
         return _note(self._folder, self._index)
 
     def close(self) -> None:
-        """Close the files."""
-        self._shares.close()
+        """Close the file."""
         if self._descriptor is not None:
             claims.close(self._descriptor, self._folder)
             self._descriptor = None
@@ -175,6 +184,8 @@ class Journal:
         folder: made if need be.
         settings: all that decides what the results of this run look like.
         shard: of this run.
+        earlier: what to ask in place of all journals but this share's own, which then are not
+            read.
 
     Raises:
         OSError: the folder or the journal cannot be made or written.
@@ -182,7 +193,12 @@ class Journal:
     """
 
     def __init__(
-        self, folder: Path, settings: Mapping[str, Any] | None = None, shard: Shard = WHOLE
+        self,
+        folder: Path,
+        settings: Mapping[str, Any] | None = None,
+        shard: Shard = WHOLE,
+        *,
+        earlier: Earlier | None = None,
     ) -> None:
         self.folder = folder
         make_folder(folder)
@@ -190,11 +206,12 @@ class Journal:
         self._index = Index()
         self._shard = shard
         self._own: int | None = None
+        self._earlier = earlier
         run = json.dumps(dict(settings or {}), sort_keys=True)
         while not self._opened(run):
             pass
-        self._shares = _Shares(folder)
-        if shard.count > 1:
+        self._shares = _Shares(folder) if earlier is None else None
+        if shard.apart:
             flags = os.O_RDWR | os.O_CREAT | os.O_APPEND
             self._own = open_plain(folder / of_share(shard), flags, "journal")
             self._own_index = Index()
@@ -205,6 +222,8 @@ class Journal:
 
     def last(self, output: str) -> Entry | None:
         """The last entry on a result, those of other processes included."""
+        if self._shares is None:
+            return self._own_last(output)
         with self._lock:
             self._index.refresh(self._descriptor)
             found = [self._index.last(self._descriptor, output)]
@@ -214,11 +233,19 @@ class Journal:
             entries = [entry for entry in found if entry is not None]
         return _latest(self.folder, entries + self._shares.last(output))
 
+    def _own_last(self, output: str) -> Entry | None:
+        """What this share wrote, or else what it was told of others."""
+        assert self._own is not None and self._earlier is not None
+        with self._lock:
+            self._own_index.refresh(self._own)
+            found = self._own_index.last(self._own, output)
+        return self._earlier(output) if found is None else found
+
     @property
     def beats(self) -> list[Beat]:
         """The last of each run that is known."""
         with self._lock:
-            indices = [self._index, *self._shares.indices]
+            indices = [self._index, *([] if self._shares is None else self._shares.indices)]
             return [beat for index in indices for beat in index.beats.values()]
 
     def append(self, entry: Entry) -> None:
@@ -248,7 +275,6 @@ class Journal:
         """Give up all claims and the file."""
         self.claims.close()
         claims.close(self._descriptor, self.folder)
-        self._shares.close()
         if self._own is not None:
             os.close(self._own)
 
@@ -276,7 +302,8 @@ class Journal:
         name = "" if self._shard == WHOLE else f"-{self._shard.label}"
         self.claims = Claims(descriptor, self.folder, run, lock=f"{LOCK}{name}")
         try:
-            self._index.refresh(descriptor)
+            if self._earlier is None:
+                self._index.refresh(descriptor)
             self._descriptor = descriptor
             if self.claims.alone and self._wasteful():
                 with suppress(OSError):  # a full disk, perhaps: the old one does as well

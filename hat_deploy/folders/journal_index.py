@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, KeysView
+from collections.abc import Callable, Iterator, KeysView
 from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
 from typing import Any
@@ -58,6 +58,11 @@ class Entry(_Line):
     source_sha256: str
     settings: dict[str, Any]
     """All else that decides what the result looks like; see :func:`hat_deploy.folders.run`."""
+
+
+Earlier = Callable[[str], Entry | None]
+"""What runs before this one wrote last on a result, by its name, where somebody else looked it
+up."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,7 +24,7 @@ from typing import Self
 
 from hat_deploy.errors import HatDeployError
 from hat_deploy.folders.journal import relative
-from hat_deploy.folders.journal_index import Beat, Entry, Failure, Index
+from hat_deploy.folders.journal_index import Beat, Earlier, Entry, Failure, Index
 from hat_deploy.folders.places import listing
 from hat_deploy.folders.places.remote import Location, Remote
 from hat_deploy.folders.places.stores import Missing, store_of
@@ -67,12 +67,15 @@ class RemoteJournal:
     Args:
         folder: of the results.
         shard: of this run. What runs of another division did counts too.
+        earlier: what to ask in place of their journals, which then are not read.
 
     Raises:
         StoreError: it cannot be read or written.
     """
 
-    def __init__(self, folder: Remote, shard: Shard = WHOLE) -> None:
+    def __init__(
+        self, folder: Remote, shard: Shard = WHOLE, *, earlier: Earlier | None = None
+    ) -> None:
         self.folder = folder
         self.claims = OwnClaims()
         self._own = folder / FOLDER / shard.label
@@ -86,6 +89,7 @@ class RemoteJournal:
         self._pending: list[bytes] = []
         self._taken = self._durable = self._number = 0
         self._levels: list[list[Written]] = []
+        self._earlier = earlier
         self._read(shard)
 
     def name(self, path: Location) -> str:
@@ -95,7 +99,8 @@ class RemoteJournal:
     def last(self, output: str) -> Entry | None:
         """The last entry on a result that runs before this one, or this one, wrote."""
         with self._guard:
-            return self.index.last(self._spool.fileno(), output)
+            found = self.index.last(self._spool.fileno(), output)
+        return self._earlier(output) if found is None and self._earlier is not None else found
 
     @property
     def beats(self) -> list[Beat]:
@@ -194,6 +199,10 @@ class RemoteJournal:
 
     def _read(self, shard: Shard) -> None:
         """Take what earlier runs wrote: of this share all, of another division this share's."""
+        if self._earlier is not None:
+            for _, data in segments(self.folder, shard.label):
+                self._remember(data)
+            return
         own = f"{self._own}/"
         for segment, data in segments(self.folder):
             if segment.place.url.startswith(own) or shard.count == 1:
@@ -202,15 +211,19 @@ class RemoteJournal:
                 self._remember(b"".join(_share(data, shard)))
 
 
-def segments(folder: Remote) -> Iterator[tuple[Segment, bytes]]:
+def segments(folder: Remote, label: str | None = None) -> Iterator[tuple[Segment, bytes]]:
     """All that journals say about a folder of results, the oldest run's first.
+
+    Args:
+        label: of one share, to have its journal alone.
 
     Raises:
         StoreError: it cannot be read.
     """
+    below = folder / FOLDER if label is None else folder / FOLDER / label
     done: set[Segment] = set()
     while True:
-        found = [segment for segment in _listed(folder) if segment not in done]
+        found = [segment for segment in _listed(below) if segment not in done]
         with ThreadPoolExecutor(READERS) as pool:
             for segment, data in zip(found, pool.map(_content, found), strict=True):
                 if data is None:
@@ -221,12 +234,12 @@ def segments(folder: Remote) -> Iterator[tuple[Segment, bytes]]:
                 return
 
 
-def _listed(folder: Remote) -> list[Segment]:
-    """The segments there are, without those that a larger one holds."""
+def _listed(below: Remote) -> list[Segment]:
+    """The segments there are below a place, without those that a larger one holds."""
     try:
         found = [
             Segment(match["run"], int(match["first"]), int(match["last"]), place)
-            for place in listing.objects(folder / FOLDER, recursive=True)
+            for place in listing.objects(below, recursive=True)
             if (match := _NAME.fullmatch(place.name)) and (place.size or 0) <= _LARGEST
         ]
     except Missing:

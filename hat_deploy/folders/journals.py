@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ from hat_deploy.folders.places import anywhere
 from hat_deploy.folders.places.remote import Location, Remote
 from hat_deploy.folders.shards import WHOLE, Shard
 from hat_deploy.folders.writing import Place
+
+EarlierOf = Callable[[Location, str], Entry | None]
+"""What runs before this one wrote last on a result, by its folder of results and its name there."""
 
 
 class FolderUnusable(Exception):
@@ -39,6 +43,8 @@ class Journals:
         settings: all that decides what the results of the run look like.
         roots: further folders of results.
         shard: the run's share.
+        earlier: what to ask in place of the journals of other runs and shares, which then are not
+            read.
     """
 
     def __init__(
@@ -48,8 +54,10 @@ class Journals:
         *,
         roots: Iterable[Location] = (),
         shard: Shard = WHOLE,
+        earlier: EarlierOf | None = None,
     ) -> None:
         self._settings = settings
+        self._earlier = earlier
         self._shard = shard
         self._lock = threading.Lock()
         self._journals: dict[Location, Journal | RemoteJournal | FolderUnusable] = {}
@@ -188,27 +196,25 @@ class Journals:
         with self._lock:
             if folder not in self._journals:
                 below = self._folders.get(folder, set())
-                self._journals[folder] = _open(folder, below, self._settings, self._shard)
+                self._journals[folder] = self._open(folder, below)
             found = self._journals[folder]
         if isinstance(found, FolderUnusable):
             raise found
         return found
 
-
-def _open(
-    folder: Location, below: set[Path], settings: Mapping[str, Any] | None, shard: Shard
-) -> Journal | RemoteJournal | FolderUnusable:
-    if isinstance(folder, Remote):
-        found = RemoteJournal(folder, shard)
-        remove_abandoned(below)
-        return found
-    try:
-        journal = Journal(folder, settings, shard)
-    except FolderBusy:
-        raise
-    except OSError as error:
-        return FolderUnusable(f"{folder} cannot be written: {error.strerror or error}")
-    except HatDeployError as error:
-        return FolderUnusable(str(error))
-    remove_abandoned({folder, *below})
-    return journal
+    def _open(self, folder: Location, below: set[Path]) -> Journal | RemoteJournal | FolderUnusable:
+        earlier = None if self._earlier is None else partial(self._earlier, folder)
+        if isinstance(folder, Remote):
+            found = RemoteJournal(folder, self._shard, earlier=earlier)
+            remove_abandoned(below)
+            return found
+        try:
+            journal = Journal(folder, self._settings, self._shard, earlier=earlier)
+        except FolderBusy:
+            raise
+        except OSError as error:
+            return FolderUnusable(f"{folder} cannot be written: {error.strerror or error}")
+        except HatDeployError as error:
+            return FolderUnusable(str(error))
+        remove_abandoned({folder, *below})
+        return journal

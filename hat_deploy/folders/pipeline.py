@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from threading import BoundedSemaphore
+from typing import Any
 
 from hat_deploy.engines.several import count_of
 from hat_deploy.folders.budget import Budget
@@ -81,7 +82,7 @@ def _run(
     progress: OnProgress | None,
     on_note: Callable[[str], object],
 ) -> Generator[Outcome, None, None]:
-    settings = {**upscaler.settings, **options.settings, "quality": options.quality}
+    settings = settings_of(upscaler, options)
     if isinstance(listed, JobList):
         if any(is_clip(job.target) for job in listed.jobs):
             settings["video"] = dict(options.video.settings)
@@ -106,8 +107,8 @@ def _run(
                     clips = [job for job in todo if is_clip(job.target)]
                     images = [job for job in todo if not is_clip(job.target)]
                 waiting = Waiting(images)
-                loop = _round(
-                    waiting, told, upscaler, options, journals, others=len(clips), far=far
+                loop = engine_loop(
+                    waiting, upscaler, options, journals, told=told, others=len(clips), far=far
                 )
                 yield from _recorded(loop.outcomes(progress), record, waiting, len(clips))
                 films = ClipLoop(
@@ -129,16 +130,25 @@ def _run(
         journals.close()
 
 
-def _round(
+def engine_loop(
     jobs: Waiting,
-    told: int,
     upscaler: Enlarger,
     options: Options,
     journals: Journals,
     *,
-    others: int,
+    told: int = 0,
+    others: int = 0,
     far: bool,
+    later: Callable[[Job], object] | None = None,
 ) -> EngineLoop:
+    """The threads and queues for images, ready to begin.
+
+    Args:
+        told: outcomes of earlier rounds.
+        others: jobs that are not images.
+        far: whether images come or results go through a network.
+        later: see :class:`EngineLoop`.
+    """
     engines = count_of(upscaler.engine)
     places = engines * max(PLACES, 8 * upscaler.engine.input.batch)
     budget = Budget(options.memory or available_memory() // 4, places)
@@ -146,7 +156,20 @@ def _round(
     codecs = BoundedSemaphore(sum(counts)) if far else None
     stages = Stages(upscaler, options, journals, budget, codecs=codecs)
     workers = Workers(jobs, stages, budget, (TRANSFERS, TRANSFERS) if far else counts)
-    return EngineLoop(jobs, stages, workers, told=told, fail_fast=options.fail_fast, others=others)
+    return EngineLoop(
+        jobs,
+        stages,
+        workers,
+        told=told,
+        fail_fast=options.fail_fast,
+        others=others,
+        later=later,
+    )
+
+
+def settings_of(upscaler: Enlarger, options: Options) -> dict[str, Any]:
+    """All that decides what the images of a run look like, as JSON types."""
+    return {**upscaler.settings, **options.settings, "quality": options.quality}
 
 
 def _distant(listed: JobList | JobStream) -> bool:
@@ -196,12 +219,12 @@ def _recorded(
     outcomes: Iterator[Outcome], record: Record, pictures: Waiting, clips: int
 ) -> Iterator[Outcome]:
     for outcome in outcomes:
-        _log(outcome)
+        log_outcome(outcome)
         record.add(outcome, None if pictures.total is None else pictures.total + clips)
         yield outcome
 
 
-def _log(outcome: Outcome) -> None:
+def log_outcome(outcome: Outcome) -> None:
     """Say what became of an image to those who listen."""
     match outcome:
         case Done():

@@ -20,14 +20,22 @@ class Shard:
 
     index: int = 0
     count: int = 1
+    worker: str | None = None
+    """Of a run whose images are handed out one by one: who writes the journal, by letters and
+    digits."""
 
     def __str__(self) -> str:
         return f"{self.index}/{self.count}"
 
     @property
     def label(self) -> str:
-        """For the name of a file: ``3-of-16``."""
-        return f"{self.index}-of-{self.count}"
+        """For the name of a file: ``3-of-16``, or ``ray-0a1b``."""
+        return f"{self.index}-of-{self.count}" if self.worker is None else f"ray-{self.worker}"
+
+    @property
+    def apart(self) -> bool:
+        """Whether it writes a journal of its own beside others."""
+        return self.count > 1 or self.worker is not None
 
     def has(self, name: str) -> bool:
         """Whether an image is of this share.

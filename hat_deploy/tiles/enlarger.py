@@ -76,6 +76,8 @@ class Enlarger:
     """The border of a tile that is dropped."""
     passes: int
     """Passes over an image, at most; 1 unless the engine takes averages of the whole."""
+    artifact: Artifact | None
+    """The file that the engine was opened from; None for an engine that was handed in."""
     model: Mapping[str, str | None]
     """What it upscales with, for people: ``name``, ``file`` and that file's ``sha256``. The last
     two are None for an engine that was handed in."""
@@ -143,6 +145,7 @@ class Enlarger:
                 it = "it" if len(ignored) == 1 else "them"
                 raise UsageError(f"an engine has its own {', '.join(ignored)}: leave {it} out")
             self.engine = model
+            self.artifact = None
             self.model = {"name": model.name, "file": None, "sha256": None}
             takes = engine_averages.exact(model) is not None
             usual = default_halo(model.input.size, model.window, exact=takes)
@@ -213,6 +216,7 @@ class Enlarger:
         takes = described.averages is not None
         self.passes = passes_over(found.path, exact=takes, asked=passes)
         self.engine = load(found)
+        self.artifact = found
         digest = described.checkpoint_sha256 if made else found.sha256
         self.model = {"name": described.model, "file": str(named.path), "sha256": digest}
         self.settings = self._settings(

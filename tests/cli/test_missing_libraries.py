@@ -69,6 +69,14 @@ def one_sentence(result: hidden.Ended, library: str, extra: str) -> None:
     assert f"pip install '.[{extra}]'" in line
 
 
+def test_without_ray_nothing_asks_for_it(folder: Path) -> None:
+    here = ("upscale", "photos", "--engine", "tiny.onnx")
+    commands = {"here": here, "cluster": (*here, "--ray", "local")}
+    found = outcomes(("ray",), commands, folder)
+    assert found["here"].code == 0, found["here"].said
+    one_sentence(found["cluster"], "ray", "ray")
+
+
 @pytest.mark.slow
 def test_with_the_cpu_extra_alone(folder: Path) -> None:
     found = outcomes((*EXPORTING, *PLANS), WITHOUT | WITH_TORCH, folder)

@@ -97,6 +97,9 @@ MODES: dict[tuple[str, str], tuple[str, ...]] = {
     ("upscale", "photos/a.png"): (
         "codec", "crf", "preset", "pixel_format", "deinterlace", "reuse",
     ),
+    ("upscale", "photos --ray local"): (
+        "shard", "codec", "crf", "preset", "pixel_format", "deinterlace", "reuse",
+    ),
     ("upscale", "photos --format png"): ("quality",),
     ("upscale", "photos --format .TIFF"): ("quality",),
     ("evaluate", "--hr photos --engine tiny.onnx"): MADE,
@@ -120,7 +123,7 @@ ALWAYS = {
         "memory", "max_ratio", "as_json", "plot",
     },
     "upscale": {
-        "paths", "output", "manifest", "model", "engine", "halo", "overwrite", "format_",
+        "paths", "output", "manifest", "ray", "model", "engine", "halo", "overwrite", "format_",
         "self_test", "exact", "passes",
         "max_pixels", "width", "height", "longest", "megapixels", "scale", "background", "quiet",
         "verbose",
@@ -157,6 +160,20 @@ def test_what_does_not_apply_is_refused(
         ended = run(f"{command} {arguments} {VALUES[name]}")
         assert ended.refused(f"{option} does not apply: "), ended.err
     assert sorted(folder.iterdir()) == there
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ("photos --tile auto", "--tile auto looks at the images first, which --ray does not"),
+        ("-", "--ray works on files, and - is standard input or output"),
+        ("photos/a.png -o -", "--ray works on files, and - is standard input or output"),
+    ],
+)
+def test_a_cluster_is_not_asked_for_what_it_does_not_do(
+    arguments: str, says: str, folder: Path, run: Run
+) -> None:
+    assert run(f"upscale {arguments} --ray local").refused(says)
 
 
 def test_several_are_named_at_once(folder: Path, run: Run) -> None:
