@@ -202,6 +202,10 @@ def refuse_for_streams(context: typer.Context, asked: Asked, tile: str | None) -
             )
         if any(str(place) == "-" for place in (*asked.paths, asked.output)):
             raise UsageError("--ray works on files, and - is standard input or output")
+        if (device := context.params["device"]) not in ("cpu", "cuda"):
+            raise UsageError(
+                f"--device {device}: with --ray say cpu or cuda, and each GPU gets a worker"
+            )
         require("ray", purpose="Working on a cluster")
     if auto and asked.shard.count > 1:
         raise UsageError("--tile auto would choose another tile in each shard: give a size")

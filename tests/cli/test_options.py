@@ -167,6 +167,7 @@ def test_what_does_not_apply_is_refused(
     [
         ("photos --tile auto", "--tile auto looks at the images first, which --ray does not"),
         ("-", "--ray works on files, and - is standard input or output"),
+        ("photos --device cpu,cpu", "--device cpu,cpu: with --ray say cpu or cuda"),
         ("photos/a.png -o -", "--ray works on files, and - is standard input or output"),
     ],
 )
