@@ -58,8 +58,8 @@ class Timed(EngineBase):
     def stream(self, batches: Iterable[Array]) -> Iterator[Array]:
         return map(self.run, batches)
 
-    def at(self, size: tuple[int, int]) -> Timed | None:
-        found = self._engine.at(size)
+    def at(self, size: tuple[int, int], *, many: bool = False) -> Timed | None:
+        found = self._engine.at(size, many=many)
         if found is None:
             return None
         timed = Timed(found)
