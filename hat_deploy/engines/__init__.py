@@ -110,36 +110,24 @@ def open_artifact(
     if devices.count > 1 and not devices.on_gpu:
         threads = threads or max(1, usable_cores() // devices.count)
         note = counted(threads, "thread")
-    opened = partial(
-        _open_tested, artifact, devices.kind, threads, backend, compute, streams, self_test
-    )
+
+    def opened(gpu: int) -> Engine:
+        engine = _open(artifact, devices.kind, threads, backend, compute, streams, gpu)
+        if self_test:
+            from hat_deploy.engines import self_test as test
+
+            try:
+                test.require(engine, artifact, device=devices.kind, compute=compute, gpu=gpu)
+            except BaseException:
+                engine.__exit__(None, None, None)
+                raise
+        return engine
+
     if devices.count == 1:
         return opened(0)
     from hat_deploy.engines.several import SeveralEngines
 
     return SeveralEngines([partial(opened, gpu) for gpu in range(devices.count)], note=note)
-
-
-def _open_tested(
-    artifact: Artifact,
-    device: str,
-    threads: int | None,
-    backend: str | None,
-    compute: str | None,
-    streams: int,
-    self_test: bool,
-    gpu: int,
-) -> Engine:
-    engine = _open(artifact, device, threads, backend, compute, streams, gpu)
-    if self_test:
-        from hat_deploy.engines import self_test as test
-
-        try:
-            test.require(engine, artifact, device=device, compute=compute, gpu=gpu)
-        except BaseException:
-            engine.__exit__(None, None, None)
-            raise
-    return engine
 
 
 def _open(

@@ -9,21 +9,11 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import Protocol
 
 import numpy as np
 
-from hat_deploy.engines.base import Array, Arrays
+from hat_deploy.engines.base import Array, Arrays, Engine
 from hat_deploy.errors import ArtifactError, UsageError
-
-
-class Computing(Protocol):
-    """An engine as far as it takes part here."""
-
-    @property
-    def peaks(self) -> Array | None:
-        """See :attr:`hat_deploy.engines.base.Engine.peaks`."""
-
 
 Compute = Callable[[Iterator[Arrays]], Iterable[Arrays]]
 """What an engine makes of batches, in order; see :meth:`hat_deploy.engines.base.Engine.stream`."""
@@ -111,7 +101,7 @@ class Deal:
         """Let later results lie there."""
         self._spare.append(results)
 
-    def serve(self, engine: Computing, compute: Compute) -> None:
+    def serve(self, engine: Engine, compute: Compute) -> None:
         """Compute batches until none will come; in a thread that the engine belongs to.
 
         A stream of the engine lasts for as long as batches wait. It ends when there are none, so

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any, Self
@@ -72,7 +73,7 @@ class Table:
                 store_of(self._place).upload(self._file, self._place)
             else:
                 with replacing(self._place) as partial:
-                    partial.write_bytes(self._file.read_bytes())
+                    shutil.copyfile(self._file, partial)
 
     def _write(self) -> None:
         if self._rows:
